@@ -1,0 +1,227 @@
+/*
+ * kernels - all arithmetic on tensors, behind one table.
+ *
+ * A backend fills `struct kernels`: ref (plain loops in double, the truth),
+ * cpu (fast, one table per instruction set, all of them the same bits) and
+ * cuda (a shared object).  The model sees the table and nothing else.
+ *
+ * Letters, the same everywhere:
+ *   N tokens of the batch, all sequences one after another (no padding)
+ *   C channels   H query heads   G key/value heads (H % G == 0)   D head size
+ *   F feed-forward size   V vocabulary   L layers   I, O in, out of a matrix
+ *
+ * Rules that hold for every op:
+ *   - tensors are row-major float32 in the backend's memory unless said;
+ *   - forward overwrites, backward ADDS into gradients of parameters and of
+ *     inputs (d + name), unless a comment says "overwrites";
+ *   - outputs overlap no input unless a comment says "may be";
+ *   - any size from 0 up works; no op allocates, prints, exits or fails on
+ *     the CPU (a device error is sticky: see sync);
+ *   - the same input gives the same bits, whatever the thread count, the
+ *     number of other rows in the call or the instruction set.
+ *
+ * Orders of summation (fixed, so that decoding, batches and micro-batches
+ * agree to the bit; kernels/README.md has the reasons):
+ *   1. a dot product over k is 16 partial sums, sum j over k = j mod 16 in
+ *      rising order by fma from zero, tails zero-filled, then the tree
+ *      ((0+8)+(4+12)) ... : s[j] += s[j+8] for j<8, then +4, +2, +1;
+ *   2. a weight gradient element is one fma chain over tokens in row order,
+ *      continued from what is in memory;
+ *   3. attention walks key tiles of KN_KEY_TILE positions counted from
+ *      position 0, with a running maximum and sum per query row;
+ *   4. the vocabulary is walked in blocks of KN_VOCAB_BLOCK from 0, combined
+ *      in rising order;
+ *   5. exp, tanh, erf, log, sin, cos are ours, one routine for vectors and
+ *      tails; no contraction by the compiler, fma only where written.
+ */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KN_KEY_TILE 32
+#define KN_VOCAB_BLOCK 512
+#define KN_MAX_THREADS 256
+
+enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2 };
+
+/*
+ * A weight matrix [rows, cols], rows = outputs.  It may lie in several pieces
+ * of whole rows (the store cuts tensors over 1 GiB); pieces are in row order
+ * and their rows add up to `rows`.  Data is 64-byte aligned.  Borrowed.
+ */
+struct kn_block {
+	const void *data;
+	int64_t rows;
+};
+struct kn_mat {
+	enum kn_dtype dtype;
+	int64_t rows, cols;
+	int n_blocks;
+	const struct kn_block *blocks;
+};
+
+/*
+ * How a CPU backend runs work on several threads: run(pool, n, fn, arg) calls
+ * fn(arg, i, worker) once for each i in 0..n-1, in any order, on any thread,
+ * 0 <= worker < threads, and returns when all are done.  Splitting never
+ * changes a sum, because an item owns its outputs.
+ */
+struct kn_par {
+	void *pool;
+	int threads;
+	void (*run)(void *pool, int64_t n, void (*fn)(void *arg, int64_t i, int worker), void *arg);
+};
+
+/*
+ * Where the keys of one sequence are.  Query rows q_row .. q_row+n_q-1 of the
+ * batch sit at positions pos .. pos+n_q-1.  The key of position p is row
+ *     prefix_row + p              for p <  prefix_n
+ *     own_row + (p - prefix_n)    for p >= prefix_n
+ * of the key and value arrays, so that samples of one prompt can share its
+ * rows.  Query i sees positions j with j <= pos+i and, if window > 0,
+ * pos+i - j < window.  Full forward: prefix_n = 0, own_row = q_row.
+ */
+struct kn_seq {
+	int64_t q_row, n_q, pos;
+	int64_t prefix_row, prefix_n;
+	int64_t own_row;
+};
+
+struct kn_attn {
+	int64_t H, G, D;
+	int64_t window;   /* 0: none */
+	float scale;      /* usually 1/sqrt(D) */
+	int64_t q_stride; /* floats from one row of q to the next (q may lie in a fused qkv row) */
+	int64_t kv_stride; /* the same for k and for v */
+	int64_t n_seq;
+	const struct kn_seq *seq; /* host memory */
+};
+
+enum kn_act { KN_GELU_TANH, KN_GELU_ERF, KN_RELU, KN_SILU };
+
+/* One parameter group for the optimizer: n elements, all float32. */
+struct kn_adamw {
+	double lr, beta1, beta2, eps, weight_decay;
+	double grad_scale;     /* multiplied into the gradient first (clipping) */
+	int64_t step;          /* 1 at the first update; bias correction */
+};
+
+struct kernels {
+	const char *name; /* "ref", "cpu-avx512", "cpu-avx2", "cpu-neon", "cpu-plain", "cuda" */
+	void *ctx;        /* passed as the first argument of every op */
+
+	/* memory: alloc gives 64-byte aligned zeroed memory or NULL; put/get copy
+	 * host<->backend; sync waits and returns 0, or -1 with the reason. */
+	void *(*alloc)(void *ctx, size_t bytes);
+	void (*free)(void *ctx, void *p);
+	void (*put)(void *ctx, void *dst, const void *host, size_t bytes);
+	void (*get)(void *ctx, void *host, const void *src, size_t bytes);
+	void (*zero)(void *ctx, void *dst, size_t bytes);
+	int (*sync)(void *ctx, char *why, size_t why_len);
+
+	/* y[N,C] = tok[token[n],:] (+ pos_table[pos[n],:] unless pos_table is NULL);
+	 * token, pos are host arrays [N], already checked against the tables. */
+	void (*embed_fwd)(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table,
+	                  const int32_t *token, const int32_t *pos, int64_t N);
+	/* dtok[V,C], dpos[P,C] (or NULL) += rows of dy, tokens in row order */
+	void (*embed_bwd)(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token,
+	                  const int32_t *pos, int64_t N, int64_t C);
+
+	/* y[N,O] = x[N,I] w[O,I]^T + b[O]; b may be NULL */
+	void (*matmul_fwd)(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N);
+	/* dx[N,I] = dy[N,O] w[O,I] (overwrites; add != 0: adds) */
+	void (*matmul_dx)(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
+	/* dw[O,I] += dy[N,O]^T x[N,I]; db[O] += column sums of dy; db may be NULL */
+	void (*matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I);
+
+	/* layer norm: y = (x - mean) rstd g + b, biased variance; mean[N], rstd[N] are kept for backward (may be NULL) */
+	void (*layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
+	                      float eps, int64_t N, int64_t C);
+	void (*layernorm_bwd)(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x, const float *mean,
+	                      const float *rstd, const float *g, int64_t N, int64_t C);
+	/* rms norm: y = x rstd g, rstd = 1/sqrt(mean(x^2) + eps); rstd[N] may be NULL.  Rows may be heads (N*H, D). */
+	void (*rmsnorm_fwd)(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N, int64_t C);
+	void (*rmsnorm_bwd)(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd,
+	                    const float *g, int64_t N, int64_t C);
+
+	/* rotate-half RoPE in place on x[N, heads, D] with row stride `stride`: pairs (j, j+D/2) turn by
+	 * pos[n] * inv_freq[j]; dir = +1 forward, -1 backward (the transpose).  inv_freq: host [D/2]; pos: host [N].
+	 * The angle is computed in double from the float32 inv_freq, so that it does not depend on the backend. */
+	void (*rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads, int64_t D,
+	             int64_t stride, int dir);
+
+	/* causal attention.  o[N, H*D] (dense); lse[N,H] = log sum exp of the scaled scores (may be NULL) */
+	void (*attention_fwd)(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
+	                      const struct kn_attn *a);
+	/* dq, dk, dv have the strides of q, k, v and are added to; o, lse from forward; scratch >= N*H floats */
+	void (*attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
+	                      const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
+
+	/* elementwise: y = act(x); dx = dy act'(x) (overwrites; dx may be dy) */
+	void (*act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
+	void (*act_bwd)(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
+	/* gated: y[N,F] = act(g[N,F]) u[N,F]; backward overwrites dg, du (dg may be g's own gradient buffer) */
+	void (*glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n);
+	void (*glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
+	                int64_t n);
+
+	/* y += x;  y = a x + y */
+	void (*add)(void *ctx, float *y, const float *x, int64_t n);
+	void (*axpy)(void *ctx, float *y, float a, const float *x, int64_t n);
+	/* y[m,C] = x[row[m],C];  x[row[m],C] += y[m,C] (rows in rising m order); row: host [M] */
+	void (*gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
+	void (*scatter_rows)(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
+
+	/*
+	 * The fused output head over M rows: z = (h w^T + b) * inv_temp[m], then
+	 *   lse[m]     log sum_v exp z
+	 *   logprob[m] = z[target[m]] - lse[m]
+	 *   entropy[m] = lse - sum_v p_v z_v              (may be NULL)
+	 *   argmax[m]  lowest index of the largest z       (may be NULL)
+	 * target (host, may be NULL with logprob NULL) and inv_temp (host [M]; 1 for none) as given.
+	 * Logits are never in memory at once: scratch holds head_scratch(ctx, M, V) bytes.
+	 * b is NULL or [V].
+	 */
+	size_t (*head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
+	void (*head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
+	                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
+	                 void *scratch);
+	/*
+	 * Gradient of sum_m (dlogprob[m] logprob[m] + dentropy[m] entropy[m]) by h, w, b.
+	 * dh[M,C] overwrites; dw[V,C], db[V] add (may be NULL: frozen head); dentropy and entropy may be NULL.
+	 */
+	void (*head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
+	                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target,
+	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M, void *scratch);
+	/* plain logits[M,V] = h w^T + b, same bits as inside head_fwd before inv_temp: for the sampler */
+	void (*head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
+	/* the statistics of head_fwd from logits in memory (same bits); rows of V floats */
+	void (*logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
+	                     const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
+
+	/* sum of squares in double: blocks of 4096 elements from 0, each in rising order, blocks added in order */
+	double (*sum_squares)(void *ctx, const float *x, int64_t n);
+	/* number of elements that are NaN or infinite */
+	int64_t (*count_nonfinite)(void *ctx, const float *x, int64_t n);
+	/* w *= 1 - lr wd;  m, v moments;  w -= lr mhat / (sqrt(vhat) + eps), as torch.optim.AdamW; w, m, v in place */
+	void (*adamw)(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
+	/* float32 -> bf16 (round to nearest even) and back */
+	void (*to_bf16)(void *ctx, uint16_t *y, const float *x, int64_t n);
+	void (*from_bf16)(void *ctx, float *y, const uint16_t *x, int64_t n);
+};
+
+/*
+ * Backends.  par is borrowed for the life of the backend.  kernels_cpu picks
+ * the best instruction set the machine has, or the one named by `isa`
+ * ("avx512", "avx2", "neon", "plain"; NULL or "" = best); NULL if the machine
+ * or the build lacks it.  They are freed by kernels_free.
+ */
+struct kernels *kernels_ref(const struct kn_par *par);
+struct kernels *kernels_cpu(const struct kn_par *par, const char *isa);
+/* Loads rl-kernels-cuda.so; NULL with one clear line in why when it, the driver or a device is missing. */
+struct kernels *kernels_cuda(int device, char *why, size_t why_len);
+void kernels_free(struct kernels *k);
+
+#endif
