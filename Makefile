@@ -1,0 +1,159 @@
+# rlpipe: everything is built here.
+#
+#   make            all tools into build/<flags>/bin        make demo    train the embedded example, before and after
+#   make test       everything that can fail                make lint    style, layers, options = help = man page
+#   make bench      ratios against peers (never in test)    make install PREFIX=... DESTDIR=...
+#   make BUILD=debug | asan | tsan ...                       make deps    installs what is missing (Debian, Ubuntu)
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+PREFIX  ?= /usr/local
+CC      ?= cc
+CXX     ?= c++
+BUILD   ?= release
+CUDA_HOME ?= /usr/local/cuda
+NVCC    ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+NVARCH  ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+           -gencode arch=compute_100,code=[sm_100,compute_100]
+
+FLAGS_release := -O2 -g
+FLAGS_debug   := -O0 -g -DDEBUG
+FLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FLAGS_tsan    := -O1 -g -fsanitize=thread
+ifeq ($(origin FLAGS_$(BUILD)),undefined)
+$(error BUILD is '$(BUILD)', but must be one of release, debug, asan, tsan)
+endif
+CFLAGS   ?= $(FLAGS_$(BUILD))
+CXXFLAGS ?= $(FLAGS_$(BUILD))
+# A directory per set of flags: objects never mix.
+B := build/$(BUILD)$(if $(filter-out $(FLAGS_$(BUILD)),$(CFLAGS)),-$(shell echo '$(CC) $(CFLAGS)' | cksum | cut -d' ' -f1))
+
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wundef -Werror
+override CPPFLAGS += -I. -I$B -D_GNU_SOURCE
+override CFLAGS   += -std=gnu11 $(WARN) -Wstrict-prototypes -Wmissing-prototypes -fPIE -ffp-contract=off -fno-math-errno
+override CXXFLAGS += -std=c++17 $(WARN) -fPIE -ffp-contract=off
+LDLIBS := -ljq -lonig -lsimdjson -lzstd -llmdb -lstemmer -lstdc++ -lm -ldl -pthread
+
+# ---- what there is ----
+TOOLS   := $(sort $(patsubst tools/%.c,%,$(wildcard tools/rl-*.c)))
+LIB_SRC := $(filter-out %_test.c,$(sort $(wildcard lib/*.c)))
+LIB_CXX := $(sort $(wildcard lib/*.cc))
+TESTS   := $(sort $(patsubst lib/%.c,%,$(wildcard lib/*_test.c)))
+REF_SRC := $(sort $(wildcard kernels/ref/*.c))
+CPU_SRC := $(filter-out kernels/cpu/dispatch.c,$(sort $(wildcard kernels/cpu/*.c)))
+CU_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
+
+MACHINE := $(shell $(CC) -dumpmachine | cut -d- -f1)
+ifeq ($(MACHINE),x86_64)
+KN_ISAS := avx512 avx2 plain
+else ifeq ($(MACHINE),aarch64)
+KN_ISAS := neon plain
+else
+KN_ISAS := plain
+endif
+ISA_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512
+ISA_avx2   := -mavx2 -mfma -mf16c
+ISA_neon   :=
+ISA_plain  :=
+KN_FLAGS   := -O3 -fno-trapping-math
+
+LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(LIB_CXX:%.cc=$B/%.o)
+KN_OBJ  := $(REF_SRC:%.c=$B/%.o) $(patsubst %.c,$B/%.o,$(wildcard kernels/cpu/dispatch.c kernels/*_load.c)) \
+           $(foreach isa,$(KN_ISAS),$(CPU_SRC:%.c=$B/%.$(isa).o))
+PROGRAMS := $(TOOLS:%=$B/bin/%)
+KN_PROGRAMS := $(patsubst %.c,$B/%,$(wildcard kernels/check.c kernels/bench.c))
+CUDA_SO := $(if $(NVCC),$(if $(CU_SRC),$B/lib/rl-kernels-cuda.so))
+
+all: $(PROGRAMS) $(CUDA_SO)
+
+# ---- generated: every option and tool name, for the warning about unknown RL_ variables ----
+GEN := $B/gen/options.h $B/gen/tools.h
+$B/gen/options.h: $(wildcard tools/*.c lib/*.c)
+	@mkdir -p $(@D)
+	@grep -oh '^[[:space:]]*{"[a-z0-9-]*", [^,]*,[[:space:]]*OPT_' $^ | sed 's/[[:space:]]*{\("[^"]*"\).*/\1,/' | sort -u > $@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+$B/gen/tools.h: Makefile $(wildcard tools/*.c)
+	@mkdir -p $(@D)
+	@printf '"%s",\n' $(if $(TOOLS),$(TOOLS),rl) > $@
+$B/lib/cli.o: $(GEN)
+
+# ---- objects ----
+$B/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$B/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+define isa_rule
+$B/kernels/cpu/%.$(1).o: kernels/cpu/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $(KN_FLAGS) $$(ISA_$(1)) -DKN_ISA=$(1) -DKN_ISA_$(1)=1 -MMD -MP -c -o $$@ $$<
+endef
+$(foreach isa,$(KN_ISAS),$(eval $(call isa_rule,$(isa))))
+
+$B/librl.a: $(LIB_OBJ) $(KN_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# ---- programs ----
+$B/bin/%: $B/tools/%.o $B/librl.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$B/test/%: $B/lib/%.o $B/librl.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$B/kernels/check: $B/kernels/check.o $B/librl.a
+	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
+DNNL := $(wildcard /usr/include/dnnl.h /usr/include/oneapi/dnnl/dnnl.h)
+$B/kernels/bench.o: override CPPFLAGS += $(if $(DNNL),-DHAVE_DNNL)
+$B/kernels/bench: $B/kernels/bench.o $B/librl.a
+	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(if $(DNNL),-ldnnl) $(LDLIBS)
+
+# ---- CUDA: a shared object, loaded when --device cuda asks for it ----
+$B/kernels/cuda/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) -I. -O3 -lineinfo $(NVARCH) -Xcompiler -fPIC,-Wall -Werror all-warnings -MMD -MP -c -o $@ $<
+$B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o)
+	@mkdir -p $(@D)
+	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart
+
+include $(wildcard $B/*/*.d $B/*/*/*.d)
+
+# ---- checks ----
+test: deps
+	@tools/run-tests $B
+lint:
+	@tools/lint $B
+bench: $(PROGRAMS) $(KN_PROGRAMS)
+	@$B/kernels/bench
+check-cuda: $(CUDA_SO) $B/kernels/check
+	RL_LIBDIR=$B/lib $B/kernels/check cuda
+bench-cuda: $(CUDA_SO) $B/kernels/bench
+	RL_LIBDIR=$B/lib $B/kernels/bench cuda
+unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))
+
+deps:
+	@tools/deps
+demo: deps
+	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory -s -C pipelines/demo BIN=$(CURDIR)/$B/bin
+
+# ---- install ----
+bindir := $(DESTDIR)$(PREFIX)/bin
+mandir := $(DESTDIR)$(PREFIX)/share/man
+libdir := $(DESTDIR)$(PREFIX)/lib/rlpipe
+compdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+install: all
+	install -d $(bindir) $(mandir)/man1 $(mandir)/man5 $(mandir)/man7 $(compdir)
+	install -m 755 $(PROGRAMS) $(bindir)
+	install -m 644 $(wildcard man/*.1) $(mandir)/man1
+	$(if $(wildcard man/*.5),install -m 644 $(wildcard man/*.5) $(mandir)/man5)
+	$(if $(wildcard man/*.7),install -m 644 $(wildcard man/*.7) $(mandir)/man7)
+	$(if $(CUDA_SO),install -d $(libdir) && install -m 755 $(CUDA_SO) $(libdir))
+	@for t in $(TOOLS); do tools/completion $B/bin/$$t > $(compdir)/$$t; done
+clean:
+	rm -rf build
+
+.PHONY: all test lint bench check-cuda bench-cuda unit deps demo install clean

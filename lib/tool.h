@@ -1,0 +1,68 @@
+/*
+ * tool - what every filter does alike: the loop over records, and the end.
+ *
+ * main() parses options, fills a struct tool, and calls tool_run with its process function, which reads fields, computes
+ * by calling the library, and adds fields.  The loop here owns: where records come from (operands, or standard input),
+ * position in messages, -k (a bad record goes on with an `error` field), -z, -q, progress, flushing before it blocks on
+ * input, noticing that the reader of our output has gone, the closing line of counts, and the exit status:
+ * 0 done, 1 failed, 3 done but records carry errors.
+ */
+#ifndef LIB_TOOL_H
+#define LIB_TOOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/arena.h"
+#include "lib/cli.h"
+#include "lib/err.h"
+#include "lib/record.h"
+#include "lib/stream.h"
+
+/* The options that every filter has; put TOOL_OPTIONS(struct tool_config) as a group in its table. */
+struct tool_config {
+	bool keep_going; /* -k */
+	bool zstd;       /* -z */
+	bool quiet;      /* -q */
+};
+extern const struct opt tool_options[];
+
+struct tool {
+	struct tool_config config;
+	struct sink *out;
+	struct record *record; /* the current one */
+	struct arena arena;    /* reset for each record */
+	struct stream *in;
+	const char *source; /* for messages: file name */
+	int64_t line;
+	int64_t n_in, n_out, n_errors, n_skipped;
+	/* Further counts for the closing line ("12 unscored"); the name is borrowed. */
+	struct {
+		const char *name;
+		int64_t n;
+	} count[4];
+	bool fails_when_empty; /* training tools: no record at all is an error */
+	double started;
+	struct progress *progress;
+};
+
+/* 0: the record goes on with what was added; 1: it was consumed (nothing is written for it); -1: *e. */
+typedef int (*tool_process)(struct tool *t, struct record *r, void *arg, struct err *e);
+
+void tool_init(struct tool *t, const struct tool_config *config);
+/* Runs process over all records of the operands ("-" or none: standard input) and returns the exit status; prints what
+ * went wrong.  Opens the sink on standard output unless t->out is set.  finish (may be NULL) is called at the end of input
+ * and may write further records with tool_write. */
+int tool_run(struct tool *t, char **operands, int n_operands, tool_process process,
+             int (*finish)(struct tool *t, void *arg, struct err *e), void *arg);
+
+/* ---- the parts, for tools whose loop differs (batches) ---- */
+/* The next record: 1; 0 at the end of the last input; -1: *e with position.  Flushes t->out before it blocks; while it
+ * waits it notices that the reader of the output has gone (-1). */
+int tool_next(struct tool *t, struct err *e) __attribute__((warn_unused_result));
+int tool_open(struct tool *t, char **operands, int n_operands, struct err *e); /* before the first tool_next */
+int tool_write(struct tool *t, struct record *r, struct err *e);
+/* Closes everything, prints the line of counts (unless -q) or the error (status != 0), and returns the exit status. */
+int tool_end(struct tool *t, int failed, const struct err *e);
+
+#endif
