@@ -28,11 +28,18 @@
  *   2. a weight gradient element is one fma chain over tokens in row order,
  *      continued from what is in memory;
  *   3. attention walks key tiles of KN_KEY_TILE positions counted from
- *      position 0, with a running maximum and sum per query row;
+ *      position 0, with a running maximum and sum per query row; a score is
+ *      one fma chain over D; a key's gradient is one chain over the queries
+ *      that see it, sequence by sequence, token by token, head by head;
  *   4. the vocabulary is walked in blocks of KN_VOCAB_BLOCK from 0, combined
  *      in rising order;
  *   5. exp, tanh, erf, log, sin, cos are ours, one routine for vectors and
- *      tails; no contraction by the compiler, fma only where written.
+ *      tails; no contraction by the compiler, fma only where written;
+ *   6. a sum over the rows of a weight (matmul_dx, head_bwd's dh) is one fma
+ *      chain from zero per block of KN_OUT_BLOCK rows counted from row 0, the
+ *      blocks added in rising order (to what is there, where it adds).
+ *
+ * Calls on one backend are made one at a time.
  */
 #ifndef KERNELS_H
 #define KERNELS_H
@@ -42,7 +49,9 @@
 
 #define KN_KEY_TILE 32
 #define KN_VOCAB_BLOCK 512
+#define KN_OUT_BLOCK 256
 #define KN_MAX_THREADS 256
+#define KN_MAX_HEAD 1024 /* largest D of attention and rope */
 
 enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2 };
 
@@ -91,9 +100,9 @@ struct kn_seq {
 
 struct kn_attn {
 	int64_t H, G, D;
-	int64_t window;   /* 0: none */
-	float scale;      /* usually 1/sqrt(D) */
-	int64_t q_stride; /* floats from one row of q to the next (q may lie in a fused qkv row) */
+	int64_t window;    /* 0: none */
+	float scale;       /* usually 1/sqrt(D) */
+	int64_t q_stride;  /* floats from one row of q to the next (q may lie in a fused qkv row) */
 	int64_t kv_stride; /* the same for k and for v */
 	int64_t n_seq;
 	const struct kn_seq *seq; /* host memory */
@@ -104,8 +113,8 @@ enum kn_act { KN_GELU_TANH, KN_GELU_ERF, KN_RELU, KN_SILU };
 /* One parameter group for the optimizer: n elements, all float32. */
 struct kn_adamw {
 	double lr, beta1, beta2, eps, weight_decay;
-	double grad_scale;     /* multiplied into the gradient first (clipping) */
-	int64_t step;          /* 1 at the first update; bias correction */
+	double grad_scale; /* multiplied into the gradient first (clipping) */
+	int64_t step;      /* 1 at the first update; bias correction */
 };
 
 struct kernels {
@@ -134,38 +143,42 @@ struct kernels {
 	/* dx[N,I] = dy[N,O] w[O,I] (overwrites; add != 0: adds) */
 	void (*matmul_dx)(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
 	/* dw[O,I] += dy[N,O]^T x[N,I]; db[O] += column sums of dy; db may be NULL */
-	void (*matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I);
+	void (*matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O,
+	                  int64_t I);
 
-	/* layer norm: y = (x - mean) rstd g + b, biased variance; mean[N], rstd[N] are kept for backward (may be NULL) */
-	void (*layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
-	                      float eps, int64_t N, int64_t C);
-	void (*layernorm_bwd)(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x, const float *mean,
-	                      const float *rstd, const float *g, int64_t N, int64_t C);
+	/* layer norm: y = (x - mean) rstd g + b, biased variance; mean[N], rstd[N] are kept for backward (may be NULL)
+	 */
+	void (*layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g,
+	                      const float *b, float eps, int64_t N, int64_t C);
+	void (*layernorm_bwd)(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x,
+	                      const float *mean, const float *rstd, const float *g, int64_t N, int64_t C);
 	/* rms norm: y = x rstd g, rstd = 1/sqrt(mean(x^2) + eps); rstd[N] may be NULL.  Rows may be heads (N*H, D). */
-	void (*rmsnorm_fwd)(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N, int64_t C);
+	void (*rmsnorm_fwd)(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N,
+	                    int64_t C);
 	void (*rmsnorm_bwd)(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd,
 	                    const float *g, int64_t N, int64_t C);
 
 	/* rotate-half RoPE in place on x[N, heads, D] with row stride `stride`: pairs (j, j+D/2) turn by
 	 * pos[n] * inv_freq[j]; dir = +1 forward, -1 backward (the transpose).  inv_freq: host [D/2]; pos: host [N].
 	 * The angle is computed in double from the float32 inv_freq, so that it does not depend on the backend. */
-	void (*rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads, int64_t D,
-	             int64_t stride, int dir);
+	void (*rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads,
+	             int64_t D, int64_t stride, int dir);
 
 	/* causal attention.  o[N, H*D] (dense); lse[N,H] = log sum exp of the scaled scores (may be NULL) */
 	void (*attention_fwd)(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
 	                      const struct kn_attn *a);
 	/* dq, dk, dv have the strides of q, k, v and are added to; o, lse from forward; scratch >= N*H floats */
-	void (*attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
-	                      const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
+	void (*attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o,
+	                      const float *lse, const float *q, const float *k, const float *v, const struct kn_attn *a,
+	                      float *scratch);
 
 	/* elementwise: y = act(x); dx = dy act'(x) (overwrites; dx may be dy) */
 	void (*act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
 	void (*act_bwd)(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
 	/* gated: y[N,F] = act(g[N,F]) u[N,F]; backward overwrites dg, du (dg may be g's own gradient buffer) */
 	void (*glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n);
-	void (*glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
-	                int64_t n);
+	void (*glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u,
+	                enum kn_act act, int64_t n);
 
 	/* y += x;  y = a x + y */
 	void (*add)(void *ctx, float *y, const float *x, int64_t n);
@@ -177,7 +190,7 @@ struct kernels {
 	/*
 	 * The fused output head over M rows: z = (h w^T + b) * inv_temp[m], then
 	 *   lse[m]     log sum_v exp z
-	 *   logprob[m] = z[target[m]] - lse[m]
+	 *   logprob[m] = z[target[m]] - lse[m]            (computed as (z - max) - log sum exp(z - max))
 	 *   entropy[m] = lse - sum_v p_v z_v              (may be NULL)
 	 *   argmax[m]  lowest index of the largest z       (may be NULL)
 	 * target (host, may be NULL with logprob NULL) and inv_temp (host [M]; 1 for none) as given.
@@ -186,8 +199,8 @@ struct kernels {
 	 */
 	size_t (*head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
 	void (*head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
-	                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
-	                 void *scratch);
+	                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
+	                 int64_t M, void *scratch);
 	/*
 	 * Gradient of sum_m (dlogprob[m] logprob[m] + dentropy[m] entropy[m]) by h, w, b.
 	 * dh[M,C] overwrites; dw[V,C], db[V] add (may be NULL: frozen head); dentropy and entropy may be NULL.
@@ -196,12 +209,14 @@ struct kernels {
 	                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target,
 	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M, void *scratch);
 	/* plain logits[M,V] = h w^T + b, same bits as inside head_fwd before inv_temp: for the sampler */
-	void (*head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
+	void (*head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b,
+	                    int64_t M);
 	/* the statistics of head_fwd from logits in memory (same bits); rows of V floats */
-	void (*logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
-	                     const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
+	void (*logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax,
+	                     const float *logits, const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
 
-	/* sum of squares in double: blocks of 4096 elements from 0, each in rising order, blocks added in order */
+	/* sum of squares in double: blocks of 4096 elements from 0, each in order 1 (16 partial sums) but with multiply
+	 * and add instead of fma, blocks added in rising order */
 	double (*sum_squares)(void *ctx, const float *x, int64_t n);
 	/* number of elements that are NaN or infinite */
 	int64_t (*count_nonfinite)(void *ctx, const float *x, int64_t n);
@@ -210,6 +225,9 @@ struct kernels {
 	/* float32 -> bf16 (round to nearest even) and back */
 	void (*to_bf16)(void *ctx, uint16_t *y, const float *x, int64_t n);
 	void (*from_bf16)(void *ctx, float *y, const uint16_t *x, int64_t n);
+
+	/* frees the table and its ctx; called by kernels_free */
+	void (*release)(struct kernels *k);
 };
 
 /*
