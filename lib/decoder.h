@@ -1,0 +1,104 @@
+/*
+ * decoder - one forward and one backward pass for every architecture.
+ *
+ * The descriptor (lib/arch.h) says what differs between GPT-2 and Llama; the tensor table (lib/tensors.h) says what there
+ * is.  A batch is ragged: tokens of all sequences one after another, no padding.  The pass gives the final-normed hidden
+ * state of every token; logits never exist for the whole batch (decoder_head works in chunks).
+ *
+ * The same rows give the same bits in a full forward pass, in cached decoding, in any batch and on any thread count.
+ */
+#ifndef LIB_DECODER_H
+#define LIB_DECODER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+#include "lib/arch.h"
+#include "lib/err.h"
+#include "lib/store.h"
+#include "lib/tensors.h"
+
+/*
+ * Weights of one model where the backend can read them: mat[i] for tensor i of the table (vectors are one row; a gain or
+ * bias is read through weights_vector).  Either mapped from a view (nothing is copied on the CPU) or in a slab of the
+ * trainer's own.
+ */
+struct weights {
+	const struct kernels *k;
+	const struct tensors *table;
+	struct kn_mat *mat;
+	float *slab; /* owned, float32, tensors at table offsets; NULL when mapped */
+	void *impl;
+};
+/* Borrows v until weights_release.  Checks names, shapes and dtypes against the table. */
+int weights_map(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
+                const struct store_ref *ref, struct err *e);
+/* A copy in float32 that may be changed through slab. */
+int weights_copy(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
+                 const struct store_ref *ref, struct err *e);
+/* A zeroed slab (gradients, moments). */
+int weights_zero(struct weights *w, const struct kernels *k, const struct tensors *table, struct err *e);
+void weights_release(struct weights *w);
+
+struct decoder {
+	const struct arch *arch;
+	const struct tensors *table;
+	const struct kernels *k;
+	void *impl; /* scratch buffers that grow with the largest batch seen; the rope table; tensor indexes by role */
+};
+int decoder_init(struct decoder *d, const struct arch *arch, const struct tensors *table, const struct kernels *k,
+                 struct err *e);
+void decoder_release(struct decoder *d);
+
+/* Sequences one after another: seq s has rows seq[s].q_row .. +n_q-1; token, pos: host [N]. */
+struct batch {
+	int64_t N, n_seq;
+	const int32_t *token, *pos;
+	const struct kn_seq *seq;
+};
+
+/* Keys and values of past tokens: per layer k, v [rows, G*D]. */
+struct kvcache {
+	const struct kernels *k;
+	int64_t L, rows, width;
+	float **key, **value;
+};
+int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *arch, int64_t rows, struct err *e);
+void kvcache_release(struct kvcache *c);
+/* Copies rows [from, from+n) to `to` in all layers (a prompt whose last rows are shared no longer). */
+void kvcache_copy(struct kvcache *c, int64_t to, int64_t from, int64_t n);
+
+/* What backward needs, kept by a training forward; memory is reused from call to call. */
+struct activations;
+struct activations *activations_new(const struct decoder *d);
+void activations_free(struct activations *a);
+/* Bytes that a training pass over N tokens keeps, for --plan and for the micro-batch size. */
+size_t activations_bytes(const struct arch *arch, int64_t N);
+
+/*
+ * h[N,C] = final-normed hidden states.  With a cache, the key of row i of sequence s at position p is written to cache row
+ * seq.own_row + (p - seq.prefix_n) before attention, and attention reads the cache through seq; without one, keys are
+ * those of the batch (prefix_n = 0, own_row = q_row).  With activations (then no cache), they are kept for backward.
+ */
+int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
+                    struct activations *acts, float *h, struct err *e);
+/* Adds the gradients of all tensors (but the head's own, when it is not tied) to g->slab.  dh[N,C] is used up. */
+int decoder_backward(struct decoder *d, const struct weights *w, const struct batch *b, struct activations *acts,
+                     float *dh, struct weights *g, struct err *e);
+
+/* The head over M rows of h; see head_fwd, head_bwd in kernels.h (targets, inv_temp on the host).  Outputs are in backend
+ * memory; entropy, argmax may be NULL. */
+int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
+                 const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, struct err *e);
+int decoder_head_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
+                          const float *inv_temp, const float *lse, const float *entropy, const float *dlogprob,
+                          const float *dentropy, float *dh, struct weights *g, struct err *e);
+/* logits[M,V], for the sampler. */
+int decoder_logits(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *logits, struct err *e);
+/* values[M] = score.weight . h (tensor "score.weight" [1,C] of the table); backward adds to dh and to the gradient. */
+int decoder_values(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *values, struct err *e);
+int decoder_values_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const float *dvalues,
+                            float *dh, struct weights *g, struct err *e);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * model - what a tool opens by `-s STORE[:NAME]`: descriptor, tensor table, weights, tokenizer, stop ids.
+ *
+ * A session holds the backend and its threads; a model is one version of one slot, mapped.  Nothing is copied on the CPU.
+ */
+#ifndef LIB_MODEL_H
+#define LIB_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/cli.h"
+#include "lib/decoder.h"
+#include "lib/par.h"
+#include "lib/tokenizer.h"
+
+/* The options of every tool that computes: -j --threads, --device cpu|cuda|ref, --isa NAME. */
+struct engine_config {
+	int64_t threads;
+	const char *device, *isa;
+};
+extern const struct opt engine_options[];
+
+struct engine {
+	struct par *par;
+	struct kn_par lent;
+	struct kernels *k;
+};
+int engine_open(struct engine *g, const struct engine_config *c, struct err *e);
+void engine_close(struct engine *g);
+
+/* What a slot's files say; no weights.  Valid after the view is closed. */
+struct model_info {
+	struct arch arch;
+	struct tensors table;        /* with_value: score.weight is in it */
+	struct tokenizer *tokenizer; /* NULL: the store works on ids alone */
+	int32_t *eos;
+	int n_eos;
+	int32_t bos; /* -1: none */
+};
+int model_info_load(struct model_info *m, struct store_view *v, const char *slot, bool with_tokenizer, struct err *e);
+void model_info_release(struct model_info *m);
+bool model_is_eos(const struct model_info *m, int32_t token);
+
+#endif
