@@ -34,7 +34,7 @@ WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Wundef -Werror
 override CPPFLAGS += -I. -I$B -D_GNU_SOURCE
 override CFLAGS   += -std=gnu11 $(WARN) -Wstrict-prototypes -Wmissing-prototypes -fPIE -ffp-contract=off -fno-math-errno
 override CXXFLAGS += -std=c++17 $(WARN) -fPIE -ffp-contract=off
-LDLIBS := -ljq -lonig -lsimdjson -lzstd -llmdb -lstemmer -lstdc++ -lm -ldl -pthread
+LDLIBS := -ljq -lonig -lsimdjson -lzstd -llmdb -lstemmer -lutf8proc -lstdc++ -lm -ldl -pthread
 
 # ---- what there is ----
 TOOLS   := $(sort $(patsubst tools/%.c,%,$(wildcard tools/rl-*.c)))
@@ -123,9 +123,10 @@ include $(wildcard $B/*/*.d $B/*/*/*.d)
 
 # ---- checks ----
 test: deps
-	@tools/run-tests $B
+	@$(MAKE) --no-print-directory -s -j$$(nproc) all unit
+	@scripts/run-tests $B
 lint:
-	@tools/lint $B
+	@scripts/lint $B
 bench: $(PROGRAMS) $(KN_PROGRAMS)
 	@$B/kernels/bench
 check-cuda: $(CUDA_SO) $B/kernels/check
@@ -135,7 +136,7 @@ bench-cuda: $(CUDA_SO) $B/kernels/bench
 unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))
 
 deps:
-	@tools/deps
+	@scripts/deps
 demo: deps
 	@$(MAKE) --no-print-directory -s all
 	@$(MAKE) --no-print-directory -s -C pipelines/demo BIN=$(CURDIR)/$B/bin
@@ -152,7 +153,7 @@ install: all
 	$(if $(wildcard man/*.5),install -m 644 $(wildcard man/*.5) $(mandir)/man5)
 	$(if $(wildcard man/*.7),install -m 644 $(wildcard man/*.7) $(mandir)/man7)
 	$(if $(CUDA_SO),install -d $(libdir) && install -m 755 $(CUDA_SO) $(libdir))
-	@for t in $(TOOLS); do tools/completion $B/bin/$$t > $(compdir)/$$t; done
+	@for t in $(TOOLS); do scripts/completion $B/bin/$$t > $(compdir)/$$t; done
 clean:
 	rm -rf build
 
