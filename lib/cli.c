@@ -338,8 +338,8 @@ static struct found find_long(const struct cli *c, const char *name, size_t len)
 		for (const struct opt *o = c->groups[g].rows; o->name; o++) {
 			if (strlen(o->name) == len && !strncmp(o->name, name, len))
 				return (struct found){o, c->groups[g].base, false};
-			if (o->type == OPT_FLAG && len > 3 && !strncmp(name, "no-", 3) &&
-			    strlen(o->name) == len - 3 && !strncmp(o->name, name + 3, len - 3))
+			if (o->type == OPT_FLAG && len > 3 && !strncmp(name, "no-", 3) && strlen(o->name) == len - 3 &&
+			    !strncmp(o->name, name + 3, len - 3))
 				return (struct found){o, c->groups[g].base, true};
 		}
 	return (struct found){0};

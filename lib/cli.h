@@ -6,7 +6,8 @@
  * tools cannot disagree).  cli_parse takes the groups in the order of --help.
  *
  *     static const struct opt options[] = {
- *             {"gamma", 0, OPT_NUM, offsetof(struct config, gamma), "1", "X", "discount per token", .min = 0, .max = 1},
+ *             {"gamma", 0, OPT_NUM, offsetof(struct config, gamma), "1", "X", "discount per token", .min = 0, .max =
+ * 1},
  *             {"query", 0, OPT_STR, offsetof(struct config, query), ".completion", "FILTER", "what is searched"},
  *             {NULL},
  *     };
@@ -43,9 +44,9 @@ struct opt {
 	const char *name; /* long name without dashes; NULL ends the table */
 	char letter;      /* 0: none */
 	enum opt_type type;
-	size_t offset;       /* into the group's struct */
+	size_t offset;        /* into the group's struct */
 	const char *fallback; /* the default as text, or NULL: zero, NULL, unset */
-	const char *meta;    /* name of the value in --help; for OPT_CHOICE the words */
+	const char *meta;     /* name of the value in --help; for OPT_CHOICE the words */
 	const char *help;
 	double min, max; /* OPT_INT, OPT_NUM: allowed range; both 0: any */
 };

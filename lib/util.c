@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static _Noreturn void out_of_memory(size_t bytes)
+__attribute__((noreturn)) static void out_of_memory(size_t bytes)
 {
 	fprintf(stderr, "out of memory: %zu bytes wanted\n", bytes);
 	_exit(1);
