@@ -1,0 +1,238 @@
+/* loop - see loop.h */
+#include "lib/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/record.h"
+#include "lib/str.h"
+#include "lib/util.h"
+
+int loop_open(struct loop_locks *l, const char *store_path, struct err *e)
+{
+	struct str path;
+	str_init(&path);
+	str_addf(&path, "%s-loop", store_path);
+	l->fd = open(path.buf, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int failed = l->fd < 0 ? err_errno(e, "cannot open '%s'", path.buf) : 0;
+	str_release(&path);
+	return failed;
+}
+
+void loop_close(struct loop_locks *l)
+{
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+}
+
+static struct flock at(enum loop_lock which, short type)
+{
+	return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = which, .l_len = 1};
+}
+
+int loop_try(struct loop_locks *l, enum loop_lock which, struct err *e)
+{
+	struct flock f = at(which, F_WRLCK);
+	if (!fcntl(l->fd, F_OFD_SETLK, &f))
+		return 1;
+	if (errno == EAGAIN || errno == EACCES)
+		return 0;
+	return err_errno(e, "cannot lock the file beside the store");
+}
+
+void loop_free(struct loop_locks *l, enum loop_lock which)
+{
+	struct flock f = at(which, F_UNLCK);
+	fcntl(l->fd, F_OFD_SETLK, &f);
+}
+
+bool loop_held(struct loop_locks *l, enum loop_lock which)
+{
+	struct flock f = at(which, F_WRLCK);
+	return !fcntl(l->fd, F_OFD_GETLK, &f) && f.l_type != F_UNLCK;
+}
+
+int loop_trainer(struct loop_locks *l, const char *store_path, struct err *e)
+{
+	if (loop_open(l, store_path, e))
+		return -1;
+	int got = loop_try(l, LOOP_TRAINER, e);
+	if (got == 0)
+		err_set(e, "another trainer has '%s' (one process at a time changes its weights)", store_path);
+	struct stat st;
+	if (got > 0 && !fstat(0, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+		got = loop_try(l, LOOP_PIPED, e);
+	if (got > 0)
+		return 0;
+	loop_close(l);
+	return -1;
+}
+
+/* ---- runs ---- */
+
+void loop_cursor_init(struct loop_cursor *c)
+{
+	*c = (struct loop_cursor){.options = xstrdup("")};
+}
+
+void loop_cursor_release(struct loop_cursor *c)
+{
+	free(c->options);
+	c->options = NULL;
+}
+
+void loop_cursor_take(struct loop_cursor *c, const char *line, size_t len)
+{
+	c->records++;
+	c->lines = hash_bytes(line, len, c->lines, (uint64_t)c->records);
+}
+
+void loop_run_release(struct loop_run *r)
+{
+	loop_cursor_release(&r->cursor);
+	*r = (struct loop_run){0};
+}
+
+static void state_key(struct str *s, const char *run)
+{
+	str_addf(s, "run/%s", run);
+}
+
+/* The blob is a JSON object, so that `rl-store show` and people can read it. */
+static int parse_state(struct loop_run *r, struct record *rec, struct err *e)
+{
+	const char *text;
+	size_t len;
+	bool closed = false;
+	if (record_bool(rec, "closed", &closed, e) < 1 || record_int(rec, "updates", &r->updates, e) < 1 ||
+	    record_int(rec, "base", &r->base, e) < 1 || record_int(rec, "batches", &r->batches, e) < 1 ||
+	    record_int(rec, "records", &r->cursor.records, e) < 1)
+		return err_set(e, "the state of the run is damaged");
+	r->closed = closed;
+	if (record_str(rec, "lines", &text, &len, e) < 1 || len != 16)
+		return err_set(e, "the state of the run is damaged: 'lines'");
+	r->cursor.lines = strtoull(text, NULL, 16);
+	if (record_str(rec, "options", &text, &len, e) < 1)
+		return err_set(e, "the state of the run is damaged: 'options'");
+	free(r->cursor.options);
+	r->cursor.options = xstrndup(text, len);
+	r->begun = true;
+	return 0;
+}
+
+int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, struct err *e)
+{
+	struct str key;
+	const void *data;
+	size_t len;
+	*r = (struct loop_run){0};
+	loop_cursor_init(&r->cursor);
+	str_init(&key);
+	state_key(&key, run);
+	int got = store_get_blob(v, "", key.buf, &data, &len, e);
+	if (got > 0) {
+		struct record *rec = record_new();
+		got = record_parse(rec, data, len, e) ? -1 : parse_state(r, rec, e);
+		record_free(rec);
+		if (got < 0)
+			err_where(e, "run '%s'", run);
+	}
+	str_release(&key);
+	return got < 0 ? -1 : 0;
+}
+
+int loop_run_save(const struct loop_run *r, struct store_update *u, const char *run, struct err *e)
+{
+	struct str s, key;
+	str_init(&s);
+	str_init(&key);
+	state_key(&key, run);
+	str_addf(
+	        &s,
+	        "{\"closed\":%s,\"updates\":%lld,\"base\":%lld,\"batches\":%lld,\"records\":%lld,\"lines\":\"%016llx\"",
+	        r->closed ? "true" : "false", (long long)r->updates, (long long)r->base, (long long)r->batches,
+	        (long long)r->cursor.records, (unsigned long long)r->cursor.lines);
+	str_adds(&s, ",\"options\":");
+	json_put_str(&s, r->cursor.options, strlen(r->cursor.options));
+	str_addc(&s, '}');
+	int failed = store_put_blob(u, "", key.buf, s.buf, s.len, e);
+	str_release(&s);
+	str_release(&key);
+	return failed;
+}
+
+static void reference_name(struct str *s, const char *run)
+{
+	str_addf(s, "reference/%s", run);
+}
+
+struct find_name {
+	const char *name;
+	struct store_ref ref;
+	bool found;
+};
+
+static int match_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	(void)snapshot;
+	struct find_name *f = arg;
+	f->found = !strcmp(name, f->name);
+	if (f->found)
+		f->ref = *ref;
+	return f->found;
+}
+
+static int find_name(struct store_view *v, const char *name, struct find_name *f, struct err *e)
+{
+	*f = (struct find_name){.name = name};
+	return store_each_name(v, match_name, f, e) < 0 ? -1 : 0;
+}
+
+int loop_reference(struct store_view *v, const char *run, struct store_ref *out, struct err *e)
+{
+	struct find_name f;
+	if (find_name(v, "ref", &f, e))
+		return -1;
+	if (!f.found) {
+		struct str s;
+		str_init(&s);
+		reference_name(&s, run);
+		int failed = find_name(v, s.buf, &f, e);
+		str_release(&s);
+		if (failed)
+			return -1;
+	}
+	if (!f.found)
+		return store_resolve(v, "policy", out, e);
+	*out = f.ref;
+	return 0;
+}
+
+int loop_hold_reference(struct store_update *u, const char *run, const struct store_ref *ref, struct err *e)
+{
+	struct str s;
+	str_init(&s);
+	reference_name(&s, run);
+	int failed = store_put_name(u, s.buf, ref, e);
+	str_release(&s);
+	return failed;
+}
+
+/* Walks both lists of words side by side; they are written in the same order. */
+int loop_same_options(const char *then, const char *now, struct err *e)
+{
+	while (*then || *now) {
+		size_t a = strcspn(then, " "), b = strcspn(now, " ");
+		if (a != b || memcmp(then, now, a))
+			return err_set(e, "this run was begun with %.*s, not %.*s (another --run begins another run)",
+			               (int)a, then, (int)b, now);
+		then += a + (then[a] == ' ');
+		now += b + (now[b] == ' ');
+	}
+	return 0;
+}

@@ -1,0 +1,80 @@
+/*
+ * loop - how the stages of a pipe find each other, wait, and go on after a crash.
+ *
+ * The pipe is the scheduler and the store is the only place where stages meet.  Beside the store lies STORE-loop, an
+ * empty file for open-file-description locks: they die with their holders, so nothing has to be cleaned up.
+ *
+ *   trainer   whatever changes weights, for life; taken before anything else; a second one is refused
+ *   piped     that trainer reads a pipe: a loop can be here
+ *   sampler   the one rl-generate in the loop, until the run is closed
+ *   busy      that rl-generate is sampling (not held while it waits): lets the trainer tell a slow sampler from a stage
+ * that holds records back
+ *
+ * The state of a run is a blob in the store, written with each update in the same transaction.
+ */
+#ifndef LIB_LOOP_H
+#define LIB_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "lib/store.h"
+
+enum loop_lock { LOOP_TRAINER, LOOP_PIPED, LOOP_SAMPLER, LOOP_BUSY };
+
+struct loop_locks {
+	int fd; /* -1: not open */
+};
+/* Opens (makes) STORE-loop; close-on-exec. */
+int loop_open(struct loop_locks *l, const char *store_path, struct err *e);
+void loop_close(struct loop_locks *l); /* frees the locks held through l */
+
+/* 1 taken, 0 somebody else has it, -1. */
+int loop_try(struct loop_locks *l, enum loop_lock which, struct err *e);
+void loop_free(struct loop_locks *l, enum loop_lock which);
+/* Does another open file description hold it? */
+bool loop_held(struct loop_locks *l, enum loop_lock which);
+
+/* What every tool that changes weights calls first: opens the locks and takes `trainer`, and `piped` when stdin is a
+ * pipe. -1 with "another trainer has STORE" when it is taken. */
+int loop_trainer(struct loop_locks *l, const char *store_path, struct err *e);
+
+/* ---- runs ---- */
+
+/* Where the sampler stands after a batch: it travels in the `cursor` field of the batch's last row and is committed
+ * with the update.  All owned by the struct. */
+struct loop_cursor {
+	int64_t records; /* input records taken since the run began */
+	uint64_t lines;  /* running hash of their lines */
+	char *options;   /* "name=value name=value": the options that decide rollouts */
+};
+void loop_cursor_init(struct loop_cursor *c);
+void loop_cursor_release(struct loop_cursor *c);
+/* Takes one more line into the hash. */
+void loop_cursor_take(struct loop_cursor *c, const char *line, size_t len);
+
+struct loop_run {
+	bool begun; /* there is a state in the store */
+	bool closed;
+	int64_t updates; /* committed batches */
+	int64_t base;    /* version of the policy the run began with */
+	int64_t batches; /* batches consumed; = updates unless batches were skipped */
+	struct loop_cursor cursor;
+};
+void loop_run_release(struct loop_run *r);
+/* Reads the state of a run; begun = false when there is none. */
+int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, struct err *e);
+/* Puts it into an update. */
+int loop_run_save(const struct loop_run *r, struct store_update *u, const char *run, struct err *e);
+
+/* The reference of a run: the slot `ref` when one was imported; else the name kept for the run; else (a run not begun)
+ * the current policy. */
+int loop_reference(struct store_view *v, const char *run, struct store_ref *out, struct err *e);
+/* Holds the version a run began with by name; goes into the run's first update. */
+int loop_hold_reference(struct store_update *u, const char *run, const struct store_ref *ref, struct err *e);
+
+/* -1 naming what differs, when the options a run was begun with are not these. */
+int loop_same_options(const char *then, const char *now, struct err *e);
+
+#endif
