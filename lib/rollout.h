@@ -57,8 +57,8 @@ struct rollout {
 	const char *options; /* "name=value ...", borrowed */
 	struct loop_locks locks;
 	bool in_loop, settled;
-	int64_t batch; /* the next batch to sample */
-	int64_t base;  /* version of the policy the run began with */
+	int64_t batch;          /* the next batch to sample */
+	struct store_ref first; /* outside a loop: the version of the first batch */
 	struct loop_cursor cursor;
 };
 
