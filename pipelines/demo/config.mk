@@ -1,0 +1,9 @@
+# What the experiment depends on.  Every option can be given to make: make demo STEPS=20
+SEED      ?= 1
+VOCAB     ?= 384
+SFT_EPOCHS ?= 2
+SFT_LR    ?= 2e-3
+STEPS     ?= 40
+BATCH     ?= 64
+LR        ?= 1e-3
+METRIC    ?= ndcg@10
