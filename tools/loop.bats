@@ -1,0 +1,215 @@
+#!/usr/bin/env bats
+# The loop as a user has it: who is in it, nothing hangs, and a killed run ends with the same bits.
+bats_require_minimum_version 1.5.0
+
+tiny=$BATS_TEST_DIRNAME/../testdata/tiny
+# The share of ids below 32: something that a policy over ids can learn.
+low='[.tokens[] | if . < 32 then 1 else 0 end] | add / length'
+generate="rl-generate -q --max-tokens 6 --batch-size 8"
+update="rl-ppo-step -q --lr 1e-3 --ppo-epochs 2"
+
+fresh() {
+	rm -f run.lmdb*
+	rl-store init --config "$tiny/config.json" --seed 1 run.lmdb
+}
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	export RL_STORE=run.lmdb RL_REWARD=$low
+	cp "$tiny/prompts.jsonl" prompts.jsonl
+	fresh
+}
+
+within() { # SECONDS COMMAND: fails when it takes longer, which here means that it hangs
+	local rc=0
+	timeout -k 1 "$@" || rc=$?
+	[ $rc -ne 124 ] || echo "hangs: ${*:2}"
+	return $rc
+}
+pipe() { within "$1" bash -o pipefail -c "$2"; }
+without_time() { jq -cS 'with_entries(select(.key | startswith("time/") | not))' "$1"; }
+weights() {
+	rm -rf exported
+	rl-store export "$1" exported && sha256sum <exported/model.safetensors
+}
+
+@test "loop: a pipe of two trains, one update a batch, each batch sampled after the update before" {
+	pipe 60 "$generate < prompts.jsonl | tee rollouts.jsonl | $update > metrics.jsonl"
+	[ "$(wc -l <metrics.jsonl)" -eq 4 ]
+	[ "$(jq -c '[.batch, .policy_version] | select(.[0] != .[1])' rollouts.jsonl | wc -l)" -eq 0 ]
+	[ "$(jq -s 'map(.last // false) | map(select(.)) | length' rollouts.jsonl)" -eq 8 ]
+}
+
+@test "loop: on-policy rollouts have ratio exactly 1 and KL exactly 0 at the first update" {
+	pipe 60 "$generate < prompts.jsonl | rl-ppo-step -q --lr 1e-3 --ppo-epochs 1 > metrics.jsonl"
+	[ "$(jq -c 'select(.["val/ratio"] != 1)' metrics.jsonl | wc -l)" -eq 0 ]
+	[ "$(head -n 1 metrics.jsonl | jq '.["objective/kl"]')" = 0 ]
+}
+
+@test "loop: the same command on a complete run changes nothing and prints the same metrics" {
+	pipe 60 "$generate < prompts.jsonl | $update > first.jsonl"
+	before=$(sha256sum <run.lmdb)
+	pipe 60 "$generate < prompts.jsonl | $update > second.jsonl"
+	cmp first.jsonl second.jsonl
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "loop: another run goes on from the weights as they are" {
+	pipe 60 "$generate < prompts.jsonl | $update > first.jsonl"
+	one=$(weights run.lmdb)
+	RL_RUN=second pipe 60 "$generate < prompts.jsonl | $update > second.jsonl"
+	[ "$(wc -l <second.jsonl)" -eq 4 ]
+	[ "$one" != "$(weights run.lmdb)" ]
+}
+
+@test "loop: --steps goes over the input as often as needed and ends by itself" {
+	pipe 60 "$generate --steps 6 < prompts.jsonl | $update > metrics.jsonl"
+	[ "$(wc -l <metrics.jsonl)" -eq 6 ]
+}
+
+@test "loop: the trainer's --steps closes the run and the sampler ends with it" {
+	pipe 60 "$generate --epochs 100 < prompts.jsonl | $update --steps 3 > metrics.jsonl"
+	[ "$(wc -l <metrics.jsonl)" -eq 3 ]
+}
+
+@test "in the loop: into a file, head and jq a sampler ends by itself" {
+	within 20 $generate prompts.jsonl >out.jsonl
+	[ "$(wc -l <out.jsonl)" -eq 32 ]
+	within 20 bash -c "$generate < prompts.jsonl | head -n 3 > three"
+	[ "$(wc -l <three)" -eq 3 ]
+	within 20 bash -c "$generate < prompts.jsonl | jq -c .tokens > tokens"
+	[ "$(wc -l <tokens)" -eq 32 ]
+}
+
+@test "in the loop: a second trainer is refused, the store stays as it is" {
+	mkfifo gate
+	rl-ppo-step -q --lr 1e-3 <gate >/dev/null 2>&1 3>&- &
+	first=$!
+	exec 9>gate
+	sleep 0.3
+	before=$(sha256sum <run.lmdb)
+	run -1 --separate-stderr within 10 rl-ppo-step -q --lr 1e-3 <prompts.jsonl
+	[[ $stderr == *"another trainer"* ]]
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+	kill $first
+	exec 9>&-
+}
+
+# Two of four batches are trained, then the input of the trainer ends.
+interrupted() {
+	run pipe 60 "$generate < prompts.jsonl | head -n 16 | $update > metrics.jsonl"
+	[ "$status" -ne 0 ]
+	[ "$(wc -l <metrics.jsonl)" -eq 2 ]
+}
+
+@test "in the loop: on an interrupted store a sampler into a file begins at record 0 and changes nothing" {
+	interrupted
+	before=$(sha256sum <run.lmdb)
+	within 20 $generate prompts.jsonl >out.jsonl
+	[ "$(wc -l <out.jsonl)" -eq 32 ]
+	[ "$(head -n 1 out.jsonl | jq -r '.id, .policy_version' | tr '\n' ' ')" = "p0 2 " ]
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "no hang: jq --unbuffered and python3 -u train" {
+	pipe 60 "$generate < prompts.jsonl | jq -c --unbuffered . | $update > metrics.jsonl"
+	[ "$(wc -l <metrics.jsonl)" -eq 4 ]
+	command -v python3 >/dev/null || skip "python3 is not here"
+	RL_RUN=b pipe 60 "$generate < prompts.jsonl | python3 -u -c 'import sys
+for line in sys.stdin: sys.stdout.write(line)' | $update > metrics.jsonl"
+	[ "$(wc -l <metrics.jsonl)" -eq 4 ]
+}
+
+@test "no hang: a filter that drops or holds records is named within 15 seconds" {
+	setsid bash -c "$generate < prompts.jsonl | sed -u 3d | $update" >/dev/null 2>said 3>&- &
+	pid=$!
+	for _ in $(seq 150); do
+		grep -q 'drops or holds' said && break
+		sleep 0.1
+	done
+	kill -9 -- -$pid || true
+	grep -q 'batch 0: 7 of 8 rows' said
+}
+
+@test "no hang: kill -9 of any stage ends all with a non-zero status" {
+	for stage in rl-generate 'jq -c --unbuffered' rl-ppo-step; do
+		fresh
+		rm -f metrics.jsonl
+		setsid timeout 30 bash -o pipefail -c "$generate --epochs 1000 < prompts.jsonl | jq -c --unbuffered . | $update > metrics.jsonl" 2>said 3>&- &
+		pid=$!
+		for _ in $(seq 200); do
+			[ -s metrics.jsonl ] && break
+			sleep 0.05
+		done
+		pkill -9 -s $pid -f "^$stage"
+		rc=0
+		wait $pid || rc=$?
+		echo "$stage: $rc"
+		[ $rc -ne 0 ]
+		[ $rc -ne 124 ]
+	done
+}
+
+@test "resume: killed at random points, the same command ends with the same bits" {
+	pipe 60 "$generate < prompts.jsonl | $update > whole.jsonl"
+	whole=$(weights run.lmdb)
+	for trial in $(seq "${KILLS:-12}"); do
+		fresh
+		for try in $(seq 40); do
+			setsid bash -o pipefail -c "$generate < prompts.jsonl | $update > part.jsonl" 2>/dev/null 3>&- &
+			pid=$!
+			if [ "$try" -lt 4 ]; then
+				sleep "0.0$((RANDOM % 90 + 10))"
+				case $((RANDOM % 3)) in
+				0) pkill -9 -s $pid -f '^rl-generate' || true ;;
+				1) pkill -9 -s $pid -f '^rl-ppo-step' || true ;;
+				2) kill -9 -- -$pid || true ;;
+				esac
+			fi
+			wait $pid && break
+		done
+		echo "trial $trial: $try tries"
+		[ "$(weights run.lmdb)" = "$whole" ]
+		diff <(without_time whole.jsonl) <(without_time part.jsonl)
+	done
+}
+
+@test "resume: with another input or other options it is refused, saying what changed" {
+	interrupted
+	before=$(sha256sum <run.lmdb)
+	tac prompts.jsonl >other.jsonl
+	run --separate-stderr pipe 30 "$generate < other.jsonl | $update"
+	[ "$status" -ne 0 ]
+	[[ $stderr == *"the first 16 input records are not those"* ]]
+	run --separate-stderr pipe 30 "$generate --temperature 0.5 < prompts.jsonl | $update"
+	[ "$status" -ne 0 ]
+	[[ $stderr == *"temperature=1"*"temperature=0.5"* ]]
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "sampler: tokens and log-probs are the same for any batch size and thread count" {
+	rl-generate -q --max-tokens 8 --batch-size 32 -j 1 prompts.jsonl | jq -c '[.id, .tokens, .logprobs]' >a
+	for b in 1 7; do
+		for j in 1 2; do
+			rl-generate -q --max-tokens 8 --batch-size $b -j $j prompts.jsonl | jq -c '[.id, .tokens, .logprobs]' >b
+			cmp a b
+		done
+	done
+	rl-generate -q --max-tokens 8 --max-running 3 prompts.jsonl | jq -c '[.id, .tokens, .logprobs]' >b
+	cmp a b
+}
+
+@test "sampler: every instruction set of this machine gives the same tokens and log-probs" {
+	rl-generate -q --max-tokens 8 prompts.jsonl | jq -c '[.id, .tokens, .logprobs]' >a
+	for isa in avx512 avx2 plain neon; do
+		rl-generate -q --max-tokens 8 --isa $isa prompts.jsonl >b.full 2>/dev/null || continue
+		echo "$isa"
+		jq -c '[.id, .tokens, .logprobs]' b.full >b
+		cmp a b
+	done
+}
+
+@test "sampler = trainer: rl-logprob gives the very same numbers" {
+	rl-generate -q --max-tokens 8 prompts.jsonl >rollouts.jsonl
+	rl-logprob -q --as again rollouts.jsonl | jq -c 'select(.again != .logprobs)' >different
+	[ ! -s different ]
+}
