@@ -2,9 +2,9 @@
  * rollout_reader - the trainer's side of the stream: records to whole batches, in order.
  *
  * Batches are in the stream (batch, row, batch_size, last); rows of one batch may arrive in any order, and a missing or
- * double row is an error.  Batches that were trained already are passed over.  For streams without these fields a batch is
- * batch_size records, and the end of the input is the end.  While it waits it says, after ten seconds in which the sampler
- * has finished its batch, which rows are missing.
+ * double row is an error.  Batches that were trained already are passed over.  For streams without these fields a batch
+ * is batch_size records, and the end of the input is the end.  While it waits it says, after ten seconds in which the
+ * sampler has finished its batch, which rows are missing.
  */
 #ifndef LIB_ROLLOUT_READER_H
 #define LIB_ROLLOUT_READER_H
@@ -21,8 +21,8 @@ struct rollout_row {
 	const char *id;
 	int32_t *token; /* prompt, then completion */
 	int64_t n_prompt, n;
-	int32_t *mask;    /* [n], or NULL: all 1 */
-	float *logprobs;  /* [n] as sampled */
+	int32_t *mask;                                                 /* [n], or NULL: all 1 */
+	float *logprobs;                                               /* [n] as sampled */
 	float *ref_logprobs, *values, *rewards, *advantages, *returns; /* [n], or NULL: not there */
 	bool has_bootstrap;
 	double bootstrap_value;
@@ -31,8 +31,8 @@ struct rollout_row {
 	bool eos;           /* finish is "eos" */
 	int64_t version;    /* of the policy that sampled it; -1: not said */
 	bool has_reward;
-	float *reward; /* [n], the total before the KL penalty, on the tokens it belongs to */
-	double score;  /* its sum */
+	double *reward;   /* [n], the total before the KL penalty, on the tokens it belongs to */
+	double score;     /* its sum */
 	const char *skip; /* why the row is left out ("skip", "error", "no reward"), or NULL */
 };
 
@@ -41,24 +41,24 @@ struct rollout_rows {
 	int64_t n;
 	int64_t batch;
 	bool last;
-	int64_t skipped; /* rows with skip */
+	int64_t skipped;           /* rows with skip */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
 };
 
 struct rollout_reader_config {
-	int64_t batch_size; /* for streams without batch fields */
-	const char *reward; /* --reward, or NULL */
+	int64_t batch_size;     /* for streams without batch fields */
+	const char *reward;     /* --reward, or NULL */
 	int64_t V, max_context; /* bounds of ids and of prompt + completion */
-	int64_t first;      /* batches that were trained already */
+	int64_t first;          /* batches that were trained already */
 };
 
 struct rollout_reader;
 /* t is open; locks may be NULL. */
-struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_reader_config *c, struct loop_locks *locks,
-                                          struct err *e);
+struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_reader_config *c,
+                                          struct loop_locks *locks, struct err *e);
 void rollout_reader_free(struct rollout_reader *r);
-/* 1: a whole batch, borrowed until the next call; 0: the last batch was given out (or the input of a stream without batch
- * fields is at its end); -1, also when the input ends before the batch marked `last`. */
+/* 1: a whole batch, borrowed until the next call; 0: the last batch was given out (or the input of a stream without
+ * batch fields is at its end); -1, also when the input ends before the batch marked `last`. */
 int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, struct err *e)
         __attribute__((warn_unused_result));
 /* Reads on to the end of the input, for a run that is complete. */
