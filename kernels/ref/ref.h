@@ -2,7 +2,7 @@
  * ref - the truth: every op as its formula, plain loops, arithmetic in double.
  *
  * The files of this directory are compiled twice.  As they stand they store
- * float32 and fill the table of kernels_ref().  kernels/check/ref64.c includes
+ * float32 and fill the table of kernels_ref().  kernels/checks/ref64.c includes
  * them again with KN_REF_DOUBLE, so that tensors are double too and central
  * differences of a forward pass are exact enough to hold a backward to.
  */

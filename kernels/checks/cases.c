@@ -1,0 +1,437 @@
+/* cases - each op of the table on its shapes; see check.h */
+#include "kernels/checks/check.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CASE(op, fn, nmse, dims)                                                                                       \
+	{                                                                                                              \
+#op, fn, nmse, dims, offsetof(struct kernels, op)                                                      \
+	}
+#define END                                                                                                            \
+	{                                                                                                              \
+		-1, 0, 0, 0, 0, 0                                                                                      \
+	}
+
+static void embed_fwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], C = d[1], V = d[2];
+	struct kn_mat tok = check_mat(r, (enum kn_dtype)d[3], V, C, 1, (int)d[4]);
+	struct kn_mat table = check_mat(r, (enum kn_dtype)d[3], 40, C, 1, 0);
+	float *y = check_out(r, N * C);
+	r->k->embed_fwd(r->k->ctx, y, &tok, d[5] ? &table : NULL, check_ids(r, N, V), check_ids(r, N, 40), N);
+}
+
+static void embed_bwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], C = d[1], V = d[2];
+	float *dtok = check_add(r, V * C), *dpos = d[5] ? check_add(r, 40 * C) : NULL, *dy = check_in(r, N * C, 1);
+	r->k->embed_bwd(r->k->ctx, dtok, dpos, dy, check_ids(r, N, V), check_ids(r, N, 40), N, C);
+}
+
+static const int64_t embed_dims[][CHECK_DIMS] = {
+        {1, 1, 1, KN_F32, 0, 1},  {7, 13, 5, KN_F32, 0, 1},    {33, 48, 17, KN_F32, 1, 0}, {64, 80, 11, KN_BF16, 1, 1},
+        {5, 31, 3, KN_F16, 0, 1}, {900, 67, 50, KN_F32, 1, 1}, {0, 16, 4, KN_F32, 0, 1},   END};
+
+/* N, I, O, dtype, pieces, bias or add */
+static void matmul_fwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], I = d[1], O = d[2];
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], O, I, 1, (int)d[4]);
+	float *x = check_in(r, N * I, 1), *b = d[5] ? check_in(r, O, 1) : NULL, *y = check_out(r, N * O);
+	r->k->matmul_fwd(r->k->ctx, y, x, &w, b, N);
+}
+
+static void matmul_dx(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], I = d[1], O = d[2];
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], O, I, 1, (int)d[4]);
+	float *dy = check_in(r, N * O, 1), *dx = d[5] ? check_add(r, N * I) : check_out(r, N * I);
+	r->k->matmul_dx(r->k->ctx, dx, dy, &w, N, (int)d[5]);
+}
+
+static void matmul_dw(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], I = d[1], O = d[2];
+	float *dw = check_add(r, O * I), *db = d[5] ? check_add(r, O) : NULL;
+	float *dy = check_in(r, N * O, 1), *x = check_in(r, N * I, 1);
+	r->k->matmul_dw(r->k->ctx, dw, db, dy, x, N, O, I);
+}
+
+static const int64_t matmul_dims[][CHECK_DIMS] = {
+        {1, 1, 1, KN_F32, 0, 0},      {1, 64, 48, KN_F32, 0, 1},    {1, 13, 7, KN_F32, 0, 1},
+        {2, 31, 5, KN_F32, 1, 1},     {3, 16, 3, KN_F32, 0, 0},     {4, 48, 61, KN_F32, 1, 1},
+        {5, 17, 97, KN_F32, 0, 1},    {6, 100, 4, KN_F32, 1, 0},    {7, 1, 130, KN_F32, 0, 1},
+        {13, 129, 257, KN_F32, 1, 1}, {37, 80, 121, KN_F32, 0, 0},  {131, 47, 64, KN_F32, 1, 1},
+        {150, 33, 200, KN_F32, 0, 1}, {9, 1040, 70, KN_F32, 1, 1},  {11, 2071, 19, KN_F32, 0, 1},
+        {600, 20, 30, KN_F32, 1, 0},  {3, 300, 1031, KN_F32, 1, 1}, {1, 129, 257, KN_BF16, 1, 1},
+        {8, 1100, 33, KN_BF16, 1, 1}, {29, 77, 260, KN_BF16, 0, 1}, {1, 129, 257, KN_F16, 1, 1},
+        {8, 1100, 33, KN_F16, 1, 0},  {29, 77, 260, KN_F16, 0, 1},  {0, 16, 16, KN_F32, 0, 1},
+        {5, 16, 0, KN_F32, 0, 0},     {5, 0, 6, KN_F32, 0, 1},      END};
+
+/* N, C */
+static void layernorm_fwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], C = d[1];
+	float *x = check_in(r, N * C, 3), *g = check_in(r, C, 1), *b = check_in(r, C, 1), *y = check_out(r, N * C);
+	float *mean = d[2] ? check_out(r, N) : NULL, *rstd = d[2] ? check_out(r, N) : NULL;
+	r->k->layernorm_fwd(r->k->ctx, y, mean, rstd, x, g, b, 1e-5f, N, C);
+}
+
+static void layernorm_bwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], C = d[1];
+	float *dx = check_add(r, N * C), *dg = check_add(r, C), *db = check_add(r, C);
+	float *dy = check_in(r, N * C, 1), *x = check_in(r, N * C, 1), *g = check_in(r, C, 1);
+	float *mean = check_in(r, N, 0.1), *rstd = check_in(r, N, 1);
+	r->k->layernorm_bwd(r->k->ctx, dx, dg, db, dy, x, mean, rstd, g, N, C);
+}
+
+static void rmsnorm_fwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], C = d[1];
+	float *x = check_in(r, N * C, 3), *g = check_in(r, C, 1), *y = check_out(r, N * C);
+	r->k->rmsnorm_fwd(r->k->ctx, y, d[2] ? check_out(r, N) : NULL, x, g, 1e-6f, N, C);
+}
+
+static void rmsnorm_bwd(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], C = d[1];
+	float *dx = check_add(r, N * C), *dg = check_add(r, C);
+	float *dy = check_in(r, N * C, 1), *x = check_in(r, N * C, 1), *g = check_in(r, C, 1),
+	      *rstd = check_in(r, N, 1);
+	r->k->rmsnorm_bwd(r->k->ctx, dx, dg, dy, x, rstd, g, N, C);
+}
+
+static const int64_t norm_dims[][CHECK_DIMS] = {{1, 2, 1},   {3, 13, 1},   {17, 16, 0}, {9, 48, 1},    {31, 97, 1},
+                                                {4, 768, 1}, {200, 67, 1}, {0, 16, 1},  {65, 1000, 1}, END};
+
+/* N, heads, D, extra floats per row, direction, largest position */
+static void rope(struct run *r, const int64_t *d)
+{
+	int64_t N = d[0], heads = d[1], D = d[2], stride = heads * D + d[3];
+	float *x = check_add(r, N * stride), *inv_freq = check_host(r, (size_t)(D / 2) * sizeof *inv_freq);
+	for (int64_t j = 0; j < D / 2; j++)
+		inv_freq[j] = (float)pow(10000, -2.0 * (double)j / (double)D);
+	r->k->rope(r->k->ctx, x, check_ids(r, N, d[5]), inv_freq, N, heads, D, stride, (int)d[4]);
+}
+
+static const int64_t rope_dims[][CHECK_DIMS] = {
+        {1, 1, 2, 0, 1, 4},         {5, 3, 12, 7, 1, 100},     {7, 2, 64, 0, -1, 131072}, {33, 4, 80, 5, 1, 9000},
+        {3, 1, 120, 0, -1, 131072}, {90, 12, 64, 64, 1, 1024}, {0, 2, 8, 0, 1, 3},        END};
+
+/* elements */
+#define ACT_CASE(name, ACT)                                                                                            \
+	static void act_fwd_##name(struct run *r, const int64_t *d)                                                    \
+	{                                                                                                              \
+		float *x = check_in(r, d[0], 6), *y = check_out(r, d[0]);                                              \
+		r->k->act_fwd(r->k->ctx, y, x, ACT, d[0]);                                                             \
+	}                                                                                                              \
+	static void act_bwd_##name(struct run *r, const int64_t *d)                                                    \
+	{                                                                                                              \
+		float *x = check_in(r, d[0], 6), *dy = check_in(r, d[0], 1), *dx = check_out(r, d[0]);                 \
+		r->k->act_bwd(r->k->ctx, dx, dy, x, ACT, d[0]);                                                        \
+	}                                                                                                              \
+	static void glu_fwd_##name(struct run *r, const int64_t *d)                                                    \
+	{                                                                                                              \
+		float *g = check_in(r, d[0], 6), *u = check_in(r, d[0], 1), *y = check_out(r, d[0]);                   \
+		r->k->glu_fwd(r->k->ctx, y, g, u, ACT, d[0]);                                                          \
+	}                                                                                                              \
+	static void glu_bwd_##name(struct run *r, const int64_t *d)                                                    \
+	{                                                                                                              \
+		float *g = check_in(r, d[0], 6), *u = check_in(r, d[0], 1), *dy = check_in(r, d[0], 1);                \
+		float *dg = check_out(r, d[0]), *du = check_out(r, d[0]);                                              \
+		r->k->glu_bwd(r->k->ctx, dg, du, dy, g, u, ACT, d[0]);                                                 \
+	}
+ACT_CASE(gelu, KN_GELU_TANH)
+ACT_CASE(erf, KN_GELU_ERF)
+ACT_CASE(relu, KN_RELU)
+ACT_CASE(silu, KN_SILU)
+
+static void act_in_place(struct run *r, const int64_t *d)
+{
+	float *x = check_in(r, d[0], 6), *dx = check_add(r, d[0]);
+	r->k->act_bwd(r->k->ctx, dx, dx, x, KN_GELU_TANH, d[0]);
+}
+
+static const int64_t flat_dims[][CHECK_DIMS] = {{1}, {15}, {16}, {31}, {4097}, {33333}, {0}, END};
+
+static void add(struct run *r, const int64_t *d)
+{
+	float *y = check_add(r, d[0]);
+	r->k->add(r->k->ctx, y, check_in(r, d[0], 1), d[0]);
+}
+
+static void axpy(struct run *r, const int64_t *d)
+{
+	float *y = check_add(r, d[0]);
+	r->k->axpy(r->k->ctx, y, -0.37f, check_in(r, d[0], 1), d[0]);
+}
+
+/* a count or a double goes to the outputs as four bytes-wise pieces */
+static void put_result(struct run *r, double value)
+{
+	float f = (float)value;
+	r->k->put(r->k->ctx, check_out(r, 1), &f, sizeof f);
+}
+
+static void sum_squares(struct run *r, const int64_t *d)
+{
+	put_result(r, r->k->sum_squares(r->k->ctx, check_in(r, d[0], 1), d[0]));
+}
+
+static void count_nonfinite(struct run *r, const int64_t *d)
+{
+	static const float odd[] = {NAN, INFINITY, -INFINITY, 0, 3e38f, 1e-45f};
+	float *host = check_host(r, (size_t)d[0] * sizeof *host);
+	for (int64_t i = 0; i < d[0]; i++)
+		host[i] = odd[check_below(r, 6)];
+	put_result(r, (double)r->k->count_nonfinite(r->k->ctx, check_in_from(r, host, d[0]), d[0]));
+}
+
+static const int64_t sum_dims[][CHECK_DIMS] = {{1}, {15}, {4096}, {4097}, {5000000}, {50021}, {0}, END};
+
+static void to_bf16(struct run *r, const int64_t *d)
+{
+	static const float odd[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 3.3961775e38f, 1e-45f, 1.00390625f};
+	float *host = check_host(r, (size_t)d[0] * sizeof *host);
+	for (int64_t i = 0; i < d[0]; i++)
+		host[i] = i < 8 ? odd[i] : (float)(check_random(r) * pow(10, 30 * check_random(r)));
+	float *x = check_in_from(r, host, d[0]);
+	r->k->to_bf16(r->k->ctx, check_bytes(r, (size_t)d[0] * 2, ROLE_OUT), x, d[0]);
+}
+
+static void from_bf16(struct run *r, const int64_t *d)
+{
+	uint16_t *x = check_bytes(r, (size_t)d[0] * 2, ROLE_IN);
+	r->k->from_bf16(r->k->ctx, check_out(r, d[0]), x, d[0]);
+}
+
+/* M, C, rows of the table */
+static int64_t *random_rows(struct run *r, int64_t M, int64_t below)
+{
+	int64_t *row = check_host(r, (size_t)M * sizeof *row);
+	for (int64_t m = 0; m < M; m++)
+		row[m] = check_below(r, below);
+	return row;
+}
+
+static void gather_rows(struct run *r, const int64_t *d)
+{
+	float *x = check_in(r, d[2] * d[1], 1), *y = check_out(r, d[0] * d[1]);
+	r->k->gather_rows(r->k->ctx, y, x, random_rows(r, d[0], d[2]), d[0], d[1]);
+}
+
+static void scatter_rows(struct run *r, const int64_t *d)
+{
+	float *x = check_add(r, d[2] * d[1]), *y = check_in(r, d[0] * d[1], 1);
+	r->k->scatter_rows(r->k->ctx, x, y, random_rows(r, d[0], d[2]), d[0], d[1]);
+}
+
+static const int64_t row_dims[][CHECK_DIMS] = {{1, 1, 1}, {7, 13, 5}, {33, 300, 9}, {100, 777, 50},
+                                               {0, 8, 3}, {4, 0, 3},  END};
+
+static void adamw(struct run *r, const int64_t *d)
+{
+	struct kn_adamw a = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01};
+	a.grad_scale = 0.7;
+	a.step = d[1];
+	float *w = check_add(r, d[0]), *m = check_add(r, d[0]), *g = check_in(r, d[0], 1);
+	float *host = check_host(r, (size_t)d[0] * sizeof *host), *v = check_add(r, d[0]);
+	for (int64_t i = 0; i < d[0]; i++)
+		host[i] = (float)fabs(check_random(r));
+	r->k->put(r->k->ctx, v, host, (size_t)d[0] * sizeof *host);
+	r->k->adamw(r->k->ctx, w, m, v, g, &a, d[0]);
+}
+
+static const int64_t adamw_dims[][CHECK_DIMS] = {{1, 1}, {17, 1}, {1000, 2}, {40001, 10}, {64, 100000}, {0, 1}, END};
+
+/* M, C, V, dtype, which outputs, bias */
+static void head_fwd(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	int all = d[4] > 0;
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *lse = check_out(r, M);
+	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
+	float *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
+	for (int64_t m = 0; m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	int32_t *argmax = all ? check_bytes(r, (size_t)M * 4, ROLE_OUT) : NULL;
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, logprob, lse, entropy, argmax, h, &w, b, all ? check_ids(r, M, V) : NULL, inv_temp, M,
+	               scratch);
+}
+
+static void head_bwd(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	int all = d[4] > 0;
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *dh = check_out(r, M * C);
+	float *dw = all ? check_add(r, V * C) : NULL, *db = all && b ? check_add(r, V) : NULL;
+	float *dlogprob = check_in(r, M, 1), *dentropy = all ? check_in(r, M, 1) : NULL;
+	float *lse = check_add(r, M), *entropy = check_add(r, M),
+	      *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
+	for (int64_t m = 0; m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	int32_t *target = check_ids(r, M, V);
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, db, dlogprob, dentropy, h, &w, b, target, inv_temp, lse, entropy, M, scratch);
+}
+
+static void head_logits(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *z = check_out(r, M * V);
+	r->k->head_logits(r->k->ctx, z, h, &w, b, M);
+}
+
+static void logits_stats(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], V = d[2];
+	int all = d[4] > 0;
+	float *z = check_in(r, M * V, 9), *lse = check_out(r, M),
+	      *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
+	for (int64_t m = 0; m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
+	int32_t *argmax = all ? check_bytes(r, (size_t)M * 4, ROLE_OUT) : NULL;
+	r->k->logits_stats(r->k->ctx, logprob, lse, entropy, argmax, z, all ? check_ids(r, M, V) : NULL, inv_temp, M,
+	                   V);
+}
+
+static const int64_t head_dims[][CHECK_DIMS] = {{1, 1, 2, KN_F32, 1, 1},      {1, 48, 307, KN_F32, 1, 0},
+                                                {7, 13, 512, KN_F32, 1, 1},   {3, 16, 513, KN_F32, 0, 0},
+                                                {70, 24, 1031, KN_F32, 1, 1}, {5, 40, 4999, KN_F32, 1, 0},
+                                                {9, 33, 700, KN_BF16, 1, 1},  {300, 8, 97, KN_F32, 1, 1},
+                                                {0, 8, 20, KN_F32, 1, 1},     END};
+
+/*
+ * H, G, D, window, kind, packed.  Kinds: 0 four full sequences, 1 two prompts of which each has three samples that
+ * share its rows, 2 one query each at the end of a long cache (decoding).
+ */
+static int64_t attention_seqs(struct kn_seq *s, int64_t kind, int64_t *queries, int64_t *keys)
+{
+	static const int64_t lengths[] = {7, 65, 1, 40}, cached[] = {1, 32, 33, 100};
+	int64_t n = 0, row = 0;
+	if (kind == 0)
+		for (; n < 4; row += lengths[n++])
+			s[n] = (struct kn_seq){.q_row = row, .n_q = lengths[n], .own_row = row};
+	else if (kind == 1)
+		for (int64_t p = 0; p < 2; p++) {
+			int64_t prompt = row, length = 20 + 17 * p;
+			s[n++] = (struct kn_seq){.q_row = row, .n_q = length, .own_row = row};
+			row += length;
+			for (int64_t i = 0; i < 3; i++, row += 5 + 9 * i)
+				s[n++] = (struct kn_seq){row, 5 + 9 * i, length, prompt, length, row};
+		}
+	else {
+		for (*keys = 0; n < 4; *keys += cached[n++])
+			s[n] = (struct kn_seq){.q_row = n, .n_q = 1, .pos = cached[n] - 1, .own_row = *keys};
+		*queries = 4;
+		return n;
+	}
+	*queries = *keys = row;
+	return n;
+}
+
+struct attention {
+	struct kn_attn a;
+	struct kn_seq *seq;
+	int64_t queries, keys;
+	float *q, *k, *v;
+};
+
+static struct attention attention_make(struct run *r, const int64_t *d)
+{
+	struct attention t = {.a = {.H = d[0], .G = d[1], .D = d[2], .window = d[3], .scale = 0.3f}};
+	t.seq = check_host(r, 8 * sizeof *t.seq);
+	t.a.n_seq = attention_seqs(t.seq, d[4], &t.queries, &t.keys);
+	t.a.seq = t.seq;
+	t.a.q_stride = d[0] * d[2] + 3 * d[5];
+	t.a.kv_stride = d[1] * d[2] + 5 * d[5];
+	t.q = check_in(r, t.queries * t.a.q_stride, 2);
+	t.k = check_in(r, t.keys * t.a.kv_stride, 2);
+	t.v = check_in(r, t.keys * t.a.kv_stride, 1);
+	return t;
+}
+
+static void attention_fwd(struct run *r, const int64_t *d)
+{
+	struct attention t = attention_make(r, d);
+	float *o = check_out(r, t.queries * d[0] * d[2]), *lse = check_out(r, t.queries * d[0]);
+	r->k->attention_fwd(r->k->ctx, o, d[4] == 2 ? NULL : lse, t.q, t.k, t.v, &t.a);
+	if (d[4] == 2)
+		r->k->zero(r->k->ctx, lse, (size_t)(t.queries * d[0]) * sizeof *lse);
+}
+
+static void attention_bwd(struct run *r, const int64_t *d)
+{
+	struct attention t = attention_make(r, d);
+	int64_t n = t.queries * d[0];
+	float *o = check_out(r, n * d[2]), *lse = check_out(r, n), *do_ = check_in(r, n * d[2], 1);
+	float *dq = check_add(r, t.queries * t.a.q_stride), *dk = check_add(r, t.keys * t.a.kv_stride);
+	float *dv = check_add(r, t.keys * t.a.kv_stride);
+	float *scratch = check_bytes(r, (size_t)n * sizeof *scratch, ROLE_SCRATCH);
+	r->k->attention_fwd(r->k->ctx, o, lse, t.q, t.k, t.v, &t.a);
+	r->k->attention_bwd(r->k->ctx, dq, dk, dv, do_, o, lse, t.q, t.k, t.v, &t.a, scratch);
+}
+
+static const int64_t attention_dims[][CHECK_DIMS] = {{1, 1, 1, 0, 0, 0},    {4, 4, 12, 0, 0, 1},  {4, 4, 13, 0, 1, 1},
+                                                     {4, 2, 12, 8, 0, 0},   {6, 2, 80, 0, 1, 0},  {4, 1, 120, 0, 0, 1},
+                                                     {12, 12, 64, 0, 0, 1}, {4, 2, 16, 33, 1, 1}, {8, 2, 64, 0, 2, 1},
+                                                     {4, 4, 14, 10, 2, 0},  {3, 1, 31, 1, 0, 0},  END};
+
+/*
+ * Bounds: a float result of correctly rounded arithmetic has NMSE 1.2e-15; sums of n terms in 16 chains, or in chains
+ * of 256, stay under 1e-12 for the sizes here, and a wrong or lost term is above 1e-6.  head_bwd takes lse in float32,
+ * so p has an error of 6e-8 |lse|, which 1 - p of a likely target magnifies.
+ */
+const struct check_case check_cases[] = {
+        CASE(embed_fwd, embed_fwd, 1e-14, embed_dims),
+        CASE(embed_bwd, embed_bwd, 1e-13, embed_dims),
+        CASE(matmul_fwd, matmul_fwd, 1e-13, matmul_dims),
+        CASE(matmul_dx, matmul_dx, 1e-12, matmul_dims),
+        CASE(matmul_dw, matmul_dw, 1e-12, matmul_dims),
+        CASE(layernorm_fwd, layernorm_fwd, 1e-13, norm_dims),
+        CASE(layernorm_bwd, layernorm_bwd, 1e-12, norm_dims),
+        CASE(rmsnorm_fwd, rmsnorm_fwd, 1e-13, norm_dims),
+        CASE(rmsnorm_bwd, rmsnorm_bwd, 1e-12, norm_dims),
+        CASE(rope, rope, 1e-13, rope_dims),
+        CASE(attention_fwd, attention_fwd, 1e-12, attention_dims),
+        CASE(attention_bwd, attention_bwd, 1e-12, attention_dims),
+        CASE(act_fwd, act_fwd_gelu, 1e-12, flat_dims),
+        CASE(act_bwd, act_bwd_gelu, 1e-12, flat_dims),
+        CASE(act_bwd, act_in_place, 1e-12, flat_dims),
+        CASE(act_fwd, act_fwd_erf, 1e-12, flat_dims),
+        CASE(act_bwd, act_bwd_erf, 1e-12, flat_dims),
+        CASE(act_fwd, act_fwd_relu, 0, flat_dims),
+        CASE(act_bwd, act_bwd_relu, 0, flat_dims),
+        CASE(act_fwd, act_fwd_silu, 1e-12, flat_dims),
+        CASE(act_bwd, act_bwd_silu, 1e-12, flat_dims),
+        CASE(glu_fwd, glu_fwd_gelu, 1e-12, flat_dims),
+        CASE(glu_bwd, glu_bwd_gelu, 1e-12, flat_dims),
+        CASE(glu_fwd, glu_fwd_erf, 1e-12, flat_dims),
+        CASE(glu_bwd, glu_bwd_erf, 1e-12, flat_dims),
+        CASE(glu_fwd, glu_fwd_relu, 1e-14, flat_dims),
+        CASE(glu_bwd, glu_bwd_relu, 1e-14, flat_dims),
+        CASE(glu_fwd, glu_fwd_silu, 1e-12, flat_dims),
+        CASE(glu_bwd, glu_bwd_silu, 1e-12, flat_dims),
+        CASE(add, add, 0, flat_dims),
+        CASE(axpy, axpy, 1e-14, flat_dims),
+        CASE(gather_rows, gather_rows, 0, row_dims),
+        CASE(scatter_rows, scatter_rows, 0, row_dims),
+        CASE(head_fwd, head_fwd, 1e-12, head_dims),
+        CASE(head_bwd, head_bwd, 1e-10, head_dims),
+        CASE(head_logits, head_logits, 1e-13, head_dims),
+        CASE(logits_stats, logits_stats, 1e-12, head_dims),
+        CASE(sum_squares, sum_squares, 1e-14, sum_dims),
+        CASE(count_nonfinite, count_nonfinite, 0, sum_dims),
+        CASE(adamw, adamw, 1e-13, adamw_dims),
+        CASE(to_bf16, to_bf16, 0, flat_dims),
+        CASE(from_bf16, from_bf16, 0, flat_dims),
+        {0},
+};
