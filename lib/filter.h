@@ -1,10 +1,10 @@
 /*
  * filter - a jq program that names an input.
  *
- * Any option that names an input takes one: `--query '.query + " " + .completion'`.  A plain path (`.a.b`, `.a[0]`, `.`)
- * never starts jq, whose compiler alone costs 13 ms; a list of plain paths joined by // (`.prompt // .query`) does not
- * either.  Everything else is compiled once by libjq and run on the record's text, with HOME pointing nowhere and module
- * directories from -L.  A program must give exactly one value; none is JSON_ABSENT, more is an error.
+ * Any option that names an input takes one: `--query '.query + " " + .completion'`.  A plain path (`.a.b`, `.a[0]`,
+ * `.`) never starts jq, whose compiler alone costs 13 ms; a list of plain paths joined by // (`.prompt // .query`) does
+ * not either.  Everything else is compiled once by libjq and run on the record's text, with HOME pointing nowhere and
+ * module directories from -L.  A program must give exactly one value; none is JSON_ABSENT, more is an error.
  */
 #ifndef LIB_FILTER_H
 #define LIB_FILTER_H
@@ -15,8 +15,8 @@
 
 struct filter;
 
-/* NULL with *e ("--query: ...") when the program does not compile.  `option` names it in messages; library_dirs: NULL or a
- * list of n directories for import and include. */
+/* NULL with *e ("--query: ...") when the program does not compile.  `option` names it in messages; library_dirs: NULL
+ * or a list of n directories for import and include. */
 struct filter *filter_new(const char *option, const char *program, const char *const *library_dirs, size_t n_dirs,
                           struct err *e);
 void filter_free(struct filter *f);

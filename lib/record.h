@@ -44,9 +44,11 @@ struct json {
 	double number;
 	bool is_int; /* the number was written as an integer that fits; then `integer` holds it exactly */
 	int64_t integer;
-	const char *text; /* string: UTF-8, may hold NUL; array, object: compact JSON text, see json_text */
+	const char *text; /* string: UTF-8, terminated, may hold NUL; otherwise NULL */
 	size_t len;
-	void *impl[2]; /* where it is in the parsed record */
+	/* where it is in the parsed text */
+	const void *doc;
+	size_t at;
 };
 
 struct record *record_new(void);
@@ -58,7 +60,7 @@ int record_parse(struct record *r, const char *line, size_t len, struct err *e);
 /* An empty record, for tools that make new ones: `{}` and fields added. */
 void record_clear(struct record *r);
 
-/* ---- reading ---- */
+/* ---- reading; fields that were added can be read too ---- */
 bool record_has(const struct record *r, const char *name);
 enum json_kind record_kind(const struct record *r, const char *name);
 /* null counts as absent in these */
@@ -73,14 +75,15 @@ int record_ints(const struct record *r, const char *name, int32_t **out, int64_t
                 struct arena *a, struct err *e);
 /* Any value; JSON_ABSENT when it is not there. */
 int record_json(const struct record *r, const char *name, struct json *out, struct err *e);
-/* The i-th top-level key and its value, for reading all fields: 1, or 0 past the last. */
+/* The i-th top-level key of the input and its value, for reading all fields: 1, or 0 past the last. */
 int record_field(const struct record *r, int64_t i, const char **name, size_t *name_len, struct json *out);
 /* Walks a plain path (".a.b"; ".a[0]" too): JSON_ABSENT where a step is missing or not an object. */
 int record_path(const struct record *r, const char *path, struct json *out, struct err *e);
 
 /* Parts of a value of kind array or object (in document order; linear in i, see json_each). */
 int64_t json_length(const struct json *v);
-int json_each(const struct json *v, int (*fn)(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item),
+int json_each(const struct json *v,
+              int (*fn)(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item),
               void *arg); /* stops at the first non-zero result and returns it */
 int json_member(const struct json *v, const char *key, struct json *out); /* 1 or 0 */
 /* Array of numbers -> arena; names `what` in messages. */
@@ -89,12 +92,12 @@ int json_doubles(const struct json *v, const char *what, double **out, int64_t *
 int json_ints(const struct json *v, const char *what, int32_t **out, int64_t *n, struct arena *a, struct err *e);
 /* Appends the value as compact JSON text. */
 void json_text(const struct json *v, struct str *out);
-/* A string of its own parsed as any JSON value; valid until the next parse by this record. */
+/* A text of its own parsed as any JSON value; valid until the next record_parse or record_clear. */
 int record_parse_value(struct record *r, const char *text, size_t len, struct json *out, struct err *e);
 
 /*
- * The record's id (rl-record(5)): .id, ._id, .query_id, .doc_id, the first that is there, a string or an integer (as its
- * digits); otherwise the decimal line number.  In the arena, terminated.
+ * The record's id (rl-record(5)): .id, ._id, .query_id, .doc_id, the first that is there, a string or an integer (as
+ * its digits); otherwise the decimal line number.  In the arena, terminated.
  */
 int record_id(const struct record *r, int64_t line, const char **id, size_t *len, struct arena *a, struct err *e);
 
@@ -108,6 +111,8 @@ int record_add_floats(struct record *r, const char *name, const float *x, int64_
 int record_add_ints(struct record *r, const char *name, const int32_t *x, int64_t n, struct err *e);
 /* Text that already is JSON; not checked. */
 int record_add_raw(struct record *r, const char *name, const char *text, size_t len, struct err *e);
+/* Forgets all fields added since record_parse. */
+void record_undo(struct record *r);
 
 /* The whole output line with its newline; borrowed until the record changes. */
 const char *record_line(struct record *r, size_t *len);

@@ -4,7 +4,11 @@
  * Input is recognised by content: zstd frames (also several in a row, also
  * skippable ones) or plain text.  End of input is proved, not assumed: a
  * stream that stops inside a frame, or a frame whose checksum is wrong, is an
- * error.  Nothing is written to a full disk or a closed pipe in silence.
+ * error, and the lines of that frame are not given out: a frame's text counts
+ * when the frame is whole.  Two exceptions keep memory and time bounded: a frame
+ * with more than 16 MiB of text, and one whose writer has paused inside it for
+ * half a second, are given out as they come (ours are at most 4 MiB, and end at
+ * every flush).  Nothing is written to a full disk or a closed pipe in silence.
  */
 #ifndef LIB_STREAM_H
 #define LIB_STREAM_H
@@ -34,6 +38,12 @@ int stream_next(struct stream *s, char **line, size_t *len, struct err *e) __att
 
 /* True when a call of stream_next would not wait: a whole line is in memory, or the end is known. */
 bool stream_ready(const struct stream *s);
+/* Takes in what can be had without waiting, until stream_ready; says whether it is.  The last line stays borrowed no
+ * longer. */
+bool stream_poll(struct stream *s);
+/* Waits until stream_ready: true; false when the descriptor `watch` (-1: none; a pipe we write to) has lost its reader.
+ */
+bool stream_wait(struct stream *s, int watch);
 /* The descriptor, for poll(); -1 at the end. */
 int stream_fd(const struct stream *s);
 /* For messages: the file's name ("standard input") and the number of the last line given out, from 1. */
@@ -43,13 +53,13 @@ int64_t stream_line(const struct stream *s);
 int64_t stream_consumed(const struct stream *s);
 int64_t stream_size(const struct stream *s);
 
-/* Output to descriptor fd (not closed by sink_close unless it is > 2); zstd: level 1 frames of at most 4 MiB with checksums.
- * Refuses (NULL, *e) compressed bytes to a terminal. */
+/* Output to descriptor fd (not closed by sink_close unless it is > 2); zstd: level 1 frames of at most 4 MiB with
+ * checksums. Refuses (NULL, *e) compressed bytes to a terminal. */
 struct sink *sink_open_fd(int fd, const char *name, bool zstd, struct err *e);
 /* Writes a file beside PATH and renames it into place in sink_close, after fsync; an existing PATH is replaced. */
 struct sink *sink_open_file(const char *path, bool zstd, struct err *e);
 int sink_write(struct sink *s, const void *data, size_t len, struct err *e) __attribute__((warn_unused_result));
-/* Everything written so far can be read by the other side (ends a zstd block, not a frame). */
+/* Everything written so far can be read, and proved, by the other side (ends the zstd frame if something is in it). */
 int sink_flush(struct sink *s, struct err *e) __attribute__((warn_unused_result));
 /* Flushes, ends the frame, checks, closes; 0 or -1.  s is gone either way. */
 int sink_close(struct sink *s, struct err *e) __attribute__((warn_unused_result));

@@ -1,11 +1,15 @@
 /*
  * tool - what every filter does alike: the loop over records, and the end.
  *
- * main() parses options, fills a struct tool, and calls tool_run with its process function, which reads fields, computes
- * by calling the library, and adds fields.  The loop here owns: where records come from (operands, or standard input),
- * position in messages, -k (a bad record goes on with an `error` field), -z, -q, progress, flushing before it blocks on
- * input, noticing that the reader of our output has gone, the closing line of counts, and the exit status:
- * 0 done, 1 failed, 3 done but records carry errors.
+ * main() parses options, fills a struct tool, and calls tool_run with its process function, which reads fields,
+ * computes by calling the library, and adds fields.  The loop here owns: where records come from (operands, or standard
+ * input), position in messages, -k (a bad record goes on with an `error` field), -z, -q, progress, flushing before it
+ * blocks on input, noticing that the reader of our output has gone, the closing line of counts, and the exit status: 0
+ * done, 1 failed, 3 done but records carry errors.
+ *
+ * A record that carries `error` or `skip` (not null) from a stage before is passed on untouched.  With -k a record on
+ * which process fails goes on without what was added to it and with `error`; a line that is no record at all becomes
+ * {"error":...}.  A fault of the stream itself (a cut frame, a read error) always ends the tool.
  */
 #ifndef LIB_TOOL_H
 #define LIB_TOOL_H
@@ -19,7 +23,7 @@
 #include "lib/record.h"
 #include "lib/stream.h"
 
-/* The options that every filter has; put TOOL_OPTIONS(struct tool_config) as a group in its table. */
+/* The options that every filter has: a group of its own in the tool's table, over a struct tool_config. */
 struct tool_config {
 	bool keep_going; /* -k */
 	bool zstd;       /* -z */
@@ -41,7 +45,14 @@ struct tool {
 		const char *name;
 		int64_t n;
 	} count[4];
+	int64_t n_tokens;      /* for progress; counted by process */
 	bool fails_when_empty; /* training tools: no record at all is an error */
+	bool takes_all;        /* process sees records that carry `error` or `skip` too; else they pass as they are */
+	/* private */
+	char **operands;
+	int n_operands, next_operand;
+	bool terminal, own_out;
+	double flushed;
 	double started;
 	struct progress *progress;
 };
@@ -51,17 +62,22 @@ typedef int (*tool_process)(struct tool *t, struct record *r, void *arg, struct 
 
 void tool_init(struct tool *t, const struct tool_config *config);
 /* Runs process over all records of the operands ("-" or none: standard input) and returns the exit status; prints what
- * went wrong.  Opens the sink on standard output unless t->out is set.  finish (may be NULL) is called at the end of input
- * and may write further records with tool_write. */
+ * went wrong.  Opens the sink on standard output unless t->out is set.  finish (may be NULL) is called at the end of
+ * input and may write further records with tool_write. */
 int tool_run(struct tool *t, char **operands, int n_operands, tool_process process,
              int (*finish)(struct tool *t, void *arg, struct err *e), void *arg);
 
 /* ---- the parts, for tools whose loop differs (batches) ---- */
-/* The next record: 1; 0 at the end of the last input; -1: *e with position.  Flushes t->out before it blocks; while it
- * waits it notices that the reader of the output has gone (-1). */
+/* The next record, in t->record: 1; 0 at the end of the last input; -1: *e with position.  Flushes t->out before it
+ * blocks; while it waits it notices that the reader of the output has gone (-1).  Resets t->arena. */
 int tool_next(struct tool *t, struct err *e) __attribute__((warn_unused_result));
 int tool_open(struct tool *t, char **operands, int n_operands, struct err *e); /* before the first tool_next */
 int tool_write(struct tool *t, struct record *r, struct err *e);
+/* True for a record that carries `error` or `skip`; counts it. */
+bool tool_passes(struct tool *t, const struct record *r);
+/* r failed with *e: puts the position in front; with -k writes it with `error` and counts it: 0; else -1.  line 0:
+ * t->line. */
+int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e);
 /* Closes everything, prints the line of counts (unless -q) or the error (status != 0), and returns the exit status. */
 int tool_end(struct tool *t, int failed, const struct err *e);
 
