@@ -1,0 +1,219 @@
+/* rollout_batch - see rollout_batch.h */
+#include "lib/rollout_batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/prompt.h"
+#include "lib/rng.h"
+#include "lib/rollout_record.h"
+#include "lib/util.h"
+
+/* One prompt of the batch. */
+struct item {
+	struct prompt source;
+	const char *id, *text, *error;
+	size_t id_len, text_len;
+	int32_t *ids;
+	int64_t n_ids, max_tokens;
+};
+
+struct rollout_batch {
+	struct rollout_batch_config c;
+	const struct model_info *model;
+	struct filter *prompt;
+	struct tool *tool;
+	struct arena arena; /* reset for each batch */
+	struct item *items;
+	int64_t n_items;
+	struct generate_result *results;
+	int64_t n_results;
+};
+
+struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, const struct model_info *m,
+                                        struct filter *prompt, struct tool *t)
+{
+	struct rollout_batch *b = xcalloc(1, sizeof *b);
+	b->c = *c;
+	b->model = m;
+	b->prompt = prompt;
+	b->tool = t;
+	arena_init(&b->arena);
+	b->items = xcalloc((size_t)c->max_prompts, sizeof *b->items);
+	return b;
+}
+
+static void forget(struct rollout_batch *b)
+{
+	for (int64_t i = 0; i < b->n_results; i++)
+		generate_result_release(&b->results[i]);
+	free(b->results);
+	for (int64_t i = 0; i < b->n_items; i++)
+		free(b->items[i].source.line);
+	b->results = NULL;
+	b->n_results = b->n_items = 0;
+	arena_reset(&b->arena);
+}
+
+void rollout_batch_free(struct rollout_batch *b)
+{
+	if (!b)
+		return;
+	forget(b);
+	arena_release(&b->arena);
+	free(b->items);
+	free(b);
+}
+
+/* ---- reading ---- */
+
+static int prompt_text(struct rollout_batch *b, struct item *it, struct err *e)
+{
+	const char *text;
+	int got = filter_str(b->prompt, b->tool->record, &text, &it->text_len, &b->arena, e);
+	if (got == 0)
+		return err_set(e, "--prompt '%s' gives nothing here", filter_program(b->prompt));
+	if (got < 0)
+		return -1;
+	it->text = arena_strndup(&b->arena, text, it->text_len);
+	return prompt_encode(b->model, it->text, it->text_len, &it->ids, &it->n_ids, &b->arena, e);
+}
+
+static int64_t draw_length(const struct rollout_batch *b, const struct item *it)
+{
+	uint64_t key = rng_key("length", b->c.seed, b->c.run, (uint64_t)it->source.epoch);
+	double u = rng_uniform(key, rng_id(it->id, it->id_len), 0, 0);
+	return b->c.min_new + (int64_t)(u * (double)(b->c.max_new - b->c.min_new + 1));
+}
+
+/* Id and ids of the prompt: the ids as they are in the record, or from its text. */
+static int read_item(struct rollout_batch *b, struct item *it, struct err *e)
+{
+	struct record *r = b->tool->record;
+	if (record_parse(r, it->source.line, it->source.len, e) ||
+	    record_id(r, it->source.number, &it->id, &it->id_len, &b->arena, e))
+		return -1;
+	int got = record_ints(r, "prompt_tokens", &it->ids, &it->n_ids, -1, NULL, &b->arena, e);
+	if (got < 0 || (got > 0 && prompt_check_ids(b->model, "prompt_tokens", it->ids, it->n_ids, e)) ||
+	    (got == 0 && prompt_text(b, it, e)))
+		return -1;
+	it->max_tokens = draw_length(b, it);
+	if (it->n_ids < 1)
+		return err_set(e, "the prompt has no token");
+	if (it->n_ids + it->max_tokens > b->model->arch.P)
+		return err_set(e, "%lld prompt tokens and %lld new ones do not fit the context of %lld",
+		               (long long)it->n_ids, (long long)it->max_tokens, (long long)b->model->arch.P);
+	return 0;
+}
+
+int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct loop_cursor *cursor, struct err *e)
+{
+	forget(b);
+	while (b->n_items < b->c.max_prompts) {
+		struct item *it = &b->items[b->n_items];
+		*it = (struct item){0};
+		int got = prompts_next(p, &it->source, e);
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		b->n_items++;
+		loop_cursor_take(cursor, it->source.line, it->source.len);
+		if (!read_item(b, it, e))
+			continue;
+		if (!b->tool->config.keep_going)
+			return err_where(e, "%s:%lld", b->tool->source, (long long)it->source.number);
+		it->error = arena_strndup(&b->arena, e->msg, strlen(e->msg));
+	}
+	return b->n_items;
+}
+
+/* ---- sampling ---- */
+
+static struct generate_request request_of(const struct rollout_batch *b, const struct item *it)
+{
+	return (struct generate_request){.prompt = it->ids,
+	                                 .n_prompt = it->n_ids,
+	                                 .id = rng_id(it->id, it->id_len),
+	                                 .key = rng_key("sample", b->c.seed, b->c.run, (uint64_t)it->source.epoch),
+	                                 .n_samples = b->c.n,
+	                                 .max_tokens = it->max_tokens};
+}
+
+int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
+                           const struct store_ref *ref, struct err *e)
+{
+	struct generate_request *request = arena_array(&b->arena, (size_t)b->n_items, sizeof *request);
+	int64_t n = 0;
+	for (int64_t i = 0; i < b->n_items; i++)
+		if (!b->items[i].error)
+			request[n++] = request_of(b, &b->items[i]);
+	b->n_results = n * b->c.n;
+	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
+	struct weights w;
+	struct decoder d;
+	if (weights_map(&w, k, &b->model->table, v, ref, e))
+		return -1;
+	int failed = decoder_init(&d, &b->model->arch, &b->model->table, k, e);
+	if (!failed) {
+		failed = generate_run(&d, &w, b->model, &b->c.generate, request, n, b->results, e);
+		decoder_release(&d);
+	}
+	weights_release(&w);
+	return failed;
+}
+
+/* ---- writing ---- */
+
+static int write_row(struct rollout_batch *b, const struct item *it, const struct rollout_place *p,
+                     const struct generate_result *g, struct err *e)
+{
+	struct record *r = b->tool->record;
+	if (record_parse(r, it->source.line, it->source.len, e))
+		return -1;
+	if (it->error) {
+		b->tool->n_errors++;
+		if (record_add_str(r, "error", it->error, strlen(it->error), e) || rollout_record_place(r, p, e))
+			return -1;
+	} else if (rollout_record_completion(r, p, g, b->model->tokenizer, &b->arena, e)) {
+		return err_where(e, "%s:%lld", b->tool->source, (long long)it->source.number);
+	}
+	return tool_write(b->tool, r, e);
+}
+
+static struct rollout_place place_of(const struct rollout_batch *b, const struct item *it)
+{
+	return (struct rollout_place){.id = it->id,
+	                              .id_len = it->id_len,
+	                              .prompt = it->text,
+	                              .prompt_len = it->text_len,
+	                              .prompt_ids = it->ids,
+	                              .n_prompt = it->n_ids,
+	                              .epoch = it->source.epoch,
+	                              .n_samples = b->c.n,
+	                              .temperature = b->c.generate.temperature};
+}
+
+int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, int64_t batch, bool last,
+                        const struct loop_cursor *cursor, struct err *e)
+{
+	const struct generate_result *g = b->results;
+	int64_t row = 0, rows = 0;
+	for (int64_t i = 0; i < b->n_items; i++)
+		rows += b->items[i].error ? 1 : b->c.n;
+	for (int64_t i = 0; i < b->n_items; i++) {
+		const struct item *it = &b->items[i];
+		struct rollout_place p = place_of(b, it);
+		p.version = ref->version;
+		p.batch = batch;
+		p.batch_size = rows;
+		p.last = last;
+		for (p.sample = 0; p.sample < (it->error ? 1 : b->c.n); p.sample++) {
+			p.row = row++;
+			p.cursor = row == rows ? cursor : NULL;
+			if (write_row(b, it, &p, it->error ? NULL : g++, e))
+				return -1;
+		}
+	}
+	return sink_flush(b->tool->out, e);
+}

@@ -1,0 +1,373 @@
+/* rollout_reader - see rollout_reader.h */
+#include "lib/rollout_reader.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/reward.h"
+#include "lib/rollout_record.h"
+#include "lib/util.h"
+
+/* How long an unfinished batch may be quiet, with its sampler idle, before the trainer says what it sees. */
+static const double quiet_seconds = 10;
+
+struct rollout_reader {
+	struct tool *t;
+	struct rollout_reader_config c;
+	struct loop_locks *locks;
+	struct reward *reward;
+	struct arena arena; /* of the batch */
+	struct rollout_row *row;
+	bool *have;
+	int64_t n, cap, got;
+	int64_t batch; /* the one being read, counted from 0; -1: none yet */
+	bool fields;   /* the stream says which batch a record belongs to */
+	bool known, last, ended;
+	struct loop_cursor cursor;
+	bool held; /* tool's record is the first of the next batch */
+	double since;
+	bool said;
+};
+
+struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_reader_config *c,
+                                          struct loop_locks *locks, struct err *e)
+{
+	struct rollout_reader *r = xcalloc(1, sizeof *r);
+	r->t = t;
+	r->c = *c;
+	r->locks = locks;
+	arena_init(&r->arena);
+	loop_cursor_init(&r->cursor);
+	r->batch = -1;
+	r->reward = reward_new(c->reward, e);
+	if (r->reward)
+		return r;
+	rollout_reader_free(r);
+	return NULL;
+}
+
+void rollout_reader_free(struct rollout_reader *r)
+{
+	if (!r)
+		return;
+	reward_free(r->reward);
+	loop_cursor_release(&r->cursor);
+	arena_release(&r->arena);
+	free(r->row);
+	free(r->have);
+	free(r);
+}
+
+const char *rollout_reader_reward(const struct rollout_reader *r)
+{
+	return reward_description(r->reward);
+}
+
+/* ---- waiting ---- */
+
+static bool sampler_is_idle(struct rollout_reader *r)
+{
+	return r->locks && loop_held(r->locks, LOOP_SAMPLER) && !loop_held(r->locks, LOOP_BUSY);
+}
+
+/* Until input comes; says once a batch what is missing when nobody upstream is at work on it. */
+static void wait_for_input(struct rollout_reader *r)
+{
+	while (r->t->in && !stream_ready(r->t->in) && stream_fd(r->t->in) >= 0) {
+		struct pollfd p = {.fd = stream_fd(r->t->in), .events = POLLIN};
+		if (poll(&p, 1, 500) != 0)
+			return;
+		if (!sampler_is_idle(r)) {
+			r->since = now_seconds();
+		} else if (!r->said && now_seconds() - r->since > quiet_seconds) {
+			cli_warn("batch %lld: %lld of %lld rows; a stage before drops or holds records",
+			         (long long)r->batch, (long long)r->got, (long long)r->n);
+			r->said = true;
+		}
+	}
+}
+
+static int next_record(struct rollout_reader *r, struct err *e)
+{
+	wait_for_input(r);
+	int got = tool_next(r->t, e);
+	r->since = now_seconds();
+	return got;
+}
+
+/* ---- one row ---- */
+
+static int read_floats(struct record *rec, const char *name, float **out, int64_t n, struct arena *a, struct err *e)
+{
+	int64_t len;
+	*out = NULL;
+	return record_floats(rec, name, out, &len, n, "tokens", a, e) < 0 ? -1 : 0;
+}
+
+static int read_tokens(struct rollout_reader *r, struct rollout_row *row, struct err *e)
+{
+	struct record *rec = r->t->record;
+	int32_t *prompt, *completion;
+	int got = record_ints(rec, "prompt_tokens", &prompt, &row->n_prompt, -1, NULL, &r->arena, e);
+	if (got == 0)
+		err_set(e, "there is no 'prompt_tokens'");
+	if (got > 0 && (got = record_ints(rec, "tokens", &completion, &row->n, -1, NULL, &r->arena, e)) == 0)
+		err_set(e, "there is no 'tokens'");
+	if (got <= 0)
+		return -1;
+	if (row->n_prompt < 1)
+		return err_set(e, "'prompt_tokens' is empty");
+	if (row->n_prompt + row->n > r->c.max_context)
+		return err_set(e, "%lld prompt tokens and %lld others do not fit the context of %lld",
+		               (long long)row->n_prompt, (long long)row->n, (long long)r->c.max_context);
+	row->token = arena_array(&r->arena, (size_t)(row->n_prompt + row->n), sizeof *row->token);
+	memcpy(row->token, prompt, (size_t)row->n_prompt * sizeof *prompt);
+	if (row->n)
+		memcpy(row->token + row->n_prompt, completion, (size_t)row->n * sizeof *completion);
+	for (int64_t i = 0; i < row->n_prompt + row->n; i++)
+		if (row->token[i] < 0 || row->token[i] >= r->c.V)
+			return err_set(e, "'%s' has id %d, but the vocabulary has %lld",
+			               i < row->n_prompt ? "prompt_tokens" : "tokens", row->token[i],
+			               (long long)r->c.V);
+	return 0;
+}
+
+static int read_mask(struct rollout_reader *r, struct rollout_row *row, struct err *e)
+{
+	int64_t len;
+	int got = record_ints(r->t->record, "mask", &row->mask, &len, row->n, "tokens", &r->arena, e);
+	if (got == 0)
+		row->mask = NULL;
+	for (int64_t i = 0; got > 0 && i < row->n; i++)
+		if (row->mask[i] != 0 && row->mask[i] != 1)
+			return err_set(e, "'mask' has %d at place %lld, but may hold only 0 and 1", row->mask[i],
+			               (long long)i);
+	return got < 0 ? -1 : 0;
+}
+
+static int read_numbers(struct rollout_reader *r, struct rollout_row *row, struct err *e)
+{
+	struct record *rec = r->t->record;
+	struct arena *a = &r->arena;
+	if (read_mask(r, row, e) || read_floats(rec, "logprobs", &row->logprobs, row->n, a, e) ||
+	    read_floats(rec, "ref_logprobs", &row->ref_logprobs, row->n, a, e) ||
+	    read_floats(rec, "values", &row->values, row->n, a, e) ||
+	    read_floats(rec, "rewards", &row->rewards, row->n, a, e) ||
+	    read_floats(rec, "advantages", &row->advantages, row->n, a, e) ||
+	    read_floats(rec, "returns", &row->returns, row->n, a, e))
+		return -1;
+	if (!row->logprobs)
+		return err_set(
+		        e, "there is no 'logprobs': they are what the policy was that sampled, and are never made up");
+	int got = record_num(rec, "bootstrap_value", &row->bootstrap_value, e);
+	row->has_bootstrap = got > 0;
+	row->temperature = 1;
+	if (got < 0 || record_num(rec, "temperature", &row->temperature, e) < 0)
+		return -1;
+	if (row->temperature < 0)
+		return err_set(e, "'temperature' is %g, but may not be negative", row->temperature);
+	if (row->temperature == 0)
+		row->temperature = 1; /* greedy: its log-probabilities are those at 1 */
+	return 0;
+}
+
+static int read_labels(struct rollout_reader *r, struct rollout_row *row, struct err *e)
+{
+	const char *text, *id;
+	size_t len;
+	row->version = -1;
+	if (record_int(r->t->record, "policy_version", &row->version, e) < 0 ||
+	    record_id(r->t->record, r->t->line, &id, &len, &r->arena, e))
+		return -1;
+	row->id = id;
+	int got = record_str(r->t->record, "finish", &text, &len, e);
+	row->cut = got > 0 && len == 6 && !memcmp(text, "length", 6);
+	row->eos = got > 0 && len == 3 && !memcmp(text, "eos", 3);
+	return got < 0 ? -1 : 0;
+}
+
+static int read_row(struct rollout_reader *r, struct rollout_row *row, struct err *e)
+{
+	struct record *rec = r->t->record;
+	*row = (struct rollout_row){0};
+	if (record_kind(rec, "error") > JSON_NULL)
+		row->skip = "error";
+	else if (record_kind(rec, "skip") > JSON_NULL)
+		row->skip = "skip";
+	if (row->skip)
+		return 0;
+	if (read_labels(r, row, e) || read_tokens(r, row, e) || read_numbers(r, row, e))
+		return -1;
+	int got = row->rewards
+	                  ? 1
+	                  : reward_read(r->reward, rec, row->n, row->mask, &row->reward, &row->score, &r->arena, e);
+	row->has_reward = got > 0 && !row->rewards;
+	if (got == 0)
+		row->skip = "no reward";
+	if (got > 0 && row->n == 0)
+		row->skip = "no token";
+	return got < 0 ? -1 : 0;
+}
+
+/* ---- whole batches ---- */
+
+struct place {
+	int64_t batch, row, size;
+	bool last;
+};
+
+/* Where the record belongs: 1, 0 when it does not say, -1. */
+static int read_place(struct rollout_reader *r, struct place *p, struct err *e)
+{
+	struct record *rec = r->t->record;
+	*p = (struct place){0};
+	int got = record_int(rec, "batch", &p->batch, e);
+	if (got <= 0)
+		return got;
+	if (record_int(rec, "row", &p->row, e) < 1 || record_int(rec, "batch_size", &p->size, e) < 1)
+		return err_set(e, "there is 'batch', but not 'row' and 'batch_size'");
+	if (record_bool(rec, "last", &p->last, e) < 0)
+		return -1;
+	if (p->size < 1 || p->size > 1 << 24 || p->row < 0 || p->row >= p->size)
+		return err_set(e, "'row' is %lld and 'batch_size' is %lld", (long long)p->row, (long long)p->size);
+	return 1;
+}
+
+static void make_room(struct rollout_reader *r, int64_t n)
+{
+	if (n <= r->cap)
+		return;
+	r->row = xrealloc_array(r->row, (size_t)n, sizeof *r->row);
+	r->have = xrealloc_array(r->have, (size_t)n, sizeof *r->have);
+	r->cap = n;
+}
+
+static void begin_batch(struct rollout_reader *r, int64_t batch, int64_t n)
+{
+	make_room(r, n);
+	memset(r->have, 0, (size_t)n * sizeof *r->have);
+	arena_reset(&r->arena);
+	r->batch = batch;
+	r->n = n;
+	r->got = 0;
+	r->said = false;
+	r->since = now_seconds();
+}
+
+static int check_place(struct rollout_reader *r, const struct place *p, struct err *e)
+{
+	if (r->got == 0) {
+		if (p->batch != r->batch + 1 && r->known)
+			return err_set(e, "batch %lld comes after batch %lld", (long long)p->batch,
+			               (long long)r->batch);
+		if (p->batch > r->c.first && !r->known)
+			return err_set(e, "the stream begins with batch %lld, but the run has trained %lld",
+			               (long long)p->batch, (long long)r->c.first);
+		r->known = true;
+		begin_batch(r, p->batch, p->size);
+	}
+	if (p->batch != r->batch)
+		return err_set(e, "batch %lld begins, but batch %lld has %lld of %lld rows", (long long)p->batch,
+		               (long long)r->batch, (long long)r->got, (long long)r->n);
+	if (p->size != r->n)
+		return err_set(e, "'batch_size' is %lld, but %lld in other rows of batch %lld", (long long)p->size,
+		               (long long)r->n, (long long)r->batch);
+	if (r->have[p->row])
+		return err_set(e, "row %lld of batch %lld comes twice", (long long)p->row, (long long)p->batch);
+	return 0;
+}
+
+/* Puts the current record into the batch. */
+static int take(struct rollout_reader *r, const struct place *p, struct err *e)
+{
+	if (check_place(r, p, e))
+		return -1;
+	/* A batch that was trained already is counted, not read. */
+	if (p->batch >= r->c.first) {
+		if (read_row(r, &r->row[p->row], e))
+			return -1;
+		struct loop_cursor c;
+		int got = rollout_read_cursor(r->t->record, &c, e);
+		if (got < 0)
+			return -1;
+		if (got > 0) {
+			loop_cursor_release(&r->cursor);
+			r->cursor = c;
+		}
+	}
+	r->have[p->row] = true;
+	r->got++;
+	r->last |= p->last;
+	return 0;
+}
+
+static int input_ended(struct rollout_reader *r, struct err *e)
+{
+	r->ended = true;
+	if (r->got > 0 && r->fields)
+		return err_set(e, "the input ended in batch %lld, after %lld of %lld rows", (long long)r->batch,
+		               (long long)r->got, (long long)r->n);
+	if (r->known && r->fields && !r->last)
+		return err_set(e, "the input ended after batch %lld, before the batch marked 'last'",
+		               (long long)r->batch);
+	return 0;
+}
+
+static int located(struct rollout_reader *r, int failed, struct err *e)
+{
+	return failed ? err_where(e, "%s:%lld", r->t->source, (long long)r->t->line) : 0;
+}
+
+/* Reads until a batch is whole: 1, 0 at the end, -1. */
+static int fill(struct rollout_reader *r, struct err *e)
+{
+	r->got = 0;
+	for (;;) {
+		int got = next_record(r, e);
+		if (got < 0)
+			return -1;
+		if (got == 0) {
+			if (input_ended(r, e))
+				return -1;
+			r->n = r->got;
+			return r->got > 0;
+		}
+		struct place p;
+		got = read_place(r, &p, e);
+		if (got == 0) {
+			p = (struct place){r->got ? r->batch : r->batch + 1, r->got, r->c.batch_size, false};
+			r->known = true;
+		} else if (got > 0) {
+			r->fields = true;
+		}
+		if (got < 0 || take(r, &p, e))
+			return located(r, 1, e);
+		if (r->got == r->n)
+			return 1;
+	}
+}
+
+int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, struct err *e)
+{
+	do {
+		if (r->ended || (r->last && r->fields))
+			return 0;
+		int got = fill(r, e);
+		if (got <= 0)
+			return got;
+	} while (r->batch < r->c.first);
+	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
+	for (int64_t i = 0; i < r->n; i++)
+		out->skipped += r->row[i].skip != NULL;
+	return 1;
+}
+
+int rollout_reader_drain(struct rollout_reader *r, struct err *e)
+{
+	int got;
+	while ((got = tool_next(r->t, e)) > 0)
+		;
+	return got;
+}
