@@ -5,6 +5,9 @@
  * `.`) never starts jq, whose compiler alone costs 13 ms; a list of plain paths joined by // (`.prompt // .query`) does
  * not either.  Everything else is compiled once by libjq and run on the record's text, with HOME pointing nowhere and
  * module directories from -L.  A program must give exactly one value; none is JSON_ABSENT, more is an error.
+ *
+ * A plain path reads the record exactly.  In a program, libjq's rules hold: numbers are doubles (an integer beyond 2^53
+ * is rounded), nesting beyond 256 is refused, and a step into what is no object is an error (`.a?` is not).
  */
 #ifndef LIB_FILTER_H
 #define LIB_FILTER_H
