@@ -218,16 +218,16 @@ struct place {
 	bool last;
 };
 
-/* Where the record belongs: 1, 0 when it does not say, -1. */
+/* Where the record belongs: 1; 0 when it does not say (all of batch, row and batch_size are needed); -1. */
 static int read_place(struct rollout_reader *r, struct place *p, struct err *e)
 {
 	struct record *rec = r->t->record;
 	*p = (struct place){0};
-	int got = record_int(rec, "batch", &p->batch, e);
-	if (got <= 0)
-		return got;
-	if (record_int(rec, "row", &p->row, e) < 1 || record_int(rec, "batch_size", &p->size, e) < 1)
-		return err_set(e, "there is 'batch', but not 'row' and 'batch_size'");
+	int batch = record_int(rec, "batch", &p->batch, e);
+	int row = batch > 0 ? record_int(rec, "row", &p->row, e) : batch;
+	int size = row > 0 ? record_int(rec, "batch_size", &p->size, e) : row;
+	if (size <= 0)
+		return size;
 	if (record_bool(rec, "last", &p->last, e) < 0)
 		return -1;
 	if (p->size < 1 || p->size > 1 << 24 || p->row < 0 || p->row >= p->size)
