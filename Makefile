@@ -116,7 +116,7 @@ $B/kernels/bench: $B/kernels/bench.o $B/librl.a
 # ---- CUDA: a shared object, loaded when --device cuda asks for it ----
 $B/kernels/cuda/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
-	$(NVCC) -I. -O3 -lineinfo $(NVARCH) -Xcompiler -fPIC,-Wall -Werror all-warnings -MMD -MP -c -o $@ $<
+	$(NVCC) -I. -O3 -fmad=false -lineinfo $(NVARCH) -Xcompiler -fPIC,-Wall -Werror all-warnings -MMD -MP -c -o $@ $<
 $B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart

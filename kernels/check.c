@@ -424,8 +424,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
 		cpu_run(isas[i], ref, best, argc, argv);
-#ifdef HAVE_KERNELS_CUDA
-	char why[256];
+	char why[512];
 	if (wanted("cuda", argc, argv)) {
 		struct tables t = {{kernels_cuda(0, why, sizeof why)}};
 		if (t.k[0])
@@ -433,7 +432,6 @@ int main(int argc, char **argv)
 		else
 			check_skip("cuda: %s", why);
 	}
-#endif
 	kernels_free(best);
 	kernels_free(ref);
 	printf("1..%d\n", results);

@@ -1,0 +1,318 @@
+/* table - the context of a device: opening it, memory, copies, staging, errors, and the table itself */
+#include "kernels/cuda/common.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CU_LEAST_MAJOR 8 /* compute capability 8.0, the oldest that is compiled for */
+
+int cu_failed(struct cuda *cu, cudaError_t error, const char *what)
+{
+	if (error != cudaSuccess && !cu->failed) {
+		cu->failed = 1;
+		snprintf(cu->why, sizeof cu->why, "cuda: %s: %s", what, cudaGetErrorString(error));
+	}
+	return cu->failed;
+}
+
+int cu_lt_failed(struct cuda *cu, cublasStatus_t status, const char *what)
+{
+	if (status != CUBLAS_STATUS_SUCCESS && !cu->failed) {
+		cu->failed = 1;
+		snprintf(cu->why, sizeof cu->why, "cuda: %s: %s", what, cublasLtGetStatusString(status));
+	}
+	return cu->failed;
+}
+
+int cu_enter(struct cuda *cu)
+{
+	return !cu->failed && !cu_failed(cu, cudaSetDevice(cu->device), "cudaSetDevice");
+}
+
+/* ---- the staging ring ---- */
+
+static int ring_init(struct cuda *cu, size_t segment)
+{
+	struct cu_ring *r = &cu->ring;
+	void *host = NULL, *device = NULL;
+	if (cu_failed(cu, cudaHostAlloc(&host, CU_SEGMENTS * segment, cudaHostAllocDefault), "pinned memory"))
+		return 0;
+	if (cu_failed(cu, cudaMalloc(&device, CU_SEGMENTS * segment), "device memory for staging")) {
+		cudaFreeHost(host);
+		return 0;
+	}
+	r->host = (char *)host;
+	r->device = (char *)device;
+	r->segment = segment;
+	r->used = 0;
+	r->current = 0;
+	return 1;
+}
+
+static void ring_release(struct cu_ring *r)
+{
+	cudaFreeHost(r->host);
+	cudaFree(r->device);
+	r->host = r->device = NULL;
+}
+
+/* Larger segments; everything that was sent has been used when this returns. */
+static int ring_grow(struct cuda *cu, size_t bytes)
+{
+	size_t segment = cu->ring.segment;
+	while (segment < bytes)
+		segment *= 2;
+	if (cu_failed(cu, cudaStreamSynchronize(cu->stream), "cudaStreamSynchronize"))
+		return 0;
+	ring_release(&cu->ring);
+	return ring_init(cu, segment);
+}
+
+/*
+ * An event marks the end of the copies out of a segment.  Kernels that read the mirror need no mark: the next copy into
+ * it is queued behind them.
+ */
+static int ring_turn(struct cuda *cu)
+{
+	struct cu_ring *r = &cu->ring;
+	if (cu_failed(cu, cudaEventRecord(r->done[r->current], cu->stream), "cudaEventRecord"))
+		return 0;
+	r->current = (r->current + 1) % CU_SEGMENTS;
+	r->used = 0;
+	return !cu_failed(cu, cudaEventSynchronize(r->done[r->current]), "cudaEventSynchronize");
+}
+
+void *cu_ring_take(struct cuda *cu, size_t bytes)
+{
+	struct cu_ring *r = &cu->ring;
+	size_t whole = (bytes + 255) / 256 * 256;
+	if (cu->failed || (whole > r->segment && !ring_grow(cu, whole)))
+		return NULL;
+	if (r->used + whole > r->segment && !ring_turn(cu))
+		return NULL;
+	void *taken = r->host + (size_t)r->current * r->segment + r->used;
+	r->used += whole;
+	return taken;
+}
+
+const void *cu_ring_send(struct cuda *cu, const void *taken, size_t bytes)
+{
+	const struct cu_ring *r = &cu->ring;
+	char *mirror = r->device + ((const char *)taken - r->host);
+	cudaError_t error = cudaMemcpyAsync(mirror, taken, bytes, cudaMemcpyHostToDevice, cu->stream);
+	return cu_failed(cu, error, "copy to the device") ? NULL : mirror;
+}
+
+const void *cu_stage(struct cuda *cu, const void *host, size_t bytes, int *ok)
+{
+	if (!host || !bytes)
+		return NULL;
+	void *taken = cu_ring_take(cu, bytes);
+	if (taken)
+		memcpy(taken, host, bytes);
+	const void *there = taken ? cu_ring_send(cu, taken, bytes) : NULL;
+	*ok = *ok && there;
+	return there;
+}
+
+/* ---- memory ---- */
+
+/* Too little memory is the caller's to handle, and no error of the backend. */
+static void *cuda_alloc(void *ctx, size_t bytes)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	void *p = NULL;
+	if (!cu_enter(cu))
+		return NULL;
+	if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
+		cudaGetLastError();
+		return NULL;
+	}
+	cu_failed(cu, cudaMemsetAsync(p, 0, bytes, cu->stream), "cudaMemsetAsync");
+	return p;
+}
+
+static void cuda_free(void *ctx, void *p)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	cudaSetDevice(cu->device);
+	cu_failed(cu, cudaFree(p), "cudaFree");
+}
+
+/* Through the ring, so that `host` may be pageable (a mapped file) and one segment is filled while another is sent. */
+static void cuda_put(void *ctx, void *dst, const void *host, size_t bytes)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	if (!cu_enter(cu))
+		return;
+	for (size_t at = 0, n; at < bytes; at += n) {
+		n = bytes - at < CU_SEGMENT ? bytes - at : CU_SEGMENT;
+		void *taken = cu_ring_take(cu, n);
+		if (!taken)
+			return;
+		memcpy(taken, (const char *)host + at, n);
+		cudaError_t error = cudaMemcpyAsync((char *)dst + at, taken, n, cudaMemcpyHostToDevice, cu->stream);
+		if (cu_failed(cu, error, "put"))
+			return;
+	}
+}
+
+static void cuda_get(void *ctx, void *host, const void *src, size_t bytes)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	if (!bytes || !cu_enter(cu))
+		return;
+	if (!cu_failed(cu, cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, cu->stream), "get"))
+		cu_failed(cu, cudaStreamSynchronize(cu->stream), "get");
+}
+
+static void cuda_zero(void *ctx, void *dst, size_t bytes)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	if (bytes && cu_enter(cu))
+		cu_failed(cu, cudaMemsetAsync(dst, 0, bytes, cu->stream), "zero");
+}
+
+static int cuda_sync(void *ctx, char *why, size_t why_len)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	if (cu_enter(cu))
+		cu_failed(cu, cudaStreamSynchronize(cu->stream), "a kernel");
+	if (cu->failed && why_len)
+		snprintf(why, why_len, "%s", cu->why);
+	return cu->failed ? -1 : 0;
+}
+
+/* ---- opening and closing ---- */
+
+static void cuda_close(struct cuda *cu)
+{
+	cudaSetDevice(cu->device);
+	if (cu->stream)
+		cudaStreamSynchronize(cu->stream);
+	cu_matmul_release(cu);
+	ring_release(&cu->ring);
+	for (int i = 0; i < CU_SEGMENTS; i++)
+		if (cu->ring.done[i])
+			cudaEventDestroy(cu->ring.done[i]);
+	cudaFree(cu->sums);
+	cudaFreeHost(cu->sums_host);
+	if (cu->stream)
+		cudaStreamDestroy(cu->stream);
+	free(cu);
+}
+
+static void cuda_release(struct kernels *k)
+{
+	cuda_close((struct cuda *)k->ctx);
+	free(k);
+}
+
+/* Everything that ops need, so that they allocate nothing. */
+static int cuda_init(struct cuda *cu)
+{
+	if (cu_failed(cu, cudaSetDevice(cu->device), "cudaSetDevice") ||
+	    cu_failed(cu, cudaStreamCreateWithFlags(&cu->stream, cudaStreamNonBlocking), "cudaStreamCreate"))
+		return 0;
+	for (int i = 0; i < CU_SEGMENTS; i++)
+		if (cu_failed(cu, cudaEventCreateWithFlags(&cu->ring.done[i], cudaEventDisableTiming),
+		              "cudaEventCreate"))
+			return 0;
+	size_t bytes = CU_SUM_SLOTS * sizeof(double);
+	return ring_init(cu, CU_SEGMENT) && !cu_failed(cu, cudaMalloc(&cu->sums, bytes), "device memory for sums") &&
+	       !cu_failed(cu, cudaHostAlloc(&cu->sums_host, bytes, cudaHostAllocDefault), "pinned memory") &&
+	       cu_matmul_init(cu);
+}
+
+/* 1 if this device can be used, else why not and what to do. */
+static int device_usable(int device, int *processors, char *why, size_t why_len)
+{
+	int count = 0, driver = 0, major = 0, minor = 0;
+	cudaError_t error = cudaGetDeviceCount(&count);
+	if (error == cudaErrorInsufficientDriver)
+		cudaDriverGetVersion(&driver);
+	if (error == cudaErrorInsufficientDriver && driver == 0)
+		snprintf(why, why_len, "libcuda.so.1 is there but no NVIDIA driver answers; look at nvidia-smi");
+	else if (error == cudaErrorInsufficientDriver)
+		snprintf(why, why_len,
+		         "the NVIDIA driver is for CUDA %d.%d and this build needs %d.%d; update the driver",
+		         driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+	else if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+		snprintf(why, why_len, "the NVIDIA driver sees no GPU; look at nvidia-smi and CUDA_VISIBLE_DEVICES");
+	else if (error != cudaSuccess)
+		snprintf(why, why_len, "CUDA does not start: %s; look at nvidia-smi", cudaGetErrorString(error));
+	else if (device < 0 || device >= count)
+		snprintf(why, why_len, "no GPU %d; this machine has %d, counted from 0", device, count);
+	else if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+	         cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess ||
+	         cudaDeviceGetAttribute(processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+		snprintf(why, why_len, "GPU %d does not answer: %s; look at nvidia-smi", device,
+		         cudaGetErrorString(cudaGetLastError()));
+	else if (major < CU_LEAST_MAJOR)
+		snprintf(why, why_len, "GPU %d has compute capability %d.%d; this build needs %d.0 or later", device,
+		         major, minor, CU_LEAST_MAJOR);
+	else
+		return 1;
+	cudaGetLastError();
+	return 0;
+}
+
+static void fill_table(struct kernels *k)
+{
+	k->name = "cuda";
+	k->alloc = cuda_alloc;
+	k->free = cuda_free;
+	k->put = cuda_put;
+	k->get = cuda_get;
+	k->zero = cuda_zero;
+	k->sync = cuda_sync;
+	k->matmul_fwd = cu_matmul_fwd;
+	k->matmul_dx = cu_matmul_dx;
+	k->matmul_dw = cu_matmul_dw;
+	k->layernorm_fwd = cu_layernorm_fwd;
+	k->layernorm_bwd = cu_layernorm_bwd;
+	k->rmsnorm_fwd = cu_rmsnorm_fwd;
+	k->rmsnorm_bwd = cu_rmsnorm_bwd;
+	k->add = cu_add;
+	k->axpy = cu_axpy;
+	k->sum_squares = cu_sum_squares;
+	k->count_nonfinite = cu_count_nonfinite;
+	k->to_bf16 = cu_to_bf16;
+	k->from_bf16 = cu_from_bf16;
+	k->release = cuda_release;
+}
+
+/*
+ * The one name that the loader looks up.  table_bytes is sizeof(struct kernels) of the caller, which must be ours.
+ */
+extern "C" __attribute__((visibility("default"))) struct kernels *rl_kernels_cuda_open(size_t table_bytes, int device,
+                                                                                       char *why, size_t why_len)
+{
+	if (table_bytes != sizeof(struct kernels)) {
+		snprintf(why, why_len, "rl-kernels-cuda.so is of another version of rlpipe; build both with one make");
+		return NULL;
+	}
+	int processors = 0;
+	if (!device_usable(device, &processors, why, why_len))
+		return NULL;
+	struct kernels *k = (struct kernels *)calloc(1, sizeof *k);
+	struct cuda *cu = (struct cuda *)calloc(1, sizeof *cu);
+	if (!k || !cu) {
+		free(k);
+		free(cu);
+		snprintf(why, why_len, "no memory");
+		return NULL;
+	}
+	cu->device = device;
+	cu->processors = processors;
+	if (!cuda_init(cu)) {
+		snprintf(why, why_len, "%s", cu->why);
+		cuda_close(cu);
+		free(k);
+		return NULL;
+	}
+	k->ctx = cu;
+	fill_table(k);
+	return k;
+}

@@ -1,0 +1,101 @@
+/*
+ * cuda_load - kernels_cuda(): finds and opens rl-kernels-cuda.so.
+ *
+ * Nothing of CUDA is linked into the tools.  The object is looked for in
+ * $RL_LIBDIR (and only there if that is set), then beside the executable, in
+ * ../lib and ../lib/rlpipe, then where `make install` puts it by default.  It
+ * stays loaded until the process ends: the CUDA runtime cannot be unloaded.
+ */
+#include "kernels/kernels.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OBJECT "rl-kernels-cuda.so"
+
+typedef struct kernels *open_fn(size_t table_bytes, int device, char *why, size_t why_len);
+
+static const char *const beside[] = {"../lib", "../lib/rlpipe"};
+static const char *const installed[] = {"/usr/local/lib/rlpipe", "/usr/lib/rlpipe"};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static int is_there(char *path, size_t len, const char *dir, const char *sub)
+{
+	int n = snprintf(path, len, "%s%s%s/%s", dir, *sub ? "/" : "", sub, OBJECT);
+	return n > 0 && (size_t)n < len && access(path, R_OK) == 0;
+}
+
+/* The directory of the running executable; empty if it cannot be told. */
+static void own_directory(char *dir, size_t len)
+{
+	ssize_t n = readlink("/proc/self/exe", dir, len - 1);
+	dir[n > 0 ? n : 0] = 0;
+	char *slash = strrchr(dir, '/');
+	if (slash)
+		*slash = 0;
+}
+
+static int find_object(char *path, size_t path_len, char *why, size_t why_len)
+{
+	const char *libdir = getenv("RL_LIBDIR");
+	char own[PATH_MAX];
+	if (libdir && *libdir) {
+		if (is_there(path, path_len, libdir, ""))
+			return 1;
+		snprintf(why, why_len,
+		         "no '%s' in RL_LIBDIR '%s'; build it with make where nvcc is, or unset RL_LIBDIR", OBJECT,
+		         libdir);
+		return 0;
+	}
+	own_directory(own, sizeof own);
+	for (size_t i = 0; *own && i < COUNT(beside); i++)
+		if (is_there(path, path_len, own, beside[i]))
+			return 1;
+	for (size_t i = 0; i < COUNT(installed); i++)
+		if (is_there(path, path_len, installed[i], ""))
+			return 1;
+	snprintf(why, why_len,
+	         "no '%s' in %s/../lib, %s/../lib/rlpipe or %s; build it with make where nvcc is, or set RL_LIBDIR",
+	         OBJECT, own, own, installed[0]);
+	return 0;
+}
+
+/* Looked for first, since without it everything else fails with words about something else. */
+static int driver_is_there(char *why, size_t why_len)
+{
+	void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+	if (!driver) {
+		snprintf(why, why_len,
+		         "no NVIDIA driver (libcuda.so.1) on this machine; install it, or use --device cpu");
+		return 0;
+	}
+	dlclose(driver);
+	return 1;
+}
+
+struct kernels *kernels_cuda(int device, char *why, size_t why_len)
+{
+	char path[PATH_MAX];
+	if (!find_object(path, sizeof path, why, why_len) || !driver_is_there(why, why_len))
+		return NULL;
+	void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!object) {
+		snprintf(why, why_len,
+		         "cannot load '%s': %s; the CUDA runtime and cuBLAS must be where ldconfig finds them", path,
+		         dlerror());
+		return NULL;
+	}
+	open_fn *open_backend;
+	void *symbol = dlsym(object, "rl_kernels_cuda_open");
+	memcpy(&open_backend, &symbol, sizeof open_backend);
+	if (!symbol) {
+		snprintf(why, why_len, "'%s' is of another version of rlpipe; build both with one make", path);
+		return NULL;
+	}
+	return open_backend(sizeof(struct kernels), device, why, why_len);
+}
