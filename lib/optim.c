@@ -1,0 +1,79 @@
+/* optim - see optim.h */
+#include "lib/optim.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+
+#define AT(field) offsetof(struct optim_config, field)
+const struct opt optim_options[] = {
+        {"lr", 0, OPT_NUM, AT(schedule.lr), "3e-6", "X", "learning rate", 0, 1e3},
+        {"schedule", 0, OPT_CHOICE, AT(schedule.kind), "constant", "constant|linear|cosine",
+         "of the learning rate, over --steps", 0, 0},
+        {"warmup", 0, OPT_INT, AT(schedule.warmup), "0", "N", "updates over which the learning rate rises", 0, 1e12},
+        {"weight-decay", 0, OPT_NUM, AT(weight_decay), "0", "X", "decoupled, times the learning rate", 0, 1e3},
+        {"decay", 0, OPT_CHOICE, AT(decay), "matrices", "matrices|all",
+         "what decays: not biases and norm gains, or all", 0, 0},
+        {"betas", 0, OPT_STR, AT(betas), "0.9,0.999", "A,B", "of AdamW", 0, 0},
+        {"eps", 0, OPT_NUM, AT(eps), "1e-8", "X", "of AdamW", 0, 1},
+        {"max-grad-norm", 0, OPT_NUM, AT(max_grad_norm), "1", "X", "clip the gradient to this norm; 0 is off", 0, 1e30},
+        {NULL},
+};
+
+void optim_check(struct optim_config *c, int64_t steps)
+{
+	const char *comma = strchr(c->betas, ',');
+	char *first = comma ? xstrndup(c->betas, (size_t)(comma - c->betas)) : NULL;
+	if (!first || !parse_double(first, &c->beta1) || !parse_double(comma + 1, &c->beta2) || c->beta1 < 0 ||
+	    c->beta1 >= 1 || c->beta2 < 0 || c->beta2 >= 1)
+		cli_misuse("--betas is '%s', but must be two numbers in [0,1) with a comma between them", c->betas);
+	free(first);
+	if (c->schedule.kind != SCHEDULE_CONSTANT && steps <= 0)
+		cli_misuse("a schedule that is not constant needs --steps");
+}
+
+double optim_sum_squares(const struct weights *g)
+{
+	double sum = 0;
+	for (int i = 0; i < g->table->n; i++) {
+		const struct tensor *t = &g->table->tensor[i];
+		sum += g->k->sum_squares(g->k->ctx, g->slab + t->offset, t->count);
+	}
+	return sum;
+}
+
+int optim_check_finite(const struct weights *w, const char *what, struct err *e)
+{
+	for (int i = 0; i < w->table->n; i++) {
+		const struct tensor *t = &w->table->tensor[i];
+		int64_t bad = w->k->count_nonfinite(w->k->ctx, w->slab + t->offset, t->count);
+		if (bad)
+			return err_set(e, "%s '%s' has %lld of %lld elements that are NaN or infinite", what, t->name,
+			               (long long)bad, (long long)t->count);
+	}
+	return 0;
+}
+
+static bool decays(const struct optim_config *c, const struct tensor *t)
+{
+	return c->decay == DECAY_ALL || (t->role != TENSOR_BIAS && t->role != TENSOR_GAIN);
+}
+
+void optim_step(const struct optim_config *c, double lr, double grad_scale, int64_t step, struct weights *w,
+                struct weights *m, struct weights *v, const struct weights *g)
+{
+	for (int i = 0; i < w->table->n; i++) {
+		const struct tensor *t = &w->table->tensor[i];
+		struct kn_adamw a = {.lr = lr,
+		                     .beta1 = c->beta1,
+		                     .beta2 = c->beta2,
+		                     .eps = c->eps,
+		                     .weight_decay = decays(c, t) ? c->weight_decay : 0,
+		                     .grad_scale = grad_scale,
+		                     .step = step};
+		w->k->adamw(w->k->ctx, w->slab + t->offset, m->slab + t->offset, v->slab + t->offset,
+		            g->slab + t->offset, &a, t->count);
+	}
+}

@@ -1,0 +1,40 @@
+/*
+ * optim - AdamW over a tensor table (Loshchilov and Hutter 2019), as torch.optim.AdamW computes it.
+ */
+#ifndef LIB_OPTIM_H
+#define LIB_OPTIM_H
+
+#include <stdint.h>
+
+#include "lib/cli.h"
+#include "lib/decoder.h"
+#include "lib/err.h"
+#include "lib/schedule.h"
+#include "lib/tensors.h"
+
+enum optim_decay { DECAY_MATRICES, DECAY_ALL };
+
+struct optim_config {
+	struct schedule_config schedule;
+	double weight_decay, eps, max_grad_norm; /* max_grad_norm 0: off */
+	const char *betas;                       /* "A,B" */
+	int decay;                               /* enum optim_decay */
+	double beta1, beta2;                     /* out of betas, by optim_check */
+};
+/* --lr, --schedule, --warmup, --weight-decay, --decay, --betas, --eps, --max-grad-norm; the default of --lr is that of
+ * PPO. */
+extern const struct opt optim_options[];
+/* Ends the process (misuse) when betas are no two numbers in [0,1), or a schedule needs steps and there are none. */
+void optim_check(struct optim_config *c, int64_t steps);
+
+/* Sum over all tensors, in the order of the table, of the sums of squares; double. */
+double optim_sum_squares(const struct weights *g);
+/* 0, or -1 naming the first tensor that holds a NaN or infinity (`what` is "gradient of", "weight"). */
+int optim_check_finite(const struct weights *w, const char *what, struct err *e);
+
+/* One step of all tensors: the gradient is multiplied by grad_scale first; step counts from 1.  Norm gains and biases
+ * do not decay unless decay is DECAY_ALL. */
+void optim_step(const struct optim_config *c, double lr, double grad_scale, int64_t step, struct weights *w,
+                struct weights *m, struct weights *v, const struct weights *g);
+
+#endif

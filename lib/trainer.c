@@ -1,0 +1,466 @@
+/* trainer - see trainer.h */
+#include "lib/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/str.h"
+#include "lib/util.h"
+
+/* Tokens of a pass.  A constant: it decides no result, only memory and speed. */
+enum { MICRO_TOKENS = 4096 };
+
+/* ---- reading from the store ---- */
+
+/* One tensor into the slab: 1, 0 when the store has none of that name, -1. */
+static int read_tensor(const struct weights *w, const struct tensor *t, const char *prefix, struct store_view *v,
+                       const struct store_ref *ref, struct err *e)
+{
+	char name[128];
+	struct store_tensor s;
+	snprintf(name, sizeof name, "%s%s", prefix, t->name);
+	int got = store_get(v, ref, name, &s, e);
+	if (got <= 0)
+		return got;
+	int64_t count = 1;
+	for (int i = 0; i < s.n_dims; i++)
+		count *= s.shape[i];
+	if (s.dtype != KN_F32 || count != t->count)
+		return err_set(e, "tensor '%s' of %s@%lld is not float32 of %lld elements, so it cannot be trained",
+		               name, ref->slot, (long long)ref->version, (long long)t->count);
+	float *to = w->slab + t->offset;
+	for (int b = 0; b < s.n_blocks; b++) {
+		size_t n = (size_t)(s.blocks[b].rows * (t->count / t->rows));
+		w->k->put(w->k->ctx, to, s.blocks[b].data, n * sizeof *to);
+		to += n;
+	}
+	return 1;
+}
+
+static int read_weights(struct trainer *t, struct store_view *v, const struct store_ref *ref, struct err *e)
+{
+	const struct tensors *table = &t->info.table;
+	for (int i = 0; i < table->n; i++) {
+		int got = read_tensor(&t->w, &table->tensor[i], "", v, ref, e);
+		/* A value head that nobody trained yet begins at zero. */
+		if (got == 0 && table->tensor[i].role != TENSOR_VALUE)
+			return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version,
+			               table->tensor[i].name);
+		if (got < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int read_moments(struct trainer *t, struct store_view *v, const struct store_ref *ref, struct err *e)
+{
+	const void *data;
+	size_t len;
+	char text[32] = "";
+	for (int i = 0; i < t->info.table.n; i++)
+		if (read_tensor(&t->m, &t->info.table.tensor[i], "adam.m/", v, ref, e) < 0 ||
+		    read_tensor(&t->v, &t->info.table.tensor[i], "adam.v/", v, ref, e) < 0)
+			return -1;
+	int got = store_get_blob(v, ref->slot, "trainer/step", &data, &len, e);
+	if (got <= 0)
+		return got;
+	memcpy(text, data, len < sizeof text ? len : sizeof text - 1);
+	return parse_i64(text, &t->step) ? 0 : err_set(e, "the step count of slot '%s' is damaged", ref->slot);
+}
+
+static int init_slabs(struct trainer *t, struct err *e)
+{
+	struct weights *const slab[] = {&t->w, &t->g, &t->m, &t->v};
+	for (size_t i = 0; i < ARRAY_LEN(slab); i++)
+		if (weights_zero(slab[i], t->k, &t->info.table, e))
+			return -1;
+	return 0;
+}
+
+static int slot_exists(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	(void)ref;
+	return !snapshot && !strcmp(name, arg);
+}
+
+/* The table with a value head, whether or not the slot's files make it so. */
+static int with_value_head(struct trainer *t, struct err *e)
+{
+	if (tensors_part(&t->info.table, -1, PART_SCORE) >= 0)
+		return 0;
+	tensors_release(&t->info.table);
+	return tensors_init(&t->info.table, &t->info.arch, true, e);
+}
+
+/* "LlamaForCausalLM", "GPT2LMHeadModel" -> "...ForSequenceClassification": the same backbone with score.weight for a
+ * head. */
+static void as_value_model(struct str *out, const char *config, size_t len)
+{
+	static const char *const heads[] = {"ForCausalLM\"", "LMHeadModel\""};
+	const char *found = NULL;
+	size_t head_len = 0;
+	for (size_t i = 0; i < ARRAY_LEN(heads) && !found; i++) {
+		head_len = strlen(heads[i]);
+		found = memmem(config, len, heads[i], head_len);
+	}
+	size_t before = found ? (size_t)(found - config) : len;
+	str_add(out, config, before);
+	if (found) {
+		str_adds(out, "ForSequenceClassification\"");
+		str_add(out, found + head_len, len - before - head_len);
+	}
+}
+
+/* The descriptor and table of a critic that begins as a copy of slot `like`. */
+static int copy_as_value(struct trainer *t, struct store_view *v, const char *like, struct err *e)
+{
+	const void *data;
+	size_t len;
+	struct str text;
+	if (store_get_blob(v, like, "file/config.json", &data, &len, e) <= 0)
+		return err_set(e, "slot '%s' has no config.json", like);
+	str_init(&text);
+	as_value_model(&text, data, len);
+	len = text.len;
+	t->config = str_detach(&text);
+	tensors_release(&t->info.table);
+	if (arch_from_config(&t->info.arch, t->config, len, e))
+		return -1;
+	return tensors_init(&t->info.table, &t->info.arch, true, e);
+}
+
+int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *v, const char *slot, const char *like,
+                 bool with_value, struct err *e)
+{
+	*t = (struct trainer){.k = k, .version = -1, .micro_tokens = MICRO_TOKENS};
+	snprintf(t->slot, sizeof t->slot, "%s", slot);
+	int there = like ? store_each_name(v, slot_exists, t->slot, e) : 1;
+	if (there < 0)
+		return -1;
+	struct store_ref ref;
+	if (store_resolve(v, there ? slot : like, &ref, e) || model_info_load(&t->info, v, ref.slot, false, e) ||
+	    (!there && copy_as_value(t, v, ref.slot, e)) || (with_value && with_value_head(t, e)) || init_slabs(t, e) ||
+	    read_weights(t, v, &ref, e))
+		return -1;
+	if (there) {
+		t->version = ref.version;
+		if (read_moments(t, v, &ref, e))
+			return -1;
+	}
+	if (decoder_init(&t->d, &t->info.arch, &t->info.table, k, e))
+		return -1;
+	t->acts = activations_new(&t->d);
+	return 0;
+}
+
+void trainer_close(struct trainer *t)
+{
+	if (!t->k)
+		return;
+	activations_free(t->acts);
+	decoder_release(&t->d);
+	free(t->config);
+	weights_release(&t->w);
+	weights_release(&t->g);
+	weights_release(&t->m);
+	weights_release(&t->v);
+	model_info_release(&t->info);
+	*t = (struct trainer){0};
+}
+
+/* ---- one pass over a micro-batch ---- */
+
+/* Host arrays of a micro-batch, and its buffers where the backend computes. */
+struct pass {
+	const struct kernels *k;
+	int64_t N, M, S; /* tokens, completion tokens, states that have a value */
+	int32_t *token, *pos, *target;
+	float *inv_temp;
+	struct kn_seq *seq;
+	int64_t *head_row, *value_row;
+	float *h, *hm, *dh, *dhm; /* [N,C], [max(M,S),C] */
+	float *logprob, *lse, *entropy, *value, *d;
+	float *host;
+};
+
+static void pass_release(struct pass *p)
+{
+	free(p->token);
+	free(p->pos);
+	free(p->target);
+	free(p->inv_temp);
+	free(p->seq);
+	free(p->head_row);
+	free(p->value_row);
+	free(p->host);
+	float *const device[] = {p->h, p->hm, p->dh, p->dhm, p->logprob, p->lse, p->entropy, p->value, p->d};
+	for (size_t i = 0; i < ARRAY_LEN(device); i++)
+		p->k->free(p->k->ctx, device[i]);
+}
+
+static int pass_alloc(struct pass *p, int64_t n_rows, int64_t C, bool backward, struct err *e)
+{
+	size_t f = sizeof(float), N = (size_t)p->N, wide = (size_t)(p->M > p->S ? p->M : p->S) + 1;
+	p->token = xcalloc(N, sizeof *p->token);
+	p->pos = xcalloc(N, sizeof *p->pos);
+	p->target = xcalloc(wide, sizeof *p->target);
+	p->inv_temp = xcalloc(wide, sizeof *p->inv_temp);
+	p->seq = xcalloc((size_t)n_rows, sizeof *p->seq);
+	p->head_row = xcalloc(wide, sizeof *p->head_row);
+	p->value_row = xcalloc(wide, sizeof *p->value_row);
+	p->host = xcalloc(wide, f);
+	struct {
+		float **to;
+		size_t floats;
+	} const want[] = {{&p->h, N * (size_t)C},
+	                  {&p->hm, wide * (size_t)C},
+	                  {&p->logprob, wide},
+	                  {&p->lse, wide},
+	                  {&p->entropy, wide},
+	                  {&p->value, wide},
+	                  {&p->dh, backward ? N * (size_t)C : 0},
+	                  {&p->dhm, backward ? wide * (size_t)C : 0},
+	                  {&p->d, backward ? wide : 0}};
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		if (want[i].floats && !(*want[i].to = p->k->alloc(p->k->ctx, want[i].floats * f)))
+			return err_set(e, "no memory for a pass over %lld tokens", (long long)p->N);
+	return 0;
+}
+
+static void pass_fill(struct pass *p, const struct trainer_row *row, int64_t n_rows)
+{
+	int64_t at = 0, m = 0, s = 0;
+	for (int64_t i = 0; i < n_rows; i++) {
+		int64_t len = row[i].n_prompt + row[i].n;
+		p->seq[i] = (struct kn_seq){.q_row = at, .n_q = len, .own_row = at};
+		for (int64_t j = 0; j < len; j++) {
+			p->token[at + j] = row[i].token[j];
+			p->pos[at + j] = (int32_t)j;
+		}
+		for (int64_t j = 0; j < row[i].n; j++, m++) {
+			p->head_row[m] = at + row[i].n_prompt - 1 + j;
+			p->target[m] = row[i].token[row[i].n_prompt + j];
+			p->inv_temp[m] = (float)(1 / row[i].temperature);
+		}
+		for (int64_t j = 0; j <= row[i].n; j++)
+			p->value_row[s++] = at + row[i].n_prompt - 1 + j;
+		at += len;
+	}
+}
+
+static bool any(const struct trainer_row *row, int64_t n_rows, size_t field)
+{
+	for (int64_t i = 0; i < n_rows; i++)
+		if (*(float *const *)(const void *)((const char *)&row[i] + field))
+			return true;
+	return false;
+}
+#define ANY(row, n, field) any(row, n, offsetof(struct trainer_row, field))
+
+/* Hands out a device array [sum of lengths] to the rows' own; extra = 1 for values. */
+static void hand_out(struct pass *p, const float *from, const struct trainer_row *row, int64_t n_rows, size_t field,
+                     int64_t extra)
+{
+	int64_t total = extra ? p->S : p->M, at = 0;
+	p->k->get(p->k->ctx, p->host, from, (size_t)total * sizeof(float));
+	for (int64_t i = 0; i < n_rows; i++) {
+		float *to = *(float *const *)(const void *)((const char *)&row[i] + field);
+		if (to)
+			memcpy(to, p->host + at, (size_t)(row[i].n + extra) * sizeof(float));
+		at += row[i].n + extra;
+	}
+}
+
+/* The other way; rows without one give zeros. */
+static void collect(struct pass *p, float *to, const struct trainer_row *row, int64_t n_rows, size_t field,
+                    int64_t extra)
+{
+	int64_t at = 0;
+	for (int64_t i = 0; i < n_rows; i++) {
+		const float *from = *(float *const *)(const void *)((const char *)&row[i] + field);
+		size_t bytes = (size_t)(row[i].n + extra) * sizeof(float);
+		if (from)
+			memcpy(p->host + at, from, bytes);
+		else
+			memset(p->host + at, 0, bytes);
+		at += row[i].n + extra;
+	}
+	p->k->put(p->k->ctx, to, p->host, (size_t)at * sizeof(float));
+}
+
+static int pass_forward(struct pass *p, struct decoder *d, const struct weights *w, struct activations *acts,
+                        const struct trainer_row *row, int64_t n_rows, struct err *e)
+{
+	int64_t C = d->arch->C;
+	bool entropy = ANY(row, n_rows, entropy), logprobs = entropy || ANY(row, n_rows, logprobs);
+	struct batch b = {.N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq};
+	if (decoder_forward(d, w, &b, NULL, acts, p->h, e))
+		return -1;
+	if (logprobs && p->M) {
+		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->head_row, p->M, C);
+		if (decoder_head(d, w, p->hm, p->M, p->target, p->inv_temp, p->logprob, p->lse,
+		                 entropy ? p->entropy : NULL, NULL, e))
+			return -1;
+		hand_out(p, p->logprob, row, n_rows, offsetof(struct trainer_row, logprobs), 0);
+		if (entropy)
+			hand_out(p, p->entropy, row, n_rows, offsetof(struct trainer_row, entropy), 0);
+	}
+	if (ANY(row, n_rows, values)) {
+		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->value_row, p->S, C);
+		if (decoder_values(d, w, p->hm, p->S, p->value, e))
+			return -1;
+		hand_out(p, p->value, row, n_rows, offsetof(struct trainer_row, values), 1);
+	}
+	return 0;
+}
+
+static int pass_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
+                         struct err *e)
+{
+	const struct kernels *k = p->k;
+	int64_t C = t->info.arch.C;
+	struct batch b = {.N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq};
+	if (ANY(row, n_rows, dlogprobs) && p->M) {
+		collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs), 0);
+		k->gather_rows(k->ctx, p->hm, p->h, p->head_row, p->M, C);
+		if (decoder_head_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse, NULL, p->d, NULL,
+		                          p->dhm, &t->g, e))
+			return -1;
+		k->scatter_rows(k->ctx, p->dh, p->dhm, p->head_row, p->M, C);
+	}
+	if (ANY(row, n_rows, dvalues)) {
+		collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dvalues), 1);
+		k->gather_rows(k->ctx, p->hm, p->h, p->value_row, p->S, C);
+		k->zero(k->ctx, p->dhm, (size_t)(p->S * C) * sizeof(float));
+		if (decoder_values_backward(&t->d, &t->w, p->hm, p->S, p->d, p->dhm, &t->g, e))
+			return -1;
+		k->scatter_rows(k->ctx, p->dh, p->dhm, p->value_row, p->S, C);
+	}
+	return decoder_backward(&t->d, &t->w, &b, t->acts, p->dh, &t->g, e);
+}
+
+/* Rows first..end-1 fit the budget (one row always does). */
+static int64_t end_of_micro_batch(const struct trainer_row *row, int64_t n_rows, int64_t first, int64_t budget,
+                                  struct pass *p)
+{
+	int64_t end = first;
+	while (end < n_rows && (end == first || p->N + row[end].n_prompt + row[end].n <= budget)) {
+		p->N += row[end].n_prompt + row[end].n;
+		p->M += row[end].n;
+		p->S += row[end].n + 1;
+		end++;
+	}
+	return end;
+}
+
+int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row *row, int64_t n_rows,
+                  int64_t micro_tokens, struct err *e)
+{
+	for (int64_t first = 0, end; first < n_rows; first = end) {
+		struct pass p = {.k = d->k};
+		end = end_of_micro_batch(row, n_rows, first, micro_tokens, &p);
+		int failed = pass_alloc(&p, end - first, d->arch->C, false, e);
+		if (!failed) {
+			pass_fill(&p, row + first, end - first);
+			failed = pass_forward(&p, d, w, NULL, row + first, end - first, e);
+		}
+		pass_release(&p);
+		if (failed)
+			return -1;
+	}
+	return 0;
+}
+
+int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows, trainer_loss loss, void *arg,
+                     struct err *e)
+{
+	for (int64_t first = 0, end; first < n_rows; first = end) {
+		struct pass p = {.k = t->k};
+		end = end_of_micro_batch(row, n_rows, first, t->micro_tokens, &p);
+		int failed = pass_alloc(&p, end - first, t->info.arch.C, true, e);
+		if (!failed) {
+			pass_fill(&p, row + first, end - first);
+			failed = pass_forward(&p, &t->d, &t->w, t->acts, row + first, end - first, e);
+		}
+		if (!failed) {
+			loss(arg, first, end);
+			failed = pass_backward(&p, t, row + first, end - first, e);
+		}
+		pass_release(&p);
+		if (failed)
+			return -1;
+	}
+	return 0;
+}
+
+void trainer_zero_gradient(struct trainer *t)
+{
+	t->k->zero(t->k->ctx, t->g.slab, (size_t)t->info.table.size * sizeof(float));
+}
+
+/* ---- one step ---- */
+
+int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double *norm, struct err *e)
+{
+	double squares = 0;
+	char why[256];
+	for (int i = 0; i < n; i++) {
+		if (t[i]->k->sync(t[i]->k->ctx, why, sizeof why))
+			return err_set(e, "%s", why);
+		squares += optim_sum_squares(&t[i]->g);
+	}
+	*norm = sqrt(squares);
+	if (!isfinite(*norm)) {
+		for (int i = 0; i < n; i++)
+			if (optim_check_finite(&t[i]->g, "the gradient of", e))
+				return -1;
+		return err_set(e, "the norm of the gradient is not finite");
+	}
+	double scale = 1;
+	if (c->max_grad_norm > 0 && c->max_grad_norm / (*norm + 1e-6) < 1)
+		scale = c->max_grad_norm / (*norm + 1e-6);
+	for (int i = 0; i < n; i++)
+		optim_step(c, lr, scale, ++t[i]->step, &t[i]->w, &t[i]->m, &t[i]->v, &t[i]->g);
+	return 0;
+}
+
+/* ---- the commit ---- */
+
+static int put_tensor(struct trainer *t, struct store_update *u, int64_t version, const char *prefix,
+                      const struct weights *w, const struct tensor *x, float *host, struct err *e)
+{
+	char name[128];
+	snprintf(name, sizeof name, "%s%s", prefix, x->name);
+	t->k->get(t->k->ctx, host, w->slab + x->offset, (size_t)x->count * sizeof *host);
+	return store_put(u, t->slot, version, name, KN_F32, x->n_dims, x->shape, host, e);
+}
+
+int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
+{
+	int64_t largest = 0;
+	char text[32];
+	if (optim_check_finite(&t->w, "after the update tensor", e))
+		return -1;
+	for (int i = 0; i < t->info.table.n; i++)
+		if (t->info.table.tensor[i].count > largest)
+			largest = t->info.table.tensor[i].count;
+	float *host = xaligned((size_t)largest * sizeof *host);
+	int failed = 0;
+	for (int i = 0; i < t->info.table.n && !failed; i++) {
+		const struct tensor *x = &t->info.table.tensor[i];
+		failed = put_tensor(t, u, version, "", &t->w, x, host, e) ||
+		         put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
+		         put_tensor(t, u, version, "adam.v/", &t->v, x, host, e);
+	}
+	free(host);
+	snprintf(text, sizeof text, "%lld", (long long)t->step);
+	if (t->config && !failed)
+		failed = store_put_blob(u, t->slot, "file/config.json", t->config, strlen(t->config), e);
+	if (failed || store_put_blob(u, t->slot, "trainer/step", text, strlen(text), e) ||
+	    store_put_current(u, t->slot, version, e))
+		return -1;
+	t->version = version;
+	return 0;
+}

@@ -1,0 +1,78 @@
+/*
+ * trainer - a model that is being trained: passes over rows, gradients, one step, and the commit.
+ *
+ * Weights, gradients and moments are float32 slabs of the trainer's own; the store is read at the start and written by
+ * trainer_put.  Rows go through in micro-batches of a token budget, cut at rows; nothing depends on where they are cut.
+ */
+#ifndef LIB_TRAINER_H
+#define LIB_TRAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/decoder.h"
+#include "lib/err.h"
+#include "lib/model.h"
+#include "lib/optim.h"
+#include "lib/store.h"
+
+/* A prompt and its completion; token is borrowed. */
+struct trainer_row {
+	const int32_t *token; /* [n_prompt + n] */
+	int64_t n_prompt, n;
+	double temperature; /* > 0 */
+	/* out, memory of the caller, NULL where not wanted; with trainer_rows_backward also in: the gradients */
+	float *logprobs, *entropy; /* [n] */
+	float *values;             /* [n + 1]: before each token, and after the last */
+	float *dlogprobs;          /* [n] */
+	float *dvalues;            /* [n + 1] */
+};
+
+/* One model under training. */
+struct trainer {
+	const struct kernels *k; /* borrowed */
+	struct model_info info;
+	char slot[64];
+	int64_t version; /* of the weights as they were read */
+	int64_t step;    /* optimizer steps so far */
+	struct weights w, g, m, v;
+	struct decoder d;
+	struct activations *acts;
+	int64_t micro_tokens; /* budget of a pass */
+	char *config;         /* of a model begun as a copy: the config.json that it gets; else NULL */
+};
+
+/*
+ * Opens slot's current version.  with_value: the table has score.weight; where the store has none it begins at zero.
+ * like: NULL, or a slot to begin as a copy of when `slot` does not exist (a critic of its own; its version is then -1,
+ * and it has no moments).  The view may be closed afterwards.
+ */
+int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *v, const char *slot, const char *like,
+                 bool with_value, struct err *e);
+void trainer_close(struct trainer *t);
+
+/* A forward pass without gradients: fills logprobs, entropy and values of the rows where they are wanted.  w, d: whose;
+ * the trainer's own, or weights mapped from elsewhere (a reference). */
+int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row *row, int64_t n_rows,
+                  int64_t micro_tokens, struct err *e);
+
+/*
+ * Forward and backward of rows in order.  After the forward pass of a micro-batch (whose outputs are in its rows),
+ * `loss` is called for its rows [first, end) to fill dlogprobs and dvalues; gradients add to t->g.  A row whose
+ * dlogprobs (dvalues) is NULL has none.
+ */
+typedef void (*trainer_loss)(void *arg, int64_t first, int64_t end);
+int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows, trainer_loss loss, void *arg,
+                     struct err *e);
+void trainer_zero_gradient(struct trainer *t);
+
+/*
+ * One optimizer step of one or two models (policy, critic), whose gradients are clipped together.  *norm: before
+ * clipping. -1 when a gradient is not finite: nothing has changed.
+ */
+int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double *norm, struct err *e);
+
+/* Puts weights and moments as slot@version into an update and makes it current. */
+int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e);
+
+#endif
