@@ -113,6 +113,11 @@ int record_add_ints(struct record *r, const char *name, const int32_t *x, int64_
 int record_add_raw(struct record *r, const char *name, const char *text, size_t len, struct err *e);
 /* Forgets all fields added since record_parse. */
 void record_undo(struct record *r);
+/* Takes a line that record_parse has accepted before, for adding to it only: it is not parsed, its fields are not seen,
+ * and that a new name is not in it yet is for the caller to have checked (record_check_new). */
+void record_resume(struct record *r, const char *line, size_t len);
+/* -1 with the message of record_add_* when the name is there. */
+int record_check_new(const struct record *r, const char *name, struct err *e);
 
 /* The whole output line with its newline; borrowed until the record changes. */
 const char *record_line(struct record *r, size_t *len);
@@ -122,6 +127,8 @@ void json_put_str(struct str *s, const char *text, size_t len); /* quoted; inval
 void json_put_num(struct str *s, double x);                     /* shortest; null when not finite */
 void json_put_float(struct str *s, float x);                    /* shortest float32 */
 void json_put_int(struct str *s, int64_t x);
+void json_put_floats(struct str *s, const float *x, int64_t n); /* as an array; all finite */
+void json_put_ints(struct str *s, const int32_t *x, int64_t n);
 
 #ifdef __cplusplus
 }
