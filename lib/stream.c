@@ -44,6 +44,7 @@ struct stream {
 	bool complete; /* no more text will come */
 	bool failed;   /* and that is an error */
 	struct err why;
+	bool why_has_line;
 };
 
 struct stream *stream_open_fd(int fd, const char *name, struct err *e)
@@ -101,9 +102,10 @@ static void fail(struct stream *s)
 	s->usable = s->usable < s->start ? s->start : s->usable;
 }
 
-static void fail_line(struct stream *s, const char *what)
+/* The line's number goes in front once everything before it has been given out. */
+static void fail_here(struct stream *s)
 {
-	err_set(&s->why, "%s:%lld: %s", s->name, (long long)s->line + 1, what);
+	s->why_has_line = true;
 	fail(s);
 }
 
@@ -196,7 +198,7 @@ static void recognise(struct stream *s)
 static void decode_zstd(struct stream *s)
 {
 	size_t room = ZSTD_DStreamOutSize();
-	bool more = true;
+	bool more = s->raw_pos < s->raw_len;
 	while (more && !s->failed) {
 		make_room(s, room);
 		ZSTD_inBuffer in = {s->raw, s->raw_len, s->raw_pos};
@@ -206,9 +208,8 @@ static void decode_zstd(struct stream *s)
 		s->end += out.pos;
 		s->frame_size += out.pos;
 		if (ZSTD_isError(hint)) {
-			err_set(&s->why, "%s:%lld: the zstd stream is damaged: %s", s->name, (long long)s->line + 1,
-			        ZSTD_getErrorName(hint));
-			fail(s);
+			err_set(&s->why, "the zstd stream is damaged: %s", ZSTD_getErrorName(hint));
+			fail_here(s);
 			return;
 		}
 		s->in_frame = hint != 0;
@@ -233,15 +234,17 @@ static void locate(struct stream *s)
 		return;
 	}
 	s->scanned = s->usable > from ? s->usable : from;
-	if (s->end - s->start > STREAM_MAX_LINE && !s->complete)
-		fail_line(s, "the line is longer than 1 GiB");
+	if (s->end - s->start > STREAM_MAX_LINE && !s->complete) {
+		err_set(&s->why, "the line is longer than 1 GiB");
+		fail_here(s);
+	}
 }
 
 static void at_end(struct stream *s)
 {
 	if (s->in_frame) {
-		err_set(&s->why, "%s:%lld: the zstd stream ends inside a frame", s->name, (long long)s->line + 1);
-		fail(s);
+		err_set(&s->why, "the zstd stream ends inside a frame");
+		fail_here(s);
 	}
 	s->complete = true;
 }
@@ -335,7 +338,7 @@ int stream_next(struct stream *s, char **line, size_t *len, struct err *e)
 	if (!s->have_line) {
 		if (s->failed) {
 			*e = s->why;
-			return -1;
+			return s->why_has_line ? err_where(e, "%s:%lld", s->name, (long long)s->line + 1) : -1;
 		}
 		if (s->start == s->end)
 			return 0;
