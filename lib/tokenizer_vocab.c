@@ -1,0 +1,246 @@
+/* tokenizer_vocab - contents and ids, merges, and the byte-level alphabet. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/tokenizer_impl.h"
+#include "lib/utf8.h"
+#include "lib/util.h"
+
+/* ---- vocabulary ---- */
+
+void tok_vocab_init(struct tok_vocab *v)
+{
+	memset(v, 0, sizeof *v);
+	str_init(&v->text);
+	v->n_slots = 1024;
+	v->slot = xmalloc(v->n_slots * sizeof *v->slot);
+	memset(v->slot, 0xFF, v->n_slots * sizeof *v->slot);
+}
+
+void tok_vocab_release(struct tok_vocab *v)
+{
+	str_release(&v->text);
+	free(v->name);
+	free(v->slot);
+}
+
+/* Keyed by the length too, so that prefixes of long contents do not meet. */
+static size_t content_hash(const char *s, size_t len)
+{
+	return (size_t)hash_bytes(s, len, 0x746f6b656e697a65, len);
+}
+
+const char *tok_vocab_name(const struct tok_vocab *v, int32_t id, size_t *len)
+{
+	*len = 0;
+	if (id < 0 || id >= v->size || v->name[id].len < 0)
+		return NULL;
+	*len = (size_t)v->name[id].len;
+	return v->text.buf + v->name[id].at;
+}
+
+/* The slot that holds the content, or the free one where it belongs. */
+static size_t find_slot(const struct tok_vocab *v, const char *s, size_t len)
+{
+	size_t mask = v->n_slots - 1, i = content_hash(s, len) & mask, other_len;
+
+	for (; v->slot[i] >= 0; i = (i + 1) & mask) {
+		const char *other = tok_vocab_name(v, v->slot[i], &other_len);
+		if (other_len == len && !memcmp(other, s, len))
+			break;
+	}
+	return i;
+}
+
+int32_t tok_vocab_id(const struct tok_vocab *v, const char *content, size_t len)
+{
+	return v->slot[find_slot(v, content, len)];
+}
+
+static void grow_slots(struct tok_vocab *v)
+{
+	int32_t *old = v->slot;
+	size_t n_old = v->n_slots, len;
+
+	v->n_slots *= 4;
+	v->slot = xmalloc(v->n_slots * sizeof *v->slot);
+	memset(v->slot, 0xFF, v->n_slots * sizeof *v->slot);
+	for (size_t i = 0; i < n_old; i++)
+		if (old[i] >= 0) {
+			const char *s = tok_vocab_name(v, old[i], &len);
+			v->slot[find_slot(v, s, len)] = old[i];
+		}
+	free(old);
+}
+
+static void grow_names(struct tok_vocab *v, int32_t id)
+{
+	if (id >= v->cap) {
+		int32_t cap = id < 512 ? 1024 : id * 2;
+		v->name = xrealloc_array(v->name, (size_t)cap, sizeof *v->name);
+		v->cap = cap;
+	}
+	for (; v->size <= id; v->size++)
+		v->name[v->size] = (struct tok_name){0, -1};
+}
+
+int tok_vocab_put(struct tok_vocab *v, const char *content, size_t len, int64_t id, struct err *e)
+{
+	size_t slot, other_len;
+	const char *other;
+
+	if (id < 0 || id >= TOK_MAX_ID)
+		return err_set(e, "token '%.*s' has id %lld; ids must be below %d", (int)len, content, (long long)id,
+		               TOK_MAX_ID);
+	if (len > TOK_MAX_TEXT || v->text.len + len > UINT32_MAX / 2)
+		return err_set(e, "the vocabulary holds more than %u bytes of text", UINT32_MAX / 2);
+	other = tok_vocab_name(v, (int32_t)id, &other_len);
+	if (other)
+		return err_set(e, "tokens '%.*s' and '%.*s' both have id %lld", (int)other_len, other, (int)len,
+		               content, (long long)id);
+	if ((v->n + 1) * 2 > v->n_slots)
+		grow_slots(v);
+	slot = find_slot(v, content, len);
+	if (v->slot[slot] >= 0)
+		return err_set(e, "token '%.*s' is there twice, with id %d and %lld", (int)len, content, v->slot[slot],
+		               (long long)id);
+	grow_names(v, (int32_t)id);
+	v->name[id] = (struct tok_name){(uint32_t)v->text.len, (int32_t)len};
+	str_add(&v->text, content, len);
+	v->slot[slot] = (int32_t)id;
+	v->n++;
+	return 0;
+}
+
+/* ---- merges ---- */
+
+static void merges_alloc(struct tok_merges *m, size_t n_slots)
+{
+	m->n_slots = n_slots;
+	m->slot = xmalloc(n_slots * sizeof *m->slot);
+	memset(m->slot, 0xFF, n_slots * sizeof *m->slot);
+}
+
+void tok_merges_init(struct tok_merges *m, size_t expected)
+{
+	size_t n_slots = 64;
+
+	while (n_slots < expected * 2)
+		n_slots *= 2;
+	m->n = 0;
+	merges_alloc(m, n_slots);
+}
+
+void tok_merges_release(struct tok_merges *m)
+{
+	free(m->slot);
+}
+
+/* The finalizer of SplitMix64 (Steele, Lea, Flood 2014). */
+static size_t pair_hash(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+	x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+	return (size_t)(x ^ x >> 31);
+}
+
+static struct tok_merge *pair_slot(const struct tok_merges *m, uint64_t pair)
+{
+	size_t mask = m->n_slots - 1, i = pair_hash(pair) & mask;
+
+	while (m->slot[i].pair != UINT64_MAX && m->slot[i].pair != pair)
+		i = (i + 1) & mask;
+	return &m->slot[i];
+}
+
+void tok_merges_put(struct tok_merges *m, uint64_t pair, int32_t rank, int32_t id)
+{
+	struct tok_merge *s;
+
+	if ((m->n + 1) * 2 > m->n_slots) {
+		struct tok_merges old = *m;
+		merges_alloc(m, old.n_slots * 2);
+		for (size_t i = 0; i < old.n_slots; i++)
+			if (old.slot[i].pair != UINT64_MAX)
+				*pair_slot(m, old.slot[i].pair) = old.slot[i];
+		tok_merges_release(&old);
+	}
+	s = pair_slot(m, pair);
+	m->n += s->pair == UINT64_MAX;
+	*s = (struct tok_merge){pair, rank, id};
+}
+
+const struct tok_merge *tok_merges_find(const struct tok_merges *m, uint64_t pair)
+{
+	const struct tok_merge *s = pair_slot(m, pair);
+
+	return s->pair == pair ? s : NULL;
+}
+
+static int merge_part(const struct tokenizer *t, const char *s, size_t len, int32_t *id, struct err *e)
+{
+	*id = tok_vocab_id(&t->vocab, s, len);
+	if (*id < 0)
+		return err_set(e, "merge %d names '%.*s', which is not in the vocabulary", t->n_merges, (int)len, s);
+	return 0;
+}
+
+int tok_add_merge(struct tokenizer *t, const char *left, size_t left_len, const char *right, size_t right_len,
+                  struct err *e)
+{
+	char small[256], *whole = small;
+	size_t len = left_len + right_len;
+	int32_t l, r, id;
+	int failed;
+
+	if (merge_part(t, left, left_len, &l, e) || merge_part(t, right, right_len, &r, e))
+		return -1;
+	if (t->n_merges == INT32_MAX)
+		return err_set(e, "more than %d merges", INT32_MAX);
+	if (len > sizeof small)
+		whole = xmalloc(len);
+	memcpy(whole, left, left_len);
+	memcpy(whole + left_len, right, right_len);
+	failed = merge_part(t, whole, len, &id, e);
+	if (whole != small)
+		free(whole);
+	if (failed)
+		return -1;
+	tok_merges_put(&t->merges, TOK_PAIR(l, r), t->n_merges++, id);
+	return 0;
+}
+
+/* ---- the byte-level alphabet: what can be shown stands for itself, the other 68 bytes are U+0100.. in order ---- */
+
+static bool shown(int byte)
+{
+	return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+}
+
+uint32_t tok_byte_char(int byte)
+{
+	if (shown(byte))
+		return (uint32_t)byte;
+	if (byte <= 0x20)
+		return 0x100 + (uint32_t)byte;
+	return byte == 0xAD ? 0x143 : 0x121 + (uint32_t)byte - 0x7F;
+}
+
+int tok_char_byte(uint32_t cp)
+{
+	if (cp < 0x100)
+		return shown((int)cp) ? (int)cp : -1;
+	if (cp <= 0x120)
+		return (int)cp - 0x100;
+	if (cp <= 0x142)
+		return (int)cp - 0x121 + 0x7F;
+	return cp == 0x143 ? 0xAD : -1;
+}
+
+void tok_map_bytes(const char *s, size_t len, struct str *out)
+{
+	str_reserve(out, len * 2);
+	for (size_t i = 0; i < len; i++)
+		out->len += utf8_put(tok_byte_char((unsigned char)s[i]), out->buf + out->len);
+	out->buf[out->len] = 0;
+}
