@@ -57,9 +57,10 @@ void loop_cursor_take(struct loop_cursor *c, const char *line, size_t len);
 struct loop_run {
 	bool begun; /* there is a state in the store */
 	bool closed;
-	int64_t updates; /* committed batches */
-	int64_t base;    /* version of the policy the run began with */
-	int64_t batches; /* batches consumed; = updates unless batches were skipped */
+	int64_t updates;  /* committed batches */
+	int64_t base;     /* version of the policy the run began with */
+	int64_t batches;  /* batches consumed; = updates unless batches were skipped */
+	int64_t episodes; /* rows that were trained on */
 	struct loop_cursor cursor;
 };
 void loop_run_release(struct loop_run *r);

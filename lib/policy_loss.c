@@ -46,15 +46,20 @@ static void value_cell(const struct policy_loss_config *c, const struct policy_l
 	sums->value_clipfrac += clip;
 }
 
-void policy_loss_row(const struct policy_loss_config *c, const struct policy_loss_scale *s,
-                     const struct policy_loss_row *row, struct policy_loss_stats *sums)
+void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                        const struct policy_loss_row *row, struct policy_loss_stats *sums)
 {
 	for (int64_t t = 0; t < row->n; t++) {
 		row->dlogprobs[t] = 0;
 		if (!row->mask || row->mask[t])
 			policy_token(c, s, row, t, sums);
 	}
-	for (int64_t t = 0; row->returns && t < row->cells; t++) {
+}
+
+void policy_loss_cells(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                       const struct policy_loss_row *row, struct policy_loss_stats *sums)
+{
+	for (int64_t t = 0; t < row->cells; t++) {
 		row->dvalues[t] = 0;
 		if (t == row->n || !row->mask || row->mask[t])
 			value_cell(c, s, row, t, sums);

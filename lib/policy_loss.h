@@ -46,10 +46,12 @@ struct policy_loss_stats {
 	double policy, value, approxkl, clipfrac, value_clipfrac, entropy, ratio;
 };
 
-/* Adds the row to the sums and overwrites its gradients (0 at tokens with mask 0). */
-void policy_loss_row(const struct policy_loss_config *c, const struct policy_loss_scale *s,
-                     const struct policy_loss_row *row, struct policy_loss_stats *sums);
-/* tokens: of the mini-batch, for the places that padding takes. */
+/* The policy's part: adds the row's tokens to the sums and overwrites dlogprobs (0 where the mask is 0). */
+void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                        const struct policy_loss_row *row, struct policy_loss_stats *sums);
+/* The critic's part: its cells and dvalues. */
+void policy_loss_cells(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                       const struct policy_loss_row *row, struct policy_loss_stats *sums);
 struct policy_loss_stats policy_loss_means(const struct policy_loss_stats *sums, const struct policy_loss_scale *s);
 
 #endif

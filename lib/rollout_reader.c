@@ -163,6 +163,9 @@ static int read_numbers(struct rollout_reader *r, struct rollout_row *row, struc
 		        e, "there is no 'logprobs': they are what the policy was that sampled, and are never made up");
 	int got = record_num(rec, "bootstrap_value", &row->bootstrap_value, e);
 	row->has_bootstrap = got > 0;
+	if (got >= 0)
+		got = record_num(rec, "bootstrap_return", &row->bootstrap_return, e);
+	row->has_bootstrap_return = got > 0;
 	row->temperature = 1;
 	if (got < 0 || record_num(rec, "temperature", &row->temperature, e) < 0)
 		return -1;

@@ -26,6 +26,8 @@ struct rollout_row {
 	float *ref_logprobs, *values, *rewards, *advantages, *returns; /* [n], or NULL: not there */
 	bool has_bootstrap;
 	double bootstrap_value;
+	bool has_bootstrap_return; /* of the cell behind the last token (compat trl) */
+	double bootstrap_return;
 	double temperature; /* > 0 */
 	bool cut;           /* finish is "length" */
 	bool eos;           /* finish is "eos" */

@@ -1,0 +1,268 @@
+/* ppo - see ppo.h */
+#include "lib/ppo.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/ppo_batch.h"
+#include "lib/rng.h"
+#include "lib/util.h"
+
+#define AT(field) offsetof(struct ppo_config, field)
+const struct opt ppo_options[] = {
+        {"run", 0, OPT_STR, AT(run), "", "NAME", "name of the run", 0, 0},
+        {"steps", 0, OPT_INT, AT(steps), "0", "N", "close the run after N updates; 0: at the last batch", 0, 1e12},
+        {"ppo-epochs", 0, OPT_INT, AT(epochs), "4", "N", "passes over each batch", 1, 1e6},
+        {"mini-batches", 0, OPT_INT, AT(mini_batches), "1", "N", "optimizer steps per pass", 1, 1e6},
+        {"critic", 0, OPT_CHOICE, AT(critic), "shared", "shared|separate|none", "where values come from", 0, 0},
+        {"seed", 0, OPT_INT, AT(seed), "0", "N", "seed of the order of mini-batches", 0, 9e18},
+        {"max-lag", 0, OPT_INT, AT(max_lag), "0", "N", "keep versions for a sampler that is N updates behind", 0, 1e6},
+        {NULL},
+};
+
+/* ---- opening ---- */
+
+static int open_models(struct ppo *p, struct store_view *v, struct err *e)
+{
+	bool shared = p->config->critic == CRITIC_SHARED;
+	if (trainer_open(&p->policy, p->k, v, "policy", NULL, shared, e))
+		return -1;
+	if (p->config->critic == CRITIC_SEPARATE && trainer_open(&p->value, p->k, v, "value", "policy", true, e))
+		return -1;
+	p->needs_reference = p->advantage->kl_coef != 0;
+	return p->needs_reference ? loop_reference(v, p->config->run, &p->reference, e) : 0;
+}
+
+int ppo_open(struct ppo *p, struct err *e)
+{
+	struct store_view *v = store_view_open(p->store, e);
+	if (!v)
+		return -1;
+	int failed = loop_run_load(&p->run, v, p->config->run, e);
+	if (!failed && !p->run.closed)
+		failed = open_models(p, v, e);
+	store_view_close(v);
+	if (!failed && !p->run.begun)
+		p->run.base = p->policy.version;
+	return failed;
+}
+
+void ppo_close(struct ppo *p)
+{
+	trainer_close(&p->policy);
+	trainer_close(&p->value);
+	loop_run_release(&p->run);
+}
+
+/* ---- one update ---- */
+
+/* The mini-batch that a loss is taken of: rows of the batch in its order. */
+struct mini {
+	struct ppo *p;
+	struct ppo_batch *b;
+	const int64_t *pick; /* [n] rows of the batch */
+	int64_t n;
+	struct trainer_row *row; /* [n] of the pass under way */
+	struct policy_loss_scale scale;
+	struct policy_loss_stats sums;
+};
+
+static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
+{
+	const struct ppo_row *r = &m->b->row[m->pick[i]];
+	return (struct policy_loss_row){.n = r->n,
+	                                .cells = r->cells,
+	                                .mask = r->mask,
+	                                .old_logprobs = r->logprobs,
+	                                .advantages = r->advantages,
+	                                .old_values = r->values,
+	                                .returns = r->returns,
+	                                .logprobs = m->row[i].logprobs,
+	                                .entropy = m->row[i].entropy,
+	                                .values = m->row[i].values,
+	                                .dlogprobs = m->row[i].dlogprobs,
+	                                .dvalues = m->row[i].dvalues};
+}
+
+/* Called between the forward and the backward pass of rows first..end-1. */
+static void take_loss(void *arg, int64_t first, int64_t end)
+{
+	struct mini *m = arg;
+	for (int64_t i = first; i < end; i++) {
+		struct policy_loss_row r = loss_row(m, i);
+		if (r.dlogprobs)
+			policy_loss_tokens(m->p->loss, &m->scale, &r, &m->sums);
+		if (r.dvalues)
+			policy_loss_cells(m->p->loss, &m->scale, &r, &m->sums);
+	}
+}
+
+static void count_scale(struct mini *m)
+{
+	m->scale = (struct policy_loss_scale){0};
+	for (int64_t i = 0; i < m->n; i++) {
+		const struct ppo_row *r = &m->b->row[m->pick[i]];
+		m->scale.tokens += (double)r->chosen;
+		m->scale.cells += (double)(r->chosen + r->cells - r->n);
+	}
+	bool padded = m->p->advantage->compat == ADVANTAGE_TRL;
+	m->scale.places = padded ? (double)(m->n * m->b->longest) : m->scale.tokens;
+}
+
+/* Rows of a pass: which outputs and gradients it has. */
+static int backward(struct mini *m, struct trainer *t, bool policy, bool value, struct err *e)
+{
+	for (int64_t i = 0; i < m->n; i++) {
+		struct ppo_row *r = &m->b->row[m->pick[i]];
+		m->row[i] = r->pass;
+		if (!policy)
+			m->row[i].logprobs = m->row[i].entropy = m->row[i].dlogprobs = NULL;
+		if (!value)
+			m->row[i].values = m->row[i].dvalues = NULL;
+		else
+			memset(m->row[i].dvalues, 0, (size_t)(r->n + 1) * sizeof(float));
+	}
+	trainer_zero_gradient(t);
+	return trainer_backward(t, m->row, m->n, take_loss, m, e);
+}
+
+static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct err *e)
+{
+	struct ppo *p = m->p;
+	int critic = p->config->critic;
+	count_scale(m);
+	m->sums = (struct policy_loss_stats){0};
+	if (backward(m, &p->policy, true, critic == CRITIC_SHARED, e) ||
+	    (critic == CRITIC_SEPARATE && backward(m, &p->value, false, true, e)))
+		return -1;
+	struct trainer *const models[] = {&p->policy, &p->value};
+	double norm;
+	if (trainer_step(models, critic == CRITIC_SEPARATE ? 2 : 1, p->optim, lr, &norm, e))
+		return -1;
+	struct policy_loss_stats means = policy_loss_means(&m->sums, &m->scale);
+	ppo_stats_add(stats, &means, norm);
+	return 0;
+}
+
+/* One pass over the batch.  With one mini-batch rows stay in order; with several they are dealt by seed. */
+static int epoch(struct ppo *p, struct ppo_batch *b, int64_t number, double lr, struct ppo_stats *stats, struct err *e)
+{
+	int64_t parts = p->config->mini_batches, *order = xcalloc((size_t)b->n, sizeof *order);
+	uint64_t place = (uint64_t)(p->run.batches * p->config->epochs + number);
+	struct mini m = {.p = p, .b = b, .row = xcalloc((size_t)b->n, sizeof *m.row)};
+	int failed = 0;
+	if (parts > 1)
+		rng_shuffle(order, b->n, rng_key("mini-batch", (uint64_t)p->config->seed, p->config->run, place));
+	else
+		for (int64_t i = 0; i < b->n; i++)
+			order[i] = i;
+	for (int64_t i = 0; i < parts && !failed; i++) {
+		int64_t first = b->n * i / parts, end = b->n * (i + 1) / parts;
+		m.pick = order + first;
+		m.n = end - first;
+		if (m.n > 0)
+			failed = mini_step(&m, lr, stats, e);
+	}
+	free(order);
+	free(m.row);
+	return failed;
+}
+
+static int commit(struct ppo *p, const struct rollout_rows *rows, const struct str *metrics, struct err *e)
+{
+	int64_t version = p->policy.version + 1;
+	struct store_update *u = store_update_begin(p->store, e);
+	if (!u)
+		return -1;
+	struct str log;
+	str_init(&log);
+	ppo_log_entry(&log, p, version, metrics);
+	int failed = trainer_put(&p->policy, u, version, e) ||
+	             (p->config->critic == CRITIC_SEPARATE && trainer_put(&p->value, u, p->value.version + 1, e)) ||
+	             loop_run_save(&p->run, u, p->config->run, e) || store_put_log(u, log.buf, log.len, e);
+	if (!failed && p->needs_reference && p->run.updates == 1)
+		failed = loop_hold_reference(u, p->config->run, &p->reference, e);
+	if (p->config->max_lag > 0) {
+		int64_t oldest = version - p->config->max_lag;
+		store_keep_from(u, "policy", oldest > p->run.base ? oldest : p->run.base);
+	}
+	str_release(&log);
+	(void)rows;
+	if (!failed)
+		return store_update_commit(u, e);
+	store_update_abort(u);
+	return -1;
+}
+
+static void advance(struct ppo *p, struct rollout_rows *rows, int64_t trained)
+{
+	p->run.begun = true;
+	p->run.updates++;
+	p->run.batches = rows->batch + 1;
+	p->run.episodes += trained;
+	p->run.closed = rows->last || (p->config->steps > 0 && p->run.updates >= p->config->steps);
+	free(p->run.cursor.options);
+	p->run.cursor = rows->cursor;
+	p->run.cursor.options = xstrdup(rows->cursor.options);
+}
+
+int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, struct err *e)
+{
+	struct ppo_batch b;
+	struct ppo_stats stats = {0};
+	double started = now_seconds();
+	double lr = schedule_rate(&p->optim->schedule, p->run.batches, p->config->steps);
+	ppo_batch_init(&b);
+	int failed = ppo_batch_prepare(&b, p, rows, e);
+	double prepared = now_seconds();
+	for (int64_t i = 0; i < p->config->epochs && !failed; i++)
+		failed = epoch(p, &b, i, lr, &stats, e);
+	if (!failed) {
+		advance(p, rows, b.n);
+		stats.lr = lr;
+		stats.prepare_seconds = prepared - started;
+		stats.update_seconds = now_seconds() - prepared;
+		ppo_metrics(metrics, p, &b, rows, &stats);
+		failed = commit(p, rows, metrics, e);
+	}
+	ppo_batch_release(&b);
+	return failed ? err_where(e, "batch %lld", (long long)rows->batch) : 0;
+}
+
+/* ---- the log ---- */
+
+struct metrics_of {
+	struct ppo *p;
+	struct str prefix;
+	int (*fn)(void *arg, const char *line, size_t len);
+	void *arg;
+};
+
+/* The metrics stand last in an entry, so that they can be given out byte for byte. */
+static int entry_metrics(void *arg, int64_t index, const char *json, size_t len)
+{
+	static const char key[] = "\"metrics\":{";
+	struct metrics_of *m = arg;
+	(void)index;
+	if (len < m->prefix.len || memcmp(json, m->prefix.buf, m->prefix.len))
+		return 0;
+	for (size_t i = len - sizeof key; i > 0; i--)
+		if (!memcmp(json + i, key, sizeof key - 1))
+			return m->fn(m->arg, json + i + sizeof key - 2, len - i - sizeof key + 1);
+	return 0;
+}
+
+int ppo_each_metrics(struct ppo *p, int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e)
+{
+	struct store_view *v = store_view_open(p->store, e);
+	if (!v)
+		return -1;
+	struct metrics_of m = {.p = p, .fn = fn, .arg = arg};
+	str_init(&m.prefix);
+	ppo_log_prefix(&m.prefix, p->config->run);
+	int failed = store_each_log(v, entry_metrics, &m, e);
+	str_release(&m.prefix);
+	store_view_close(v);
+	return failed;
+}

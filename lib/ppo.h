@@ -1,0 +1,59 @@
+/*
+ * ppo - one rollout batch becomes one update: what is missing is computed, then epochs of mini-batches, then the
+ * commit.
+ *
+ * Proximal policy optimization with a critic (Schulman et al. 2017), a token-level KL penalty against a reference, and
+ * generalized advantage estimation; the numbers of TRL's PPOTrainer with compat trl.
+ */
+#ifndef LIB_PPO_H
+#define LIB_PPO_H
+
+#include <stdint.h>
+
+#include "lib/advantage.h"
+#include "lib/loop.h"
+#include "lib/model.h"
+#include "lib/optim.h"
+#include "lib/policy_loss.h"
+#include "lib/rollout_reader.h"
+#include "lib/str.h"
+#include "lib/trainer.h"
+
+enum ppo_critic { CRITIC_SHARED, CRITIC_SEPARATE, CRITIC_NONE };
+
+struct ppo_config {
+	int64_t epochs, mini_batches, seed, max_lag, steps;
+	int critic; /* enum ppo_critic */
+	const char *run;
+};
+/* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run */
+extern const struct opt ppo_options[];
+
+struct ppo {
+	/* set by the caller before ppo_open; borrowed */
+	struct ppo_config *config;
+	struct advantage_config *advantage;
+	struct policy_loss_config *loss;
+	struct optim_config *optim;
+	const struct kernels *k;
+	struct store *store;
+	const char *options; /* effective options as JSON, for the log */
+	/* set by ppo_open */
+	struct trainer policy, value; /* value only with CRITIC_SEPARATE */
+	struct loop_run run;
+	struct store_ref reference;
+	bool needs_reference;
+};
+
+/* Reads the run, the models and the reference.  A run that is closed loads no model. */
+int ppo_open(struct ppo *p, struct err *e);
+void ppo_close(struct ppo *p);
+
+/* Trains on the rows that are not left out and commits.  *metrics: the line, without newline.  -1: the store is as it
+ * was. */
+int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, struct err *e);
+
+/* The metrics of the run's committed updates, in order: fn returns non-zero to stop. */
+int ppo_each_metrics(struct ppo *p, int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e);
+
+#endif

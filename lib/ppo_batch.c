@@ -1,0 +1,305 @@
+/* ppo_batch - see ppo_batch.h */
+#include "lib/ppo_batch.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "lib/record.h"
+#include "lib/util.h"
+
+void ppo_batch_init(struct ppo_batch *b)
+{
+	*b = (struct ppo_batch){0};
+	arena_init(&b->arena);
+}
+
+void ppo_batch_release(struct ppo_batch *b)
+{
+	arena_release(&b->arena);
+}
+
+static float *floats(struct ppo_batch *b, int64_t n)
+{
+	return arena_array(&b->arena, (size_t)n, sizeof(float));
+}
+
+/* ---- rows ---- */
+
+static void init_row(struct ppo_batch *b, struct ppo_row *r, const struct rollout_row *s, const struct ppo *p)
+{
+	bool critic = p->config->critic != CRITIC_NONE;
+	*r = (struct ppo_row){.source = s, .n = s->n, .cells = s->n, .chosen = s->n, .mask = s->mask};
+	for (int64_t t = 0; s->mask && t < s->n; t++)
+		r->chosen -= s->mask[t] == 0;
+	r->logprobs = s->logprobs;
+	r->ref_logprobs = s->ref_logprobs;
+	r->rewards = s->rewards ? s->rewards : floats(b, s->n);
+	r->advantages = s->advantages ? s->advantages : floats(b, s->n);
+	r->returns = floats(b, s->n + 1);
+	if (critic)
+		r->values = floats(b, s->n + 1);
+	/* TRL divides by temperature + 1e-7. */
+	double temperature = s->temperature + (p->advantage->compat == ADVANTAGE_TRL ? 1e-7 : 0);
+	r->pass = (struct trainer_row){.token = s->token,
+	                               .n_prompt = s->n_prompt,
+	                               .n = s->n,
+	                               .temperature = temperature,
+	                               .logprobs = floats(b, s->n),
+	                               .entropy = floats(b, s->n),
+	                               .values = critic ? floats(b, s->n + 1) : NULL,
+	                               .dlogprobs = floats(b, s->n),
+	                               .dvalues = critic ? floats(b, s->n + 1) : NULL};
+	b->tokens += r->chosen;
+	if (s->n > b->longest)
+		b->longest = s->n;
+}
+
+static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_rows *rows, struct err *e)
+{
+	b->row = arena_array(&b->arena, (size_t)rows->n, sizeof *b->row);
+	for (int64_t i = 0; i < rows->n; i++)
+		if (!rows->row[i].skip)
+			init_row(b, &b->row[b->n++], &rows->row[i], p);
+	if (b->n == 0)
+		return err_set(e, "none of %lld rows can be trained on (the first is left out for '%s')",
+		               (long long)rows->n, rows->row[0].skip);
+	if (b->tokens == 0)
+		return err_set(e, "no token of %lld rows was chosen by the policy", (long long)b->n);
+	return 0;
+}
+
+/* ---- what is missing ---- */
+
+/* Scores the rows for which `wanted` is set into ref_logprobs. */
+static int score_reference(struct ppo_batch *b, struct ppo *p, struct err *e)
+{
+	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
+	int64_t n = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		struct ppo_row *r = &b->row[i];
+		if (r->ref_logprobs)
+			continue;
+		r->ref_logprobs = floats(b, r->n);
+		row[n] = r->pass;
+		row[n].values = row[n].entropy = row[n].dlogprobs = row[n].dvalues = NULL;
+		row[n++].logprobs = r->ref_logprobs;
+	}
+	if (n == 0)
+		return 0;
+	struct store_view *v = store_view_open(p->store, e);
+	struct model_info m = {0};
+	struct weights w = {0};
+	struct decoder d = {0};
+	if (!v)
+		return -1;
+	int failed = model_info_load(&m, v, p->reference.slot, false, e);
+	if (!failed && m.arch.V != p->policy.info.arch.V)
+		failed = err_set(e, "the reference has %lld tokens, but the policy %lld", (long long)m.arch.V,
+		                 (long long)p->policy.info.arch.V);
+	if (!failed && !(failed = weights_map(&w, p->k, &m.table, v, &p->reference, e))) {
+		failed = decoder_init(&d, &m.arch, &m.table, p->k, e);
+		if (!failed)
+			failed = trainer_score(&d, &w, row, n, p->policy.micro_tokens, e);
+		decoder_release(&d);
+		weights_release(&w);
+	}
+	model_info_release(&m);
+	store_view_close(v);
+	return failed;
+}
+
+/* Values as they are in the rows; the others from the critic as it is before the update. */
+static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
+{
+	struct trainer *t = p->config->critic == CRITIC_SEPARATE ? &p->value : &p->policy;
+	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
+	int64_t n = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		struct ppo_row *r = &b->row[i];
+		if (r->source->values) {
+			memcpy(r->values, r->source->values, (size_t)r->n * sizeof(float));
+			r->values[r->n] = r->source->has_bootstrap ? (float)r->source->bootstrap_value : 0;
+			continue;
+		}
+		row[n] = r->pass;
+		row[n].logprobs = row[n].entropy = row[n].dlogprobs = row[n].dvalues = NULL;
+		row[n++].values = r->values;
+	}
+	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
+}
+
+static void to_advantage(struct advantage_row *a, const struct ppo_row *r)
+{
+	const struct rollout_row *s = r->source;
+	*a = (struct advantage_row){.n = r->n,
+	                            .token = s->token + s->n_prompt,
+	                            .mask = r->mask,
+	                            .logprobs = r->logprobs,
+	                            .ref_logprobs = r->ref_logprobs,
+	                            .values = r->values,
+	                            .reward = s->reward,
+	                            .given_rewards = s->rewards,
+	                            .cut = s->cut,
+	                            .has_bootstrap = s->values ? s->has_bootstrap : r->values != NULL,
+	                            .bootstrap_value = r->values ? r->values[r->n] : 0,
+	                            .rewards = r->rewards,
+	                            .advantages = r->advantages,
+	                            .returns = r->returns};
+}
+
+static int estimate(struct ppo_batch *b, struct ppo *p, struct err *e)
+{
+	struct advantage_row *a = arena_array(&b->arena, (size_t)b->n, sizeof *a);
+	int64_t bad = -1;
+	for (int64_t i = 0; i < b->n; i++)
+		to_advantage(&a[i], &b->row[i]);
+	if (advantage_gae(p->advantage, a, b->n, &bad, e))
+		return bad >= 0 ? err_where(e, "row %lld ('%s')", (long long)bad, b->row[bad].source->id) : -1;
+	for (int64_t i = 0; i < b->n; i++) {
+		struct ppo_row *r = &b->row[i];
+		r->score = a[i].score;
+		r->kl = a[i].kl;
+		if (a[i].has_terminal) {
+			r->cells = r->n + 1;
+			r->returns[r->n] = (float)a[i].bootstrap_return;
+		}
+	}
+	return 0;
+}
+
+/* Rows that came through an advantage tool: their numbers are used as they are. */
+static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, struct err *e)
+{
+	if (given != b->n)
+		return err_set(e, "%lld of %lld rows have 'advantages'; all or none", (long long)given,
+		               (long long)b->n);
+	for (int64_t i = 0; i < b->n; i++) {
+		struct ppo_row *r = &b->row[i];
+		const struct rollout_row *s = r->source;
+		if (p->config->critic != CRITIC_NONE && !s->returns)
+			return err_set(e, "row %lld ('%s') has 'advantages', but no 'returns' for the critic",
+			               (long long)i, s->id);
+		if (s->returns)
+			memcpy(r->returns, s->returns, (size_t)r->n * sizeof(float));
+		if (s->has_bootstrap_return) {
+			r->cells = r->n + 1;
+			r->returns[r->n] = (float)s->bootstrap_return;
+		}
+		r->score = s->score;
+		for (int64_t t = 0; r->ref_logprobs && t < r->n; t++)
+			if (!r->mask || r->mask[t])
+				r->kl += advantage_kl(p->advantage->kl_estimator,
+				                      (double)r->logprobs[t] - r->ref_logprobs[t]);
+	}
+	return 0;
+}
+
+int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e)
+{
+	if (take_rows(b, p, rows, e))
+		return -1;
+	int64_t given = 0;
+	for (int64_t i = 0; i < b->n; i++)
+		given += b->row[i].source->advantages != NULL;
+	if ((p->needs_reference && score_reference(b, p, e)) ||
+	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)))
+		return -1;
+	return given ? use_given(b, p, given, e) : estimate(b, p, e);
+}
+
+/* ---- metrics ---- */
+
+void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *m, double norm)
+{
+	s->n++;
+	s->sum.policy += m->policy;
+	s->sum.value += m->value;
+	s->sum.approxkl += m->approxkl;
+	s->sum.clipfrac += m->clipfrac;
+	s->sum.value_clipfrac += m->value_clipfrac;
+	s->sum.entropy += m->entropy;
+	s->sum.ratio += m->ratio;
+	s->ratio_squares += m->ratio * m->ratio;
+	s->norm += norm;
+}
+
+static void put(struct str *out, const char *name, double x)
+{
+	str_addf(out, ",\"%s\":", name);
+	json_put_num(out, x);
+}
+
+static void put_objective(struct str *out, const struct ppo *p, const struct ppo_batch *b)
+{
+	bool trl = p->advantage->compat == ADVANTAGE_TRL;
+	double kl = 0, entropy = 0, score = 0, n = (double)b->n;
+	int64_t eos = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		const struct ppo_row *r = &b->row[i];
+		kl += r->kl;
+		score += r->score;
+		for (int64_t t = 0; t < r->n; t++) {
+			entropy -= !r->mask || r->mask[t] ? r->logprobs[t] : 0;
+			eos += model_is_eos(&p->policy.info, r->source->token[r->source->n_prompt + t]);
+		}
+		/* There padding holds a log-probability of 1. */
+		entropy -= trl ? (double)(b->longest - r->n) : 0;
+	}
+	double penalty = -p->advantage->kl_coef * kl / n;
+	put(out, "objective/kl", kl / n);
+	put(out, "objective/entropy", entropy / n);
+	put(out, "objective/non_score_reward", penalty + 0.0);
+	put(out, "objective/rlhf_reward", score / n + penalty);
+	put(out, "objective/scores", score / n);
+	put(out, "val/num_eos_tokens", (double)eos);
+}
+
+static void put_losses(struct str *out, const struct ppo *p, const struct ppo_stats *s)
+{
+	double n = (double)s->n, ratio = s->sum.ratio / n;
+	double var = s->n > 1 ? (s->ratio_squares - n * ratio * ratio) / (n - 1) : 0;
+	put(out, "policy/approxkl_avg", s->sum.approxkl / n);
+	put(out, "policy/clipfrac_avg", s->sum.clipfrac / n);
+	put(out, "policy/entropy_avg", s->sum.entropy / n);
+	put(out, "loss/policy_avg", s->sum.policy / n);
+	if (p->config->critic != CRITIC_NONE) {
+		put(out, "loss/value_avg", s->sum.value / n);
+		put(out, "val/clipfrac_avg", s->sum.value_clipfrac / n);
+	}
+	put(out, "val/ratio", ratio);
+	put(out, "val/ratio_var", var > 0 ? var : 0);
+	put(out, "grad_norm", s->norm / n);
+	put(out, "lr", s->lr);
+}
+
+void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct rollout_rows *rows,
+                 const struct ppo_stats *s)
+{
+	str_addf(out,
+	         "{\"batch\":%lld,\"version\":%lld,\"episode\":%lld,\"rows\":%lld,\"skipped\":%lld,\"tokens\":%lld",
+	         (long long)rows->batch, (long long)p->policy.version + 1, (long long)p->run.episodes, (long long)b->n,
+	         (long long)rows->skipped, (long long)b->tokens);
+	put(out, "completions/mean_length", (double)b->tokens / (double)b->n);
+	put_objective(out, p, b);
+	put_losses(out, p, s);
+	put(out, "time/prepare", s->prepare_seconds);
+	put(out, "time/update", s->update_seconds);
+	str_addc(out, '}');
+}
+
+void ppo_log_prefix(struct str *out, const char *run)
+{
+	str_adds(out, "{\"tool\":\"rl-ppo-step\",\"run\":");
+	json_put_str(out, run, strlen(run));
+	str_addc(out, ',');
+}
+
+void ppo_log_entry(struct str *out, const struct ppo *p, int64_t version, const struct str *metrics)
+{
+	ppo_log_prefix(out, p->config->run);
+	str_addf(out,
+	         "\"slot\":\"policy\",\"version\":%lld,\"parent\":%lld,\"seed\":%lld,\"records\":%lld,\"options\":%s",
+	         (long long)version, (long long)version - 1, (long long)p->config->seed,
+	         (long long)p->run.cursor.records, p->options);
+	str_addf(out, ",\"metrics\":%s}", metrics->buf);
+}

@@ -1,0 +1,52 @@
+/*
+ * ppo_batch - the rows of one update with everything the losses need, and the metrics line.
+ */
+#ifndef LIB_PPO_BATCH_H
+#define LIB_PPO_BATCH_H
+
+#include <stdint.h>
+
+#include "lib/arena.h"
+#include "lib/ppo.h"
+
+/* One row that is trained on; arrays in the batch's arena or borrowed from the reader. */
+struct ppo_row {
+	const struct rollout_row *source;
+	int64_t n, cells, chosen; /* tokens; cells of the value loss (n or n + 1); tokens with mask 1 */
+	const int32_t *mask;
+	float *logprobs, *ref_logprobs; /* [n] old */
+	float *values;                  /* [n + 1] old; NULL without a critic */
+	float *rewards, *advantages;    /* [n] */
+	float *returns;                 /* [n + 1]: the terminal cell's last */
+	double score, kl;
+	struct trainer_row pass; /* outputs and gradients of the newest pass */
+};
+
+struct ppo_batch {
+	struct arena arena;
+	struct ppo_row *row;
+	int64_t n, longest; /* rows; completion tokens of the longest */
+	int64_t tokens;     /* chosen ones */
+};
+
+void ppo_batch_init(struct ppo_batch *b);
+void ppo_batch_release(struct ppo_batch *b);
+/* Takes the rows that are not left out; scores them under reference and critic where that is missing; advantages. */
+int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e);
+
+/* Over the mini-batches of an update. */
+struct ppo_stats {
+	int64_t n;
+	struct policy_loss_stats sum;
+	double ratio_squares, norm, lr, prepare_seconds, update_seconds;
+};
+void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *means, double norm);
+
+/* {"batch":...,"objective/kl":...}: TRL's names, their definitions in rl-ppo-step(1). */
+void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct rollout_rows *rows,
+                 const struct ppo_stats *s);
+/* The beginning of every log entry of a run, and an entry. */
+void ppo_log_prefix(struct str *out, const char *run);
+void ppo_log_entry(struct str *out, const struct ppo *p, int64_t version, const struct str *metrics);
+
+#endif
