@@ -105,12 +105,12 @@ $B/test/%: $B/lib/%.o $B/librl.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
 CHECK_OBJ := $(patsubst %.c,$B/%.o,$(wildcard kernels/check.c kernels/checks/*.c))
-$B/kernels/check.o: override CPPFLAGS += $(if $(wildcard kernels/*_load.c),-DHAVE_KERNELS_CUDA)
+$B/kernels/check.o $B/kernels/bench.o: override CPPFLAGS += $(if $(wildcard kernels/*_load.c),-DHAVE_KERNELS_CUDA)
 $B/kernels/check: $(CHECK_OBJ) $(KN_OBJ)
 	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
 DNNL := $(wildcard /usr/include/dnnl.h /usr/include/oneapi/dnnl/dnnl.h)
 $B/kernels/bench.o: override CPPFLAGS += $(if $(DNNL),-DHAVE_DNNL)
-$B/kernels/bench: $B/kernels/bench.o $B/librl.a
+$B/kernels/bench: $B/kernels/bench.o $(KN_OBJ)
 	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(if $(DNNL),-ldnnl) $(LDLIBS)
 
 # ---- CUDA: a shared object, loaded when --device cuda asks for it ----
