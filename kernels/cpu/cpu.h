@@ -26,8 +26,8 @@ struct cpu {
 };
 
 /* Bytes of scratch of one worker: the larger of what a product and attention need (asserted where they are used). */
-#define KN_SCRATCH ((size_t)2560 * 1024)
-#define KN_FORWARD_SCRATCH ((size_t)64 * 1024) /* of which forward_block uses this much, at the beginning */
+#define KN_SCRATCH ((size_t)3 << 20)
+#define KN_FORWARD_SCRATCH ((size_t)2 << 20) /* of which forward_block uses this much, at the beginning */
 
 KN_INLINE void *cpu_scratch(const struct cpu *cpu, int worker)
 {

@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-#define HEAD_ROWS 64     /* rows of h of one work item */
+#define HEAD_ROWS 128    /* rows of h of one work item */
 #define GRAD_CHUNK 256   /* rows of h whose dz is in memory at once */
 #define GRAD_VOCAB 4096  /* columns of that dz: whole blocks */
 #define FAR_BELOW -1e30f /* stands for minus infinity where 0 * -inf would be NaN */
