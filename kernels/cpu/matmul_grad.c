@@ -18,14 +18,19 @@
 #endif
 #define GRAD_COLS (16 * GRAD_VECS)
 #define BLOCK_T KN_OUT_BLOCK /* for dw any size would do */
-#define BLOCK_ROWS 192       /* rows of c of one work item; a multiple of every GRAD_ROWS */
-#define BLOCK_COLS 128       /* columns of c of one work item; a multiple of every GRAD_COLS */
-/* strides of the packed a: rows apart for dx (a[row][t]), steps apart for dw (a[t][row]); padded off powers of two */
+#define BLOCK_ROWS 264       /* rows of c of one work item; a multiple of every GRAD_ROWS */
+#define BLOCK_COLS 192       /* columns of c of one work item; a multiple of every GRAD_COLS */
+/*
+ * The packed a: for dx a row after the other, padded off a power of two; for dw tile by tile, [step][GRAD_ROWS], and
+ * DW_TILE / GRAD_ROWS floats to a row.
+ */
 #define DX_STRIDE (BLOCK_T + 16)
-#define DW_STRIDE (BLOCK_ROWS + 16)
-#define PACKED_A (BLOCK_ROWS * DX_STRIDE > BLOCK_T * DW_STRIDE ? BLOCK_ROWS * DX_STRIDE : BLOCK_T * DW_STRIDE)
+#define DW_TILE ((BLOCK_T + 1) * GRAD_ROWS)
+#define PACKED_A (BLOCK_ROWS * DX_STRIDE)
+#define PANEL (BLOCK_T * GRAD_COLS + 16) /* floats from one panel of the packed b to the next */
 
-_Static_assert((PACKED_A + BLOCK_T * BLOCK_COLS) * sizeof(float) <= KN_SCRATCH, "a worker's scratch holds a and b");
+_Static_assert((PACKED_A + BLOCK_COLS / GRAD_COLS * PANEL) * sizeof(float) <= KN_SCRATCH,
+               "a worker's scratch holds a and b");
 
 /* What becomes of a tile: it replaces c, is added to c, or goes on from what c holds. */
 enum tile_mode { TILE_PUT, TILE_ADD, TILE_CHAIN };
@@ -87,7 +92,7 @@ static __attribute__((noinline)) void tile_dx_add(float *c, int64_t ldc, const f
 
 static __attribute__((noinline)) void tile_dw(float *c, int64_t ldc, const float *a, const float *b, int64_t steps)
 {
-	tile(c, ldc, a, b, steps, 1, DW_STRIDE, TILE_CHAIN);
+	tile(c, ldc, a, b, steps, 1, GRAD_ROWS, TILE_CHAIN);
 }
 
 typedef void tile_fn(float *c, int64_t ldc, const float *a, const float *b, int64_t steps);
@@ -104,14 +109,22 @@ static void tile_edge(float *c, int64_t ldc, const float *a, const float *b, int
 		memcpy(c + r * ldc, copy + r * GRAD_COLS, (size_t)cols * sizeof *copy);
 }
 
+/* The rows of b that will be packed next: one is fetched with every tile.  Beyond the end it does no harm. */
+struct ahead {
+	const char *at;
+	size_t stride, bytes;
+};
+
 /* All tiles of c[rows, cols]; row r of the packed a is at a + r * tile_row */
 static void tiles(float *c, int64_t ldc, const float *a, int64_t tile_row, const float *b, int64_t steps, int64_t rows,
-                  int64_t cols, tile_fn *fn)
+                  int64_t cols, tile_fn *fn, struct ahead ahead)
 {
 	for (int64_t col = 0; col < cols; col += GRAD_COLS)
-		for (int64_t row = 0; row < rows; row += GRAD_ROWS) {
+		for (int64_t row = 0; row < rows; row += GRAD_ROWS, ahead.at += ahead.stride) {
 			float *to = c + row * ldc + col;
-			const float *from = a + row * tile_row, *panel = b + col * BLOCK_T;
+			const float *from = a + row * tile_row, *panel = b + col / GRAD_COLS * PANEL;
+			for (size_t i = 0; i < ahead.bytes; i += 64)
+				__builtin_prefetch(ahead.at + i, 0, 2);
 			if (row + GRAD_ROWS <= rows && col + GRAD_COLS <= cols)
 				fn(to, ldc, from, panel, steps);
 			else
@@ -124,11 +137,21 @@ static void tiles(float *c, int64_t ldc, const float *a, int64_t tile_row, const
 static void pack_b_row(float *b, int64_t t, const void *row, enum kn_dtype dtype, int64_t col, int64_t cols)
 {
 	for (int64_t i = 0; i < cols; i += 16) {
-		float *to = b + i / GRAD_COLS * GRAD_COLS * BLOCK_T + t * GRAD_COLS + i % GRAD_COLS;
+		float *to = b + i / GRAD_COLS * PANEL + t * GRAD_COLS + i % GRAD_COLS;
 		v16 part =
 		        i + 16 <= cols ? mat_load(row, dtype, col + i) : mat_load_tail(row, dtype, col + i, cols - i);
 		v16_store(to, part);
 	}
+}
+
+/* memcpy is a string instruction or a call, both slower on rows this short */
+KN_INLINE void copy_floats(float *to, const float *from, int64_t n)
+{
+	int64_t i = 0;
+	for (; i + 16 <= n; i += 16)
+		v16_store(to + i, v16_load(from + i));
+	for (; i < n; i++)
+		to[i] = from[i];
 }
 
 static int64_t round_up(int64_t n, int64_t to)
@@ -142,16 +165,21 @@ static void dx_item(void *arg, int64_t item, int worker)
 	int64_t n0 = item / g->column_items * g->row_step, col = item % g->column_items * BLOCK_COLS;
 	int64_t rows = min64(g->row_step, g->N - n0), cols = min64(BLOCK_COLS, g->I - col);
 	float *a = cpu_scratch(g->cpu, worker), *b = a + PACKED_A;
+	size_t size = g->w->dtype == KN_F32 ? 4 : 2;
 	for (int64_t o = g->o0; o < g->o1; o += BLOCK_T) {
 		int64_t steps = min64(BLOCK_T, g->o1 - o);
 		for (int64_t t = 0; t < steps; t++)
 			pack_b_row(b, t, mat_row(g->w, o + t), g->w->dtype, col, cols);
 		for (int64_t r = 0; r < rows; r++)
-			memcpy(a + r * DX_STRIDE, g->dy + (n0 + r) * g->ldy + o - g->o0, (size_t)steps * sizeof *a);
+			copy_floats(a + r * DX_STRIDE, g->dy + (n0 + r) * g->ldy + o - g->o0, steps);
 		for (int64_t r = rows; r < round_up(rows, GRAD_ROWS); r++)
 			memset(a + r * DX_STRIDE, 0, (size_t)steps * sizeof *a);
+		struct ahead ahead = {0};
+		if (o + BLOCK_T < g->o1)
+			ahead = (struct ahead){(const char *)mat_row(g->w, o + BLOCK_T) + (size_t)col * size,
+			                       (size_t)g->I * size, (size_t)cols * size};
 		tiles(g->c + n0 * g->I + col, g->I, a, DX_STRIDE, b, steps, rows, cols,
-		      g->add || o > g->o0 ? tile_dx_add : tile_dx_put);
+		      g->add || o > g->o0 ? tile_dx_add : tile_dx_put, ahead);
 	}
 }
 
@@ -163,12 +191,22 @@ static void sum_columns(float *db, const float *dy, int64_t ldy, int64_t N, int6
 			db[r] += dy[n * ldy + r];
 }
 
+/* One step of a, n floats, to its tiles; a copy by fours may write into the next step, which comes later. */
+KN_INLINE void pack_a_step(float *to, const float *from, int64_t n)
+{
+	for (; n >= GRAD_ROWS + 2; n -= GRAD_ROWS, from += GRAD_ROWS, to += DW_TILE)
+		for (int i = 0; i < GRAD_ROWS; i += 4)
+			*(v4_any *)(to + i) = *(const v4_any *)(from + i);
+	for (; n > 0; n -= GRAD_ROWS, from += GRAD_ROWS, to += DW_TILE)
+		for (int64_t i = 0; i < GRAD_ROWS; i++)
+			to[i] = i < n ? from[i] : 0;
+}
+
 static void dw_item(void *arg, int64_t item, int worker)
 {
 	const struct grad *g = arg;
 	int64_t O = g->o1, o0 = item / g->column_items * g->row_step, col = item % g->column_items * BLOCK_COLS;
-	int64_t rows = min64(g->row_step, O - o0), cols = min64(BLOCK_COLS, g->I - col),
-	        padded = round_up(rows, GRAD_ROWS);
+	int64_t rows = min64(g->row_step, O - o0), cols = min64(BLOCK_COLS, g->I - col);
 	float *a = cpu_scratch(g->cpu, worker), *b = a + PACKED_A;
 	if (g->db && col == 0)
 		sum_columns(g->db + o0, g->dy + o0, g->ldy, g->N, rows);
@@ -176,20 +214,21 @@ static void dw_item(void *arg, int64_t item, int worker)
 		int64_t steps = min64(BLOCK_T, g->N - n);
 		for (int64_t t = 0; t < steps; t++) {
 			pack_b_row(b, t, g->x + (n + t) * g->I, KN_F32, col, cols);
-			memcpy(a + t * DW_STRIDE, g->dy + (n + t) * g->ldy + o0, (size_t)rows * sizeof *a);
-			memset(a + t * DW_STRIDE + rows, 0, (size_t)(padded - rows) * sizeof *a);
+			pack_a_step(a + t * GRAD_ROWS, g->dy + (n + t) * g->ldy + o0, rows);
 		}
-		tiles(g->c + o0 * g->I + col, g->I, a, 1, b, steps, rows, cols, tile_dw);
+		struct ahead ahead = {(const char *)(g->x + min64(n + BLOCK_T, g->N - 1) * g->I + col),
+		                      (size_t)g->I * 4, (size_t)cols * 4};
+		tiles(g->c + o0 * g->I + col, g->I, a, DW_TILE / GRAD_ROWS, b, steps, rows, cols, tile_dw, ahead);
 	}
 }
 
-/* Fewer rows to an item when there are too few items for the threads. */
+/* Equal shares of at most BLOCK_ROWS rows, and more of them when there are too few for the threads. */
 static int64_t row_step(const struct cpu *cpu, int64_t rows, int64_t column_items)
 {
-	int64_t step = BLOCK_ROWS;
-	while (step > 2 * GRAD_ROWS && ceil_div(rows, step) * column_items < 4 * cpu->par.threads)
-		step = round_up(step / 2, GRAD_ROWS);
-	return step;
+	int64_t items = ceil_div(rows, BLOCK_ROWS);
+	while (items * column_items < 4 * cpu->par.threads && rows / (items + 1) >= 2 * GRAD_ROWS)
+		items++;
+	return items ? round_up(ceil_div(rows, items), GRAD_ROWS) : GRAD_ROWS;
 }
 
 void KN(dx_rows)(struct cpu *cpu, float *dx, const float *dy, int64_t ldy, const struct kn_mat *w, int64_t o0,
