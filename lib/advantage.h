@@ -55,10 +55,11 @@ struct advantage_row {
 	const int32_t *mask;   /* NULL: all 1 */
 	const float *logprobs; /* may be NULL, like the next, when kl_coef is 0 or given_rewards is there */
 	const float *ref_logprobs;
-	const float *values;        /* NULL: 0 */
-	const double *reward;       /* the score, on the tokens it belongs to (lib/reward.h) */
-	const float *given_rewards; /* not NULL: finished rewards; reward, KL and penalty are not looked at */
-	bool cut;                   /* finish is "length" */
+	const float *values;  /* NULL: 0 */
+	const double *reward; /* the score, on the tokens it belongs to (lib/reward.h) */
+	const float
+	        *given_rewards; /* not NULL: finished rewards (of all rows): no reward, KL, penalty, whiten_rewards */
+	bool cut;               /* finish is "length" */
 	bool has_bootstrap;
 	double bootstrap_value;
 	/* out; arrays [n] of the caller, all three */
