@@ -89,7 +89,7 @@ static int add_span(void *arg, int64_t i, const char *key, size_t key_len, const
 	int64_t n;
 	(void)key;
 	(void)key_len;
-	if (item->kind != JSON_ARRAY || json_doubles(item, g->name, &x, &n, g->arena, g->e) || n != 3)
+	if (item->kind != JSON_ARRAY || json_doubles(item, g->name, &x, &n, g->arena, g->e) < 0 || n != 3)
 		return err_set(g->e, "'%s': span %lld is not [start, end, x]", g->name, (long long)i);
 	if (!(x[0] >= 0 && x[1] >= x[0]))
 		return err_set(g->e, "'%s': span %lld begins at %g and ends at %g", g->name, (long long)i, x[0], x[1]);
@@ -122,7 +122,7 @@ static int add_array(struct reading *g, const struct json *v)
 		return first.kind == JSON_ABSENT ? 0 : need_ends(g) ? -1 : json_each(v, add_span, g);
 	double *x;
 	int64_t n;
-	if (json_doubles(v, g->name, &x, &n, g->arena, g->e))
+	if (json_doubles(v, g->name, &x, &n, g->arena, g->e) < 0)
 		return -1;
 	if (n != g->n)
 		return err_set(g->e, "'%s' has %lld numbers, but 'tokens' has %lld", g->name, (long long)n,
@@ -163,7 +163,7 @@ static int add_fields(struct reading *g)
 	struct json v;
 	const char *name;
 	size_t len;
-	if (record_json(g->rec, "reward", &v, g->e))
+	if (record_json(g->rec, "reward", &v, g->e) < 0)
 		return -1;
 	if (v.kind != JSON_ABSENT && v.kind != JSON_NULL) {
 		g->name = "reward";
@@ -188,7 +188,7 @@ int reward_read(struct reward *r, struct record *rec, int64_t n, const int32_t *
 	struct reading g = {.reward = r, .rec = rec, .arena = a, .mask = mask, .n = n, .name = "--reward", .e = e};
 	struct json v;
 	g.out = arena_array(a, (size_t)n, sizeof *g.out);
-	if (r->filter ? filter_run(r->filter, rec, &v, a, e) || add_value(&g, &v) : add_fields(&g))
+	if (r->filter ? filter_run(r->filter, rec, &v, a, e) < 0 || add_value(&g, &v) : add_fields(&g))
 		return -1;
 	*score = 0;
 	for (int64_t i = 0; i < n; i++)

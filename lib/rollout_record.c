@@ -102,7 +102,7 @@ int rollout_record_completion(struct record *r, const struct rollout_place *p, c
 int rollout_read_cursor(struct record *r, struct loop_cursor *c, struct err *e)
 {
 	struct json v, records, lines, options;
-	if (record_json(r, "cursor", &v, e))
+	if (record_json(r, "cursor", &v, e) < 0)
 		return -1;
 	if (v.kind == JSON_ABSENT)
 		return 0;
