@@ -7,6 +7,7 @@
 
 #include "lib/ppo_batch.h"
 #include "lib/rng.h"
+#include "lib/run_log.h"
 #include "lib/util.h"
 
 #define AT(field) offsetof(struct ppo_config, field)
@@ -169,7 +170,7 @@ static int epoch(struct ppo *p, struct ppo_batch *b, int64_t number, double lr, 
 	return failed;
 }
 
-static int commit(struct ppo *p, const struct rollout_rows *rows, const struct str *metrics, struct err *e)
+static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 {
 	int64_t version = p->policy.version + 1;
 	struct store_update *u = store_update_begin(p->store, e);
@@ -177,7 +178,8 @@ static int commit(struct ppo *p, const struct rollout_rows *rows, const struct s
 		return -1;
 	struct str log;
 	str_init(&log);
-	ppo_log_entry(&log, p, version, metrics);
+	run_log_entry(&log, "rl-ppo-step", p->config->run, version, p->config->seed, p->run.cursor.records, p->options,
+	              metrics->buf);
 	int failed = trainer_put(&p->policy, u, version, e) ||
 	             (p->config->critic == CRITIC_SEPARATE && trainer_put(&p->value, u, p->value.version + 1, e)) ||
 	             loop_run_save(&p->run, u, p->config->run, e) || store_put_log(u, log.buf, log.len, e);
@@ -188,7 +190,6 @@ static int commit(struct ppo *p, const struct rollout_rows *rows, const struct s
 		store_keep_from(u, "policy", oldest > p->run.base ? oldest : p->run.base);
 	}
 	str_release(&log);
-	(void)rows;
 	if (!failed)
 		return store_update_commit(u, e);
 	store_update_abort(u);
@@ -224,45 +225,13 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 		stats.prepare_seconds = prepared - started;
 		stats.update_seconds = now_seconds() - prepared;
 		ppo_metrics(metrics, p, &b, rows, &stats);
-		failed = commit(p, rows, metrics, e);
+		failed = commit(p, metrics, e);
 	}
 	ppo_batch_release(&b);
 	return failed ? err_where(e, "batch %lld", (long long)rows->batch) : 0;
 }
 
-/* ---- the log ---- */
-
-struct metrics_of {
-	struct ppo *p;
-	struct str prefix;
-	int (*fn)(void *arg, const char *line, size_t len);
-	void *arg;
-};
-
-/* The metrics stand last in an entry, so that they can be given out byte for byte. */
-static int entry_metrics(void *arg, int64_t index, const char *json, size_t len)
-{
-	static const char key[] = "\"metrics\":{";
-	struct metrics_of *m = arg;
-	(void)index;
-	if (len < m->prefix.len || memcmp(json, m->prefix.buf, m->prefix.len))
-		return 0;
-	for (size_t i = len - sizeof key; i > 0; i--)
-		if (!memcmp(json + i, key, sizeof key - 1))
-			return m->fn(m->arg, json + i + sizeof key - 2, len - i - sizeof key + 1);
-	return 0;
-}
-
 int ppo_each_metrics(struct ppo *p, int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e)
 {
-	struct store_view *v = store_view_open(p->store, e);
-	if (!v)
-		return -1;
-	struct metrics_of m = {.p = p, .fn = fn, .arg = arg};
-	str_init(&m.prefix);
-	ppo_log_prefix(&m.prefix, p->config->run);
-	int failed = store_each_log(v, entry_metrics, &m, e);
-	str_release(&m.prefix);
-	store_view_close(v);
-	return failed;
+	return p->run.begun ? run_log_each(p->store, "rl-ppo-step", p->config->run, p->run.base, fn, arg, e) : 0;
 }

@@ -286,20 +286,3 @@ void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b
 	put(out, "time/update", s->update_seconds);
 	str_addc(out, '}');
 }
-
-void ppo_log_prefix(struct str *out, const char *run)
-{
-	str_adds(out, "{\"tool\":\"rl-ppo-step\",\"run\":");
-	json_put_str(out, run, strlen(run));
-	str_addc(out, ',');
-}
-
-void ppo_log_entry(struct str *out, const struct ppo *p, int64_t version, const struct str *metrics)
-{
-	ppo_log_prefix(out, p->config->run);
-	str_addf(out,
-	         "\"slot\":\"policy\",\"version\":%lld,\"parent\":%lld,\"seed\":%lld,\"records\":%lld,\"options\":%s",
-	         (long long)version, (long long)version - 1, (long long)p->config->seed,
-	         (long long)p->run.cursor.records, p->options);
-	str_addf(out, ",\"metrics\":%s}", metrics->buf);
-}

@@ -45,8 +45,5 @@ void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *means, d
 /* {"batch":...,"objective/kl":...}: TRL's names, their definitions in rl-ppo-step(1). */
 void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct rollout_rows *rows,
                  const struct ppo_stats *s);
-/* The beginning of every log entry of a run, and an entry. */
-void ppo_log_prefix(struct str *out, const char *run);
-void ppo_log_entry(struct str *out, const struct ppo *p, int64_t version, const struct str *metrics);
 
 #endif
