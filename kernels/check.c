@@ -15,11 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GUARD 64 /* bytes before and after each buffer */
-#define GUARD_BYTE 0xa5
-#define POISON_BYTE 0xff /* floats of these are NaN */
-#define MAX_TABLES 8
-
 static int results, failures;
 
 void check_result(int ok, const char *fmt, ...)
@@ -89,269 +84,11 @@ static void pool_run(void *pool, int64_t n, void (*fn)(void *arg, int64_t i, int
 		pthread_join(threads[i], NULL);
 }
 
-static struct pool pools[] = {{.threads = 1}, {.threads = 2}, {.threads = 3, .backwards = 1}};
-#define POOLS ((int)(sizeof pools / sizeof *pools))
-static struct kn_par pars[POOLS];
+static struct pool pools[CHECK_THREADS] = {{.threads = 1}, {.threads = 2}, {.threads = 3, .backwards = 1}};
+static struct kn_par pars[CHECK_THREADS];
 
-static uint64_t next_random(struct run *r)
-{
-	uint64_t z = r->random += 0x9e3779b97f4a7c15u; /* splitmix64 */
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-double check_random(struct run *r)
-{
-	return (double)(next_random(r) >> 11) * 0x1p-52 - 1;
-}
-
-int64_t check_below(struct run *r, int64_t n)
-{
-	return (int64_t)(next_random(r) % (uint64_t)n);
-}
-
-static void *allocate(size_t bytes)
-{
-	void *p = calloc(1, bytes ? bytes : 1);
-	if (!p)
-		abort();
-	return p;
-}
-
-/* `data` or, when NULL, poison. */
-static void *buffer_put(struct run *r, const void *data, size_t bytes, enum check_role role)
-{
-	struct check_buffer *b = &r->buffers[r->n_buffers++];
-	*b = (struct check_buffer){.bytes = bytes, .role = role, .host = allocate(bytes + 2 * GUARD)};
-	memset(b->host, GUARD_BYTE, bytes + 2 * GUARD);
-	memset(b->host + GUARD, POISON_BYTE, bytes);
-	if (data && bytes)
-		memcpy(b->host + GUARD, data, bytes);
-	b->memory = r->k->alloc(r->k->ctx, bytes + 2 * GUARD);
-	if (!b->memory || r->n_buffers == CHECK_BUFFERS)
-		abort();
-	r->k->put(r->k->ctx, b->memory, b->host, bytes + 2 * GUARD);
-	return b->memory + GUARD;
-}
-
-static float *random_floats(struct run *r, int64_t n, double scale, enum check_role role)
-{
-	float *host = allocate((size_t)n * sizeof *host);
-	for (int64_t i = 0; i < n; i++)
-		host[i] = (float)(scale * check_random(r));
-	float *p = buffer_put(r, host, (size_t)n * sizeof *host, role);
-	free(host);
-	return p;
-}
-
-float *check_in(struct run *r, int64_t n, double scale)
-{
-	return random_floats(r, n, scale, ROLE_IN);
-}
-
-float *check_in_from(struct run *r, const float *host, int64_t n)
-{
-	return buffer_put(r, host, (size_t)n * sizeof *host, ROLE_IN);
-}
-
-float *check_out(struct run *r, int64_t n)
-{
-	return buffer_put(r, NULL, (size_t)n * sizeof(float), ROLE_OUT);
-}
-
-float *check_add(struct run *r, int64_t n)
-{
-	return random_floats(r, n, 1, ROLE_ADD);
-}
-
-void *check_host(struct run *r, size_t bytes)
-{
-	return r->host[r->n_host++] = allocate(bytes);
-}
-
-int32_t *check_ids(struct run *r, int64_t n, int64_t below)
-{
-	int32_t *ids = check_host(r, (size_t)n * sizeof *ids);
-	for (int64_t i = 0; i < n; i++)
-		ids[i] = (int32_t)check_below(r, below);
-	return ids;
-}
-
-/* 16-bit numbers with a small exponent: finite and of size about 1 in both formats */
-static void random_half(struct run *r, uint16_t *h, int64_t n, enum kn_dtype dtype)
-{
-	for (int64_t i = 0; i < n; i++) {
-		uint16_t bits = (uint16_t)next_random(r);
-		h[i] = dtype == KN_F16 ? (uint16_t)((bits & 0x83ff) | (12 + bits % 4) << 10)
-		                       : (uint16_t)((bits & 0x807f) | (123 + bits % 5) << 7);
-	}
-}
-
-void *check_bytes(struct run *r, size_t bytes, enum check_role role)
-{
-	if (role != ROLE_IN)
-		return buffer_put(r, NULL, bytes, role);
-	uint16_t *host = allocate(bytes);
-	random_half(r, host, (int64_t)(bytes / 2), KN_BF16);
-	void *p = buffer_put(r, host, bytes, role);
-	free(host);
-	return p;
-}
-
-static void *random_piece(struct run *r, enum kn_dtype dtype, int64_t n, double scale)
-{
-	if (dtype == KN_F32)
-		return check_in(r, n, scale);
-	uint16_t *host = allocate((size_t)n * sizeof *host);
-	random_half(r, host, n, dtype);
-	void *p = buffer_put(r, host, (size_t)n * sizeof *host, ROLE_IN);
-	free(host);
-	return p;
-}
-
-struct kn_mat check_mat(struct run *r, enum kn_dtype dtype, int64_t rows, int64_t cols, double scale, int pieces)
-{
-	struct kn_mat w = {.dtype = dtype, .rows = rows, .cols = cols, .blocks = r->blocks + r->n_blocks};
-	w.n_blocks = pieces && rows >= 3 ? 3 : 1;
-	for (int i = 0; i < w.n_blocks; i++) {
-		int64_t share = i + 1 < w.n_blocks ? rows / 3 : rows - (w.n_blocks - 1) * (rows / 3);
-		r->blocks[r->n_blocks++] = (struct kn_block){random_piece(r, dtype, share * cols, scale), share};
-	}
-	return w;
-}
-
-double check_nmse(const float *got, const float *want, int64_t n)
-{
-	double error = 0, truth = 0;
-	for (int64_t i = 0; i < n; i++) {
-		if (isnan(want[i]) && isnan(got[i]))
-			continue;
-		error += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
-		truth += (double)want[i] * want[i];
-	}
-	return error == 0 ? 0 : isnan(error) || truth == 0 ? INFINITY : error / truth;
-}
-
-static int guards_hold(const struct check_buffer *b)
-{
-	for (size_t i = 0; i < GUARD; i++)
-		if ((unsigned char)b->host[i] != GUARD_BYTE ||
-		    (unsigned char)b->host[GUARD + b->bytes + i] != GUARD_BYTE)
-			return 0;
-	return 1;
-}
-
-/* Fetches every buffer; 0 if something outside the outputs was written or the device complains. */
-static int run_fetch(struct run *r, const char **why)
-{
-	char reason[256];
-	int ok = 1;
-	if (r->k->sync(r->k->ctx, reason, sizeof reason)) {
-		printf("# %s: %s\n", r->k->name, reason);
-		*why = "sync";
-		return 0;
-	}
-	for (int i = 0; i < r->n_buffers; i++) {
-		struct check_buffer *b = &r->buffers[i];
-		char *before = allocate(b->bytes + 2 * GUARD);
-		memcpy(before, b->host, b->bytes + 2 * GUARD);
-		r->k->get(r->k->ctx, b->host, b->memory, b->bytes + 2 * GUARD);
-		if (!guards_hold(b)) {
-			*why = "wrote outside its output";
-			ok = 0;
-		}
-		if (b->role == ROLE_IN && memcmp(before, b->host, b->bytes + 2 * GUARD)) {
-			*why = "changed its input";
-			ok = 0;
-		}
-		free(before);
-	}
-	return ok;
-}
-
-static int run_case(struct run *r, const struct kernels *k, const struct check_case *c, const int64_t *d,
-                    const char **why)
-{
-	*r = (struct run){.k = k, .random = (uint64_t)d[0] * 7 + 1};
-	c->fn(r, d);
-	return run_fetch(r, why);
-}
-
-static void run_free(struct run *r)
-{
-	for (int i = 0; i < r->n_buffers; i++) {
-		free(r->buffers[i].host);
-		r->k->free(r->k->ctx, r->buffers[i].memory);
-	}
-	for (int i = 0; i < r->n_host; i++)
-		free(r->host[i]);
-}
-
-static int same_bits(const struct run *a, const struct run *b)
-{
-	for (int i = 0; i < a->n_buffers; i++) {
-		const struct check_buffer *x = &a->buffers[i], *y = &b->buffers[i];
-		if (x->role != ROLE_SCRATCH && memcmp(x->host + GUARD, y->host + GUARD, x->bytes))
-			return 0;
-	}
-	return 1;
-}
-
-static double worst_nmse(const struct run *got, const struct run *want)
-{
-	double worst = 0;
-	for (int i = 0; i < got->n_buffers; i++) {
-		const struct check_buffer *x = &got->buffers[i], *y = &want->buffers[i];
-		if (x->role == ROLE_IN || x->role == ROLE_SCRATCH)
-			continue;
-		double e = check_nmse((float *)(x->host + GUARD), (float *)(y->host + GUARD), (int64_t)(x->bytes / 4));
-		worst = e > worst ? e : worst;
-	}
-	return worst;
-}
-
-/* The same case on another table (or the same again) must give the same bits. */
-static int repeats(const struct run *first, const struct kernels *k, const struct check_case *c, const int64_t *d)
-{
-	struct run again;
-	const char *why = NULL;
-	int ok = run_case(&again, k, c, d, &why) && same_bits(first, &again);
-	run_free(&again);
-	return ok;
-}
-
-/* A table with each number of threads; for cuda only the first is there. */
-struct tables {
-	struct kernels *k[POOLS];
-};
-
-static const char *case_shape(const struct tables *t, const struct check_case *c, const int64_t *d, struct kernels *ref,
-                              struct kernels *other, double *worst)
-{
-	struct run got, want;
-	const char *why = NULL;
-	if (!run_case(&want, ref, c, d, &why))
-		why = "reference broke";
-	if (!run_case(&got, t->k[0], c, d, &why))
-		why = why ? why : "broke";
-	double e = worst_nmse(&got, &want);
-	*worst = e > *worst ? e : *worst;
-	if (!why && (c->nmse == 0 ? !same_bits(&got, &want) : !(e <= c->nmse)))
-		why = "differs from ref";
-	if (!why && !repeats(&got, t->k[0], c, d))
-		why = "second run has other bits";
-	for (int i = 1; !why && i < POOLS; i++)
-		if (t->k[i] && !repeats(&got, t->k[i], c, d))
-			why = "other threads, other bits";
-	if (!why && other && !repeats(&got, other, c, d))
-		why = "another instruction set has other bits";
-	run_free(&got);
-	run_free(&want);
-	return why;
-}
-
-static void case_run(const struct tables *t, const struct check_case *c, struct kernels *ref, struct kernels *other)
+static void case_run(const struct check_tables *t, const struct check_case *c, struct kernels *ref,
+                     struct kernels *other)
 {
 	const struct kernels *k = t->k[0];
 	void *slot;
@@ -367,7 +104,7 @@ static void case_run(const struct tables *t, const struct check_case *c, struct 
 	const char *why = NULL;
 	int shapes = 0;
 	for (const int64_t(*d)[CHECK_DIMS] = c->dims; (*d)[0] >= 0; d++, shapes++) {
-		const char *reason = case_shape(t, c, *d, ref, other, &worst);
+		const char *reason = check_shape(t, c, *d, ref, other, &worst);
 		if (reason)
 			printf("# %s %s %lld %lld %lld %lld %lld %lld: %s (nmse %.2g)\n", k->name, c->op,
 			       (long long)(*d)[0], (long long)(*d)[1], (long long)(*d)[2], (long long)(*d)[3],
@@ -387,22 +124,26 @@ static int wanted(const char *name, int argc, char **argv)
 	return 0;
 }
 
-static void table_run(struct tables *t, struct kernels *ref, struct kernels *other)
+static void table_run(struct check_tables *t, struct kernels *ref, struct kernels *other)
 {
 	for (const struct check_case *c = check_cases; c->op; c++)
 		case_run(t, c, ref, other);
-	for (int i = 0; i < POOLS; i++)
+	if (!strncmp(t->k[0]->name, "cpu", 3))
+		check_invariance(t->k[0]);
+	else
+		check_skip("%s: rows in batches: only the cpu tables promise bits", t->k[0]->name);
+	for (int i = 0; i < CHECK_THREADS; i++)
 		kernels_free(t->k[i]);
 }
 
 static void cpu_run(const char *isa, struct kernels *ref, struct kernels *best, int argc, char **argv)
 {
-	struct tables t = {{0}};
+	struct check_tables t = {{0}};
 	char name[32];
 	snprintf(name, sizeof name, "cpu-%s", isa);
 	if (!wanted(name, argc, argv))
 		return;
-	for (int i = 0; i < POOLS; i++)
+	for (int i = 0; i < CHECK_THREADS; i++)
 		t.k[i] = kernels_cpu(&pars[i], isa);
 	if (t.k[0])
 		table_run(&t, ref, strcmp(best->name, name) ? best : NULL);
@@ -413,20 +154,23 @@ static void cpu_run(const char *isa, struct kernels *ref, struct kernels *best, 
 int main(int argc, char **argv)
 {
 	static const char *const isas[] = {"avx512", "avx2", "neon", "plain"};
-	for (int i = 0; i < POOLS; i++)
+	for (int i = 0; i < CHECK_THREADS; i++)
 		pars[i] = (struct kn_par){&pools[i], pools[i].threads, pool_run};
 	struct kernels *ref = kernels_ref(&pars[0]), *best = kernels_cpu(&pars[0], NULL);
 	if (!ref || !best)
 		return 1;
 	if (wanted("ref", argc, argv)) {
-		struct tables t = {{kernels_ref(&pars[0])}};
+		struct check_tables t = {{kernels_ref(&pars[0])}};
+		check_gradients();
 		table_run(&t, ref, NULL);
 	}
 	for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
 		cpu_run(isas[i], ref, best, argc, argv);
+	if (wanted("cpu", argc, argv))
+		check_math();
 	char why[512];
 	if (wanted("cuda", argc, argv)) {
-		struct tables t = {{kernels_cuda(0, why, sizeof why)}};
+		struct check_tables t = {{kernels_cuda(0, why, sizeof why)}};
 		if (t.k[0])
 			table_run(&t, ref, NULL);
 		else

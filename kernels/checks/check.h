@@ -73,4 +73,17 @@ void check_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* squared error over squares of the truth; infinite when one is NaN and the other is not */
 double check_nmse(const float *got, const float *want, int64_t n);
 
+/* The harness (run.c): NULL, or in words what is wrong with the case on this table. */
+#define CHECK_THREADS 3 /* tables of one instruction set, with 1, 2 and 3 threads; NULL where there are fewer */
+struct check_tables {
+	struct kernels *k[CHECK_THREADS];
+};
+const char *check_shape(const struct check_tables *t, const struct check_case *c, const int64_t *d, struct kernels *ref,
+                        struct kernels *other, double *worst);
+void check_run_free(struct run *r);
+
+void check_gradients(void);                     /* ref/ against central differences */
+void check_math(void);                          /* accuracy of exp, log, tanh, erf, sin, cos */
+void check_invariance(const struct kernels *k); /* batches, decoding, prefixes and micro-batches, in bits */
+
 #endif

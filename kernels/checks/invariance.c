@@ -1,0 +1,267 @@
+/*
+ * invariance - what a row gets does not depend on what else is in the call:
+ * batches, decoding, shared prefixes and micro-batches give the same bits.
+ */
+#include "kernels/checks/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* n floats of the backend against n others, in bits */
+static int same(struct run *r, const float *a, const float *b, int64_t n)
+{
+	size_t bytes = (size_t)n * sizeof *a;
+	char *x = malloc(bytes), *y = malloc(bytes);
+	if (!x || !y)
+		abort();
+	r->k->get(r->k->ctx, x, a, bytes);
+	r->k->get(r->k->ctx, y, b, bytes);
+	int ok = !memcmp(x, y, bytes);
+	free(x);
+	free(y);
+	return ok;
+}
+
+/* ranges of rows that stand for other batches */
+static const int64_t ranges[][2] = {{0, 1}, {149, 150}, {3, 5}, {5, 12}, {20, 60}, {100, 150}};
+#define RANGES ((int)(sizeof ranges / sizeof *ranges))
+#define ROWS 150
+
+static int matmul_rows(struct run *r, enum kn_dtype dtype)
+{
+	const int64_t I = 1043, O = 77;
+	struct kn_mat w = check_mat(r, dtype, O, I, 1, 1);
+	float *x = check_in(r, ROWS * I, 1), *b = check_in(r, O, 1), *dy = check_in(r, ROWS * O, 1);
+	float *y = check_out(r, ROWS * O), *dx = check_out(r, ROWS * I), *part = check_out(r, ROWS * I);
+	int ok = 1;
+	r->k->matmul_fwd(r->k->ctx, y, x, &w, b, ROWS);
+	r->k->matmul_dx(r->k->ctx, dx, dy, &w, ROWS, 0);
+	for (int i = 0; i < RANGES; i++) {
+		int64_t n0 = ranges[i][0], n = ranges[i][1] - n0;
+		r->k->matmul_fwd(r->k->ctx, part, x + n0 * I, &w, b, n);
+		ok &= same(r, part, y + n0 * O, n * O);
+		r->k->matmul_dx(r->k->ctx, part, dy + n0 * O, &w, n, 0);
+		ok &= same(r, part, dx + n0 * I, n * I);
+	}
+	return ok;
+}
+
+static int matmul_f32(struct run *r)
+{
+	return matmul_rows(r, KN_F32);
+}
+
+static int matmul_bf16(struct run *r)
+{
+	return matmul_rows(r, KN_BF16);
+}
+
+static int matmul_f16(struct run *r)
+{
+	return matmul_rows(r, KN_F16);
+}
+
+static int matmul_tokens(struct run *r)
+{
+	const int64_t N = 700, O = 41, I = 70, cut = 237;
+	float *dy = check_in(r, N * O, 1), *x = check_in(r, N * I, 1), *zero = check_in(r, O * I, 0);
+	float *dw = check_in_from(r, zero, O * I), *db = check_in_from(r, zero, O);
+	float *dw2 = check_in_from(r, zero, O * I), *db2 = check_in_from(r, zero, O);
+	r->k->matmul_dw(r->k->ctx, dw, db, dy, x, N, O, I);
+	r->k->matmul_dw(r->k->ctx, dw2, db2, dy, x, cut, O, I);
+	r->k->matmul_dw(r->k->ctx, dw2, db2, dy + cut * O, x + cut * I, N - cut, O, I);
+	return same(r, dw, dw2, O * I) && same(r, db, db2, O);
+}
+
+static int norm_rows(struct run *r)
+{
+	const int64_t C = 83;
+	float *x = check_in(r, ROWS * C, 1), *g = check_in(r, C, 1), *y = check_out(r, ROWS * C),
+	      *z = check_out(r, ROWS * C);
+	float *part = check_out(r, ROWS * C);
+	int ok = 1;
+	r->k->layernorm_fwd(r->k->ctx, y, NULL, NULL, x, g, g, 1e-5f, ROWS, C);
+	r->k->rmsnorm_fwd(r->k->ctx, z, NULL, x, g, 1e-5f, ROWS, C);
+	for (int i = 0; i < RANGES; i++) {
+		int64_t n0 = ranges[i][0], n = ranges[i][1] - n0;
+		r->k->layernorm_fwd(r->k->ctx, part, NULL, NULL, x + n0 * C, g, g, 1e-5f, n, C);
+		ok &= same(r, part, y + n0 * C, n * C);
+		r->k->rmsnorm_fwd(r->k->ctx, part, NULL, x + n0 * C, g, 1e-5f, n, C);
+		ok &= same(r, part, z + n0 * C, n * C);
+	}
+	return ok;
+}
+
+/* elements in vectors and in tails */
+static int act_elements(struct run *r)
+{
+	const int64_t n = 1000;
+	float *x = check_in(r, n, 4), *y = check_out(r, n), *part = check_out(r, n);
+	int ok = 1;
+	for (enum kn_act act = KN_GELU_TANH; act <= KN_SILU; act++) {
+		r->k->act_fwd(r->k->ctx, y, x, act, n);
+		for (int64_t at = 0; at + 7 <= n; at += 111) {
+			r->k->act_fwd(r->k->ctx, part, x + at, act, 7);
+			ok &= same(r, part, y + at, 7);
+		}
+	}
+	return ok;
+}
+
+struct head_out {
+	float *logprob, *lse, *entropy, *argmax;
+};
+
+static struct head_out head_out(struct run *r)
+{
+	return (struct head_out){check_out(r, ROWS), check_out(r, ROWS), check_out(r, ROWS), check_out(r, ROWS)};
+}
+
+static int head_same(struct run *r, const struct head_out *a, int64_t at, const struct head_out *b, int64_t n)
+{
+	return same(r, a->logprob + at, b->logprob, n) && same(r, a->lse + at, b->lse, n) &&
+	       same(r, a->entropy + at, b->entropy, n) && same(r, a->argmax + at, b->argmax, n);
+}
+
+static int head_rows(struct run *r)
+{
+	const int64_t C = 45, V = 1333;
+	struct kn_mat w = check_mat(r, KN_F32, V, C, 1, 1);
+	float *h = check_in(r, ROWS * C, 1), *b = check_in(r, V, 1), *logits = check_out(r, ROWS * V);
+	float *inv_temp = check_host(r, ROWS * sizeof *inv_temp);
+	int32_t *target = check_ids(r, ROWS, V);
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, ROWS, V, C), ROLE_SCRATCH);
+	struct head_out all = head_out(r), part = head_out(r);
+	for (int64_t m = 0; m < ROWS; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	r->k->head_fwd(r->k->ctx, all.logprob, all.lse, all.entropy, (int32_t *)all.argmax, h, &w, b, target, inv_temp,
+	               ROWS, scratch);
+	r->k->head_logits(r->k->ctx, logits, h, &w, b, ROWS);
+	r->k->logits_stats(r->k->ctx, part.logprob, part.lse, part.entropy, (int32_t *)part.argmax, logits, target,
+	                   inv_temp, ROWS, V);
+	int ok = head_same(r, &all, 0, &part, ROWS);
+	for (int i = 0; i < RANGES; i++) {
+		int64_t m = ranges[i][0], n = ranges[i][1] - m;
+		r->k->head_fwd(r->k->ctx, part.logprob, part.lse, part.entropy, (int32_t *)part.argmax, h + m * C, &w,
+		               b, target + m, inv_temp + m, n, scratch);
+		ok &= head_same(r, &all, m, &part, n);
+	}
+	return ok;
+}
+
+static int head_tokens(struct run *r)
+{
+	const int64_t C = 45, V = 4200, M = 300, cut = 131;
+	struct kn_mat w = check_mat(r, KN_F32, V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *lse = check_out(r, M), *d = check_in(r, M, 1), *zero = check_in(r, V * C, 0);
+	float *dh = check_out(r, M * C), *dw = check_in_from(r, zero, V * C);
+	float *dh2 = check_out(r, M * C), *dw2 = check_in_from(r, zero, V * C);
+	int32_t *target = check_ids(r, M, V);
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, M, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, M, scratch);
+	r->k->head_bwd(r->k->ctx, dh2, dw2, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, cut, scratch);
+	r->k->head_bwd(r->k->ctx, dh2 + cut * C, dw2, NULL, d + cut, NULL, h + cut * C, &w, NULL, target + cut, NULL,
+	               lse + cut, NULL, M - cut, scratch);
+	return same(r, dh, dh2, M * C) && same(r, dw, dw2, V * C);
+}
+
+#define AT_H 6
+#define AT_G 2
+#define AT_D 21
+#define AT_T 100 /* tokens of the sequence; its keys are rows 0.. of k and v */
+
+struct attention {
+	float *q, *k, *v, *o, *lse, *part, *part_lse;
+};
+
+static void attend(struct run *r, const struct attention *t, float *o, float *lse, struct kn_seq s, int64_t window)
+{
+	struct kn_attn a = {AT_H, AT_G, AT_D, window, 0.4f, AT_H * AT_D, AT_G * AT_D, 1, &s};
+	r->k->attention_fwd(r->k->ctx, o, lse, t->q, t->k, t->v, &a);
+}
+
+/* The same sequence in one piece, in pieces, token by token, and with its first 45 keys as a prefix elsewhere. */
+static int attention_queries(struct run *r)
+{
+	const int64_t qw = AT_H * AT_D, kw = AT_G * AT_D, prompt = 45;
+	struct attention t = {.q = check_in(r, AT_T * qw, 1), .k = check_in(r, AT_T * kw, 1)};
+	t.v = check_in(r, AT_T * kw, 1);
+	struct attention moved = t;
+	t.o = check_out(r, AT_T * qw);
+	t.lse = check_out(r, AT_T * AT_H);
+	t.part = check_out(r, AT_T * qw);
+	t.part_lse = check_out(r, AT_T * AT_H);
+	/* own keys first, the prompt's behind them: the prefix is at row AT_T - prompt */
+	moved.k = check_out(r, AT_T * kw);
+	moved.v = check_out(r, AT_T * kw);
+	int64_t *order = check_host(r, AT_T * sizeof *order);
+	for (int64_t i = 0; i < AT_T; i++)
+		order[i] = i < AT_T - prompt ? i + prompt : i - (AT_T - prompt);
+	r->k->gather_rows(r->k->ctx, moved.k, t.k, order, AT_T, kw);
+	r->k->gather_rows(r->k->ctx, moved.v, t.v, order, AT_T, kw);
+	int ok = 1;
+	for (int64_t window = 0; window <= 38; window += 38) {
+		attend(r, &t, t.o, t.lse, (struct kn_seq){.n_q = AT_T}, window);
+		for (int64_t p = 0; p < AT_T; p++)
+			attend(r, &t, t.part, t.part_lse, (struct kn_seq){.q_row = p, .n_q = 1, .pos = p}, window);
+		ok &= same(r, t.o, t.part, AT_T * qw) && same(r, t.lse, t.part_lse, AT_T * AT_H);
+		for (int64_t p = 0; p < AT_T; p += 13)
+			attend(r, &t, t.part, t.part_lse,
+			       (struct kn_seq){.q_row = p, .n_q = AT_T - p < 13 ? AT_T - p : 13, .pos = p}, window);
+		ok &= same(r, t.o, t.part, AT_T * qw) && same(r, t.lse, t.part_lse, AT_T * AT_H);
+		attend(r, &moved, t.part, t.part_lse,
+		       (struct kn_seq){prompt, AT_T - prompt, prompt, AT_T - prompt, prompt, 0}, window);
+		ok &= same(r, t.o + prompt * qw, t.part + prompt * qw, (AT_T - prompt) * qw);
+	}
+	return ok;
+}
+
+/* Two sequences in one call and in two. */
+static int attention_batches(struct run *r)
+{
+	const int64_t qw = AT_H * AT_D, kw = AT_G * AT_D, n = AT_T * qw;
+	struct kn_seq seq[2] = {{.n_q = 37}, {.q_row = 37, .n_q = AT_T - 37, .own_row = 37}};
+	struct kn_attn a = {AT_H, AT_G, AT_D, 0, 0.4f, qw, kw, 2, seq};
+	float *q = check_in(r, n, 1), *k = check_in(r, AT_T * kw, 1), *v = check_in(r, AT_T * kw, 1),
+	      *d = check_in(r, n, 1);
+	float *o = check_out(r, n), *lse = check_out(r, AT_T * AT_H), *scratch = check_out(r, AT_T * AT_H);
+	float *zero = check_in(r, n, 0), *g[2][3];
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 3; j++)
+			g[i][j] = check_in_from(r, zero, j ? AT_T * kw : n);
+	r->k->attention_fwd(r->k->ctx, o, lse, q, k, v, &a);
+	r->k->attention_bwd(r->k->ctx, g[0][0], g[0][1], g[0][2], d, o, lse, q, k, v, &a, scratch);
+	a.n_seq = 1;
+	for (int i = 1; i >= 0; i--) {
+		a.seq = seq + i;
+		r->k->attention_bwd(r->k->ctx, g[1][0], g[1][1], g[1][2], d, o, lse, q, k, v, &a, scratch);
+	}
+	return same(r, g[0][0], g[1][0], n) && same(r, g[0][1], g[1][1], AT_T * kw) &&
+	       same(r, g[0][2], g[1][2], AT_T * kw);
+}
+
+static const struct invariance {
+	const char *what;
+	int (*fn)(struct run *r);
+} all[] = {
+        {"matmul: a row alone and in a batch, float32", matmul_f32},
+        {"matmul: a row alone and in a batch, bfloat16", matmul_bf16},
+        {"matmul: a row alone and in a batch, float16", matmul_f16},
+        {"matmul_dw: tokens in one call and in two", matmul_tokens},
+        {"norms: a row alone and in a batch", norm_rows},
+        {"act: an element in a vector and in a tail", act_elements},
+        {"head_fwd: rows alone, in a batch, and by head_logits and logits_stats", head_rows},
+        {"head_bwd: tokens in one call and in two", head_tokens},
+        {"attention_fwd: at once, in pieces, token by token, behind a prefix", attention_queries},
+        {"attention_bwd: two sequences in one call and in two", attention_batches},
+};
+
+void check_invariance(const struct kernels *k)
+{
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		struct run r = {.k = k, .random = 5};
+		check_result(all[i].fn(&r), "%s %s", k->name, all[i].what);
+		check_run_free(&r);
+	}
+}
