@@ -1,9 +1,9 @@
 /*
  * decoder - one forward and one backward pass for every architecture.
  *
- * The descriptor (lib/arch.h) says what differs between GPT-2 and Llama; the tensor table (lib/tensors.h) says what there
- * is.  A batch is ragged: tokens of all sequences one after another, no padding.  The pass gives the final-normed hidden
- * state of every token; logits never exist for the whole batch (decoder_head works in chunks).
+ * The descriptor (lib/arch.h) says what differs between GPT-2 and Llama; the tensor table (lib/tensors.h) says what
+ * there is.  A batch is ragged: tokens of all sequences one after another, no padding.  The pass gives the final-normed
+ * hidden state of every token; logits never exist for the whole batch (decoder_head works in chunks).
  *
  * The same rows give the same bits in a full forward pass, in cached decoding, in any batch and on any thread count.
  */
@@ -20,9 +20,9 @@
 #include "lib/tensors.h"
 
 /*
- * Weights of one model where the backend can read them: mat[i] for tensor i of the table (vectors are one row; a gain or
- * bias is read through weights_vector).  Either mapped from a view (nothing is copied on the CPU) or in a slab of the
- * trainer's own.
+ * Weights of one model where the backend can read them: mat[i] for tensor i of the table (vectors are one row; a gain
+ * or bias is read through weights_vector).  Either mapped from a view (nothing is copied on the CPU) or in a slab of
+ * the trainer's own.
  */
 struct weights {
 	const struct kernels *k;
@@ -31,7 +31,13 @@ struct weights {
 	float *slab; /* owned, float32, tensors at table offsets; NULL when mapped */
 	void *impl;
 };
-/* Borrows v until weights_release.  Checks names, shapes and dtypes against the table. */
+/* Elements of a vector or of a small matrix in one piece, float32, in backend memory. */
+static inline const float *weights_vector(const struct weights *w, int i)
+{
+	return w->mat[i].blocks[0].data;
+}
+/* Borrows v until weights_release.  Checks names, shapes and dtypes against the table; vectors that are not float32 are
+ * converted. */
 int weights_map(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
                 const struct store_ref *ref, struct err *e);
 /* A copy in float32 that may be changed through slab. */
@@ -66,8 +72,6 @@ struct kvcache {
 };
 int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *arch, int64_t rows, struct err *e);
 void kvcache_release(struct kvcache *c);
-/* Copies rows [from, from+n) to `to` in all layers (a prompt whose last rows are shared no longer). */
-void kvcache_copy(struct kvcache *c, int64_t to, int64_t from, int64_t n);
 
 /* What backward needs, kept by a training forward; memory is reused from call to call. */
 struct activations;
@@ -77,18 +81,25 @@ void activations_free(struct activations *a);
 size_t activations_bytes(const struct arch *arch, int64_t N);
 
 /*
- * h[N,C] = final-normed hidden states.  With a cache, the key of row i of sequence s at position p is written to cache row
- * seq.own_row + (p - seq.prefix_n) before attention, and attention reads the cache through seq; without one, keys are
- * those of the batch (prefix_n = 0, own_row = q_row).  With activations (then no cache), they are kept for backward.
+ * h[N,C] = final-normed hidden states.  With a cache, the key of row i of sequence s at position p is written to cache
+ * row seq.own_row + (p - seq.prefix_n) before attention, and attention reads the cache through seq; without one, keys
+ * are those of the batch (prefix_n = 0, own_row = q_row).  With activations (then no cache), they are kept for
+ * backward.
  */
 int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
                     struct activations *acts, float *h, struct err *e);
-/* Adds the gradients of all tensors (but the head's own, when it is not tied) to g->slab.  dh[N,C] is used up. */
+/*
+ * Adds the gradients of all tensors (but the head's own, when it is not tied) to g->slab.  dh[N,C] is used up.  Several
+ * calls (micro-batches, cut between sequences) give the same bits as one; for that the tokens' share of a tied
+ * embedding is kept apart until decoder_backward_finish, which adds it behind the head's.  Call it once after the last
+ * micro-batch, before g->slab is read; then the next batch begins.
+ */
 int decoder_backward(struct decoder *d, const struct weights *w, const struct batch *b, struct activations *acts,
                      float *dh, struct weights *g, struct err *e);
+void decoder_backward_finish(struct decoder *d, struct weights *g);
 
-/* The head over M rows of h; see head_fwd, head_bwd in kernels.h (targets, inv_temp on the host).  Outputs are in backend
- * memory; entropy, argmax may be NULL. */
+/* The head over M rows of h; see head_fwd, head_bwd in kernels.h (targets, inv_temp on the host).  Outputs are in
+ * backend memory; entropy, argmax may be NULL. */
 int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
                  const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, struct err *e);
 int decoder_head_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,

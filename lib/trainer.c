@@ -407,6 +407,7 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 	double squares = 0;
 	char why[256];
 	for (int i = 0; i < n; i++) {
+		decoder_backward_finish(&t[i]->d, &t[i]->g);
 		if (t[i]->k->sync(t[i]->k->ctx, why, sizeof why))
 			return err_set(e, "%s", why);
 		squares += optim_sum_squares(&t[i]->g);

@@ -1,0 +1,376 @@
+/* decoder - buffers and the forward pass; see decoder.h */
+#include "lib/decoder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/decoder_impl.h"
+#include "lib/util.h"
+
+/* ---- buffers ---- */
+
+/* A backend has alignment of 64 bytes for what it allocates; pieces of a slab keep it. */
+static int64_t padded(int64_t floats)
+{
+	return (floats + 15) & ~(int64_t)15;
+}
+
+/* Takes room from a slab that may be NULL (then it only counts). */
+static float *carve(float *slab, int64_t *used, int64_t N, int64_t cols)
+{
+	float *at = slab && cols ? slab + *used : NULL;
+	*used += padded(N * cols);
+	return at;
+}
+
+static void carve_qkv(struct layer_acts *l, float *slab, int64_t *used, const struct arch *a, int64_t N)
+{
+	int64_t q = arch_q_width(a), kv = arch_kv_width(a);
+	if (a->fused_qkv) {
+		l->q = carve(slab, used, N, q + 2 * kv);
+		l->k = l->q ? l->q + q : NULL;
+		l->v = l->q ? l->k + kv : NULL;
+	} else {
+		l->q = carve(slab, used, N, q);
+		l->k = carve(slab, used, N, kv);
+		l->v = carve(slab, used, N, kv);
+	}
+	l->q_raw = carve(slab, used, N, a->qk_norm ? q : 0);
+	l->k_raw = carve(slab, used, N, a->qk_norm ? kv : 0);
+	l->q_rstd = carve(slab, used, N, a->qk_norm ? a->H : 0);
+	l->k_rstd = carve(slab, used, N, a->qk_norm ? a->G : 0);
+}
+
+static int64_t carve_layer(struct layer_acts *l, float *slab, const struct arch *a, int64_t N)
+{
+	int64_t used = 0, mean = a->rms_norm ? 0 : 1;
+	l->x = carve(slab, &used, N, a->C);
+	l->mean1 = carve(slab, &used, N, mean);
+	l->rstd1 = carve(slab, &used, N, 1);
+	carve_qkv(l, slab, &used, a, N);
+	l->lse = carve(slab, &used, N, a->H);
+	l->o = carve(slab, &used, N, arch_q_width(a));
+	l->x_mid = carve(slab, &used, N, a->C);
+	l->mean2 = carve(slab, &used, N, mean);
+	l->rstd2 = carve(slab, &used, N, 1);
+	l->gate = carve(slab, &used, N, a->gated ? a->F : 0);
+	l->up = carve(slab, &used, N, a->F);
+	return used;
+}
+
+static int64_t activations_floats(const struct arch *a, int64_t layers, int64_t N)
+{
+	struct layer_acts l;
+	int64_t used = carve_layer(&l, NULL, a, N) * layers;
+	return used + padded(N * a->C) + 2 * padded(N);
+}
+
+size_t activations_bytes(const struct arch *arch, int64_t N)
+{
+	return (size_t)activations_floats(arch, arch->L, N) * sizeof(float);
+}
+
+static struct activations *activations_of(const struct decoder *d, int64_t layers)
+{
+	struct activations *a = xcalloc(1, sizeof *a);
+	a->k = d->k;
+	a->arch = d->arch;
+	a->n_layers = layers;
+	a->layer = xcalloc((size_t)layers, sizeof *a->layer);
+	return a;
+}
+
+struct activations *activations_new(const struct decoder *d)
+{
+	return activations_of(d, d->arch->L);
+}
+
+void activations_free(struct activations *a)
+{
+	if (!a)
+		return;
+	a->k->free(a->k->ctx, a->slab);
+	free(a->layer);
+	free(a);
+}
+
+int activations_reserve(struct activations *a, int64_t N, struct err *e)
+{
+	if (N <= a->cap)
+		return 0;
+	size_t bytes = (size_t)activations_floats(a->arch, a->n_layers, N) * sizeof(float);
+	a->k->free(a->k->ctx, a->slab);
+	a->cap = 0;
+	a->slab = a->k->alloc(a->k->ctx, bytes);
+	if (!a->slab)
+		return err_set(e, "no memory for the activations of %lld tokens: %zu MB", (long long)N, bytes >> 20);
+	a->cap = N;
+	float *at = a->slab;
+	for (int64_t l = 0; l < a->n_layers; l++)
+		at += carve_layer(a->layer + l, at, a->arch, N);
+	int64_t used = 0;
+	a->x = carve(at, &used, N, a->arch->C);
+	a->mean = carve(at, &used, N, 1);
+	a->rstd = carve(at, &used, N, 1);
+	return 0;
+}
+
+float *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t bytes, struct err *e)
+{
+	struct decoder_impl *m = d->impl;
+	if (bytes > m->buffer[which].bytes || !m->buffer[which].p) {
+		d->k->free(d->k->ctx, m->buffer[which].p);
+		m->buffer[which].bytes = bytes;
+		m->buffer[which].p = d->k->alloc(d->k->ctx, bytes ? bytes : 64);
+	}
+	if (!m->buffer[which].p) {
+		m->buffer[which].bytes = 0;
+		err_set(e, "no memory for %zu MB of scratch", bytes >> 20);
+	}
+	return m->buffer[which].p;
+}
+
+float *decoder_rows(struct decoder *d, enum decoder_buffer which, int64_t N, int64_t cols, struct err *e)
+{
+	return decoder_scratch(d, which, (size_t)N * (size_t)cols * sizeof(float), e);
+}
+
+int decoder_init(struct decoder *d, const struct arch *arch, const struct tensors *table, const struct kernels *k,
+                 struct err *e)
+{
+	*d = (struct decoder){.arch = arch, .table = table, .k = k};
+	if (arch->D > KN_MAX_HEAD)
+		return err_set(e, "the heads have size %lld, at most %d is possible", (long long)arch->D, KN_MAX_HEAD);
+	struct decoder_impl *m = d->impl = xcalloc(1, sizeof *m);
+	if (arch->rope != ARCH_ROPE_NONE) {
+		m->inv_freq = xcalloc((size_t)arch->D, sizeof *m->inv_freq);
+		arch_rope_frequencies(arch, m->inv_freq);
+	}
+	m->one = activations_of(d, 1);
+	return 0;
+}
+
+void decoder_release(struct decoder *d)
+{
+	struct decoder_impl *m = d->impl;
+	if (!m)
+		return;
+	for (int i = 0; i < BUFFER_COUNT; i++)
+		d->k->free(d->k->ctx, m->buffer[i].p);
+	activations_free(m->one);
+	free(m->inv_freq);
+	free(m->row);
+	free(m);
+	d->impl = NULL;
+}
+
+/* ---- tensors ---- */
+
+const struct kn_mat *decoder_mat(const struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part)
+{
+	int i = tensors_part(d->table, layer, part);
+	return i < 0 ? NULL : &w->mat[i];
+}
+
+const float *decoder_vec(const struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part)
+{
+	int i = tensors_part(d->table, layer, part);
+	return i < 0 ? NULL : weights_vector(w, i);
+}
+
+float *decoder_grad(const struct decoder *d, const struct weights *g, int64_t layer, enum tensor_part part)
+{
+	int i = tensors_part(d->table, layer, part);
+	return i < 0 ? NULL : g->slab + d->table->tensor[i].offset;
+}
+
+/* ---- forward ---- */
+
+void decoder_norm(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
+                  float *mean, float *rstd, const float *x, int64_t N)
+{
+	const struct kernels *k = d->k;
+	const struct arch *a = d->arch;
+	const float *gain = decoder_vec(d, w, layer, part);
+	if (a->rms_norm)
+		k->rmsnorm_fwd(k->ctx, y, rstd, x, gain, a->norm_eps, N, a->C);
+	else
+		k->layernorm_fwd(k->ctx, y, mean, rstd, x, gain, decoder_vec(d, w, layer, part + 1), a->norm_eps, N,
+		                 a->C);
+}
+
+_Static_assert(PART_NORM_BIAS == PART_NORM + 1 && PART_NORM1_BIAS == PART_NORM1 + 1 &&
+                       PART_NORM2_BIAS == PART_NORM2 + 1,
+               "a norm's bias comes after its gain");
+
+/* y = x W^T + b for a matrix of the block and its bias, which is the next part. */
+static void project(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
+                    const float *x, int64_t N)
+{
+	d->k->matmul_fwd(d->k->ctx, y, x, decoder_mat(d, w, layer, part), decoder_vec(d, w, layer, part + 1), N);
+}
+
+_Static_assert(PART_QKV_BIAS == PART_QKV + 1 && PART_Q_BIAS == PART_Q + 1 && PART_K_BIAS == PART_K + 1 &&
+                       PART_V_BIAS == PART_V + 1 && PART_O_BIAS == PART_O + 1 && PART_GATE_BIAS == PART_GATE + 1 &&
+                       PART_UP_BIAS == PART_UP + 1 && PART_DOWN_BIAS == PART_DOWN + 1,
+               "a matrix's bias comes after it");
+
+struct kn_attn decoder_attn(const struct decoder *d, const struct batch *b, int64_t layer)
+{
+	const struct arch *a = d->arch;
+	return (struct kn_attn){
+	        .H = a->H,
+	        .G = a->G,
+	        .D = a->D,
+	        .window = arch_window(a, layer),
+	        .scale = a->attn_scale,
+	        .q_stride = a->fused_qkv ? arch_qkv_width(a) : arch_q_width(a),
+	        .kv_stride = a->fused_qkv ? arch_qkv_width(a) : arch_kv_width(a),
+	        .n_seq = b->n_seq,
+	        .seq = b->seq,
+	};
+}
+
+/* q, k, v of a layer from its normed input: norms of heads, positions. */
+static void forward_qkv(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer,
+                        const struct layer_acts *l, const float *y)
+{
+	const struct kernels *k = d->k;
+	const struct arch *a = d->arch;
+	const struct decoder_impl *m = d->impl;
+	struct kn_attn at = decoder_attn(d, b, layer);
+	if (a->fused_qkv) {
+		project(d, w, layer, PART_QKV, l->q, y, b->N);
+	} else {
+		project(d, w, layer, PART_Q, a->qk_norm ? l->q_raw : l->q, y, b->N);
+		project(d, w, layer, PART_K, a->qk_norm ? l->k_raw : l->k, y, b->N);
+		project(d, w, layer, PART_V, l->v, y, b->N);
+	}
+	if (a->qk_norm) {
+		k->rmsnorm_fwd(k->ctx, l->q, l->q_rstd, l->q_raw, decoder_vec(d, w, layer, PART_Q_NORM), a->norm_eps,
+		               b->N * a->H, a->D);
+		k->rmsnorm_fwd(k->ctx, l->k, l->k_rstd, l->k_raw, decoder_vec(d, w, layer, PART_K_NORM), a->norm_eps,
+		               b->N * a->G, a->D);
+	}
+	if (m->inv_freq) {
+		k->rope(k->ctx, l->q, b->pos, m->inv_freq, b->N, a->H, a->D, at.q_stride, 1);
+		k->rope(k->ctx, l->k, b->pos, m->inv_freq, b->N, a->G, a->D, at.kv_stride, 1);
+	}
+}
+
+/*
+ * The new keys and values go to their rows of the cache.  Where q, k and v are columns of one buffer, its rows are
+ * taken as pieces as wide as a key; arch says H*D is a multiple of G*D.
+ */
+static void store_keys(struct decoder *d, const struct batch *b, int64_t layer, const struct layer_acts *l,
+                       struct kvcache *c)
+{
+	const struct kernels *k = d->k;
+	struct decoder_impl *m = d->impl;
+	int64_t pieces = d->arch->fused_qkv ? d->arch->H / d->arch->G + 2 : 1;
+	for (const struct kn_seq *s = b->seq; s < b->seq + b->n_seq; s++) {
+		int64_t to = (s->own_row + s->pos - s->prefix_n) * c->width;
+		for (int64_t i = 0; i < s->n_q; i++)
+			m->row[i] = i * pieces;
+		k->gather_rows(k->ctx, c->key[layer] + to, l->k + s->q_row * pieces * c->width, m->row, s->n_q,
+		               c->width);
+		k->gather_rows(k->ctx, c->value[layer] + to, l->v + s->q_row * pieces * c->width, m->row, s->n_q,
+		               c->width);
+	}
+}
+
+static void forward_attention(struct decoder *d, const struct batch *b, int64_t layer, const struct layer_acts *l,
+                              struct kvcache *c)
+{
+	const struct kernels *k = d->k;
+	struct kn_attn at = decoder_attn(d, b, layer);
+	if (!c) {
+		k->attention_fwd(k->ctx, l->o, l->lse, l->q, l->k, l->v, &at);
+		return;
+	}
+	store_keys(d, b, layer, l, c);
+	at.kv_stride = c->width;
+	k->attention_fwd(k->ctx, l->o, l->lse, l->q, c->key[layer], c->value[layer], &at);
+}
+
+void decoder_act(struct decoder *d, const struct layer_acts *a, float *y, int64_t N)
+{
+	const struct kernels *k = d->k;
+	if (d->arch->gated)
+		k->glu_fwd(k->ctx, y, a->gate, a->up, d->arch->act, N * d->arch->F);
+	else
+		k->act_fwd(k->ctx, y, a->up, d->arch->act, N * d->arch->F);
+}
+
+/* next = the layer's output; it may be l->x. */
+static int forward_layer(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer,
+                         const struct layer_acts *l, struct kvcache *c, float *next, struct err *e)
+{
+	const struct kernels *k = d->k;
+	const struct arch *a = d->arch;
+	float *y = decoder_rows(d, BUFFER_Y, b->N, a->C, e), *act = decoder_rows(d, BUFFER_ACT, b->N, a->F, e);
+	if (!y || !act)
+		return -1;
+	decoder_norm(d, w, layer, PART_NORM1, y, l->mean1, l->rstd1, l->x, b->N);
+	forward_qkv(d, w, b, layer, l, y);
+	forward_attention(d, b, layer, l, c);
+	project(d, w, layer, PART_O, l->x_mid, l->o, b->N);
+	k->add(k->ctx, l->x_mid, l->x, b->N * a->C);
+
+	decoder_norm(d, w, layer, PART_NORM2, y, l->mean2, l->rstd2, l->x_mid, b->N);
+	if (a->gated)
+		project(d, w, layer, PART_GATE, l->gate, y, b->N);
+	project(d, w, layer, PART_UP, l->up, y, b->N);
+	decoder_act(d, l, act, b->N);
+	project(d, w, layer, PART_DOWN, next, act, b->N);
+	k->add(k->ctx, next, l->x_mid, b->N * a->C);
+	return 0;
+}
+
+static int check_batch(const struct decoder *d, const struct batch *b, struct err *e)
+{
+	for (int64_t i = 0; i < b->N; i++) {
+		if (b->token[i] < 0 || b->token[i] >= d->arch->V)
+			return err_set(e, "token %d is not one of the model's %lld", b->token[i],
+			               (long long)d->arch->V);
+		if (b->pos[i] < 0 || b->pos[i] >= d->arch->P)
+			return err_set(e, "a sequence has a token at position %d, but the model's context is %lld",
+			               b->pos[i], (long long)d->arch->P);
+	}
+	return 0;
+}
+
+int decoder_sync(const struct decoder *d, struct err *e)
+{
+	char why[256];
+	return d->k->sync(d->k->ctx, why, sizeof why) ? err_set(e, "%s: %s", d->k->name, why) : 0;
+}
+
+static void reserve_copy_rows(struct decoder_impl *m, int64_t n)
+{
+	if (n <= m->row_cap)
+		return;
+	m->row = xrealloc_array(m->row, (size_t)n, sizeof *m->row);
+	m->row_cap = n;
+}
+
+int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
+                    struct activations *acts, float *h, struct err *e)
+{
+	const struct kernels *k = d->k;
+	struct decoder_impl *m = d->impl;
+	struct activations *a = acts ? acts : m->one;
+	if (check_batch(d, b, e) || activations_reserve(a, b->N, e))
+		return -1;
+	reserve_copy_rows(m, b->N);
+	k->embed_fwd(k->ctx, a->layer[0].x, decoder_mat(d, w, -1, PART_TOKENS), decoder_mat(d, w, -1, PART_POSITIONS),
+	             b->token, b->pos, b->N);
+	for (int64_t l = 0; l < d->arch->L; l++) {
+		const struct layer_acts *at = a->layer + (acts ? l : 0);
+		float *next = l + 1 == d->arch->L ? a->x : acts ? a->layer[l + 1].x : at->x;
+		if (forward_layer(d, w, b, l, at, cache, next, e))
+			return -1;
+	}
+	decoder_norm(d, w, -1, PART_NORM, h, a->mean, a->rstd, a->x, b->N);
+	return decoder_sync(d, e);
+}

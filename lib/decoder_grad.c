@@ -1,0 +1,174 @@
+/*
+ * decoder_grad - the backward pass; see decoder.h
+ *
+ * dx is the gradient of the residual stream: each block adds its own to it, from the last to the first.  Normed rows
+ * and activations are computed again from what forward kept.
+ */
+#include <string.h>
+
+#include "lib/decoder.h"
+#include "lib/decoder_impl.h"
+
+struct pass {
+	struct decoder *d;
+	const struct kernels *k;
+	const struct arch *a;
+	const struct weights *w;
+	struct weights *g;
+	const struct batch *b;
+	int64_t N;
+	float *y, *act, *dx, *dy, *dqkv, *draw, *do_, *delta, *dgate, *dup;
+};
+
+static int take_buffers(struct pass *p, struct err *e)
+{
+	const struct arch *a = p->a;
+	struct {
+		float **p;
+		enum decoder_buffer which;
+		int64_t cols;
+	} want[] = {
+	        {&p->y, BUFFER_Y, a->C},
+	        {&p->act, BUFFER_ACT, a->F},
+	        {&p->dx, BUFFER_DX, a->C},
+	        {&p->dy, BUFFER_DY, a->C},
+	        {&p->dqkv, BUFFER_DQKV, arch_qkv_width(a)},
+	        {&p->draw, BUFFER_DRAW, a->qk_norm ? arch_q_width(a) + arch_kv_width(a) : 0},
+	        {&p->do_, BUFFER_DO, arch_q_width(a)},
+	        {&p->delta, BUFFER_DELTA, a->H},
+	        {&p->dgate, BUFFER_DGATE, a->gated ? a->F : 0},
+	        {&p->dup, BUFFER_DUP, a->F},
+	};
+	for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+		*want[i].p = decoder_rows(p->d, want[i].which, p->N, want[i].cols, e);
+		if (!*want[i].p)
+			return -1;
+	}
+	return 0;
+}
+
+/* Gradient of y = x W^T + b by W and b, and by x into dx (add: adds). */
+static void back_project(struct pass *p, int64_t layer, enum tensor_part part, float *dx, const float *dy,
+                         const float *x, int add)
+{
+	const struct kn_mat *mat = decoder_mat(p->d, p->w, layer, part);
+	p->k->matmul_dw(p->k->ctx, decoder_grad(p->d, p->g, layer, part), decoder_grad(p->d, p->g, layer, part + 1), dy,
+	                x, p->N, mat->rows, mat->cols);
+	p->k->matmul_dx(p->k->ctx, dx, dy, mat, p->N, add);
+}
+
+/* dx += gradient of norm(x) */
+static void back_norm(struct pass *p, int64_t layer, enum tensor_part part, float *dx, const float *dy, const float *x,
+                      const float *mean, const float *rstd)
+{
+	const float *gain = decoder_vec(p->d, p->w, layer, part);
+	float *dgain = decoder_grad(p->d, p->g, layer, part);
+	if (p->a->rms_norm)
+		p->k->rmsnorm_bwd(p->k->ctx, dx, dgain, dy, x, rstd, gain, p->N, p->a->C);
+	else
+		p->k->layernorm_bwd(p->k->ctx, dx, dgain, decoder_grad(p->d, p->g, layer, part + 1), dy, x, mean, rstd,
+		                    gain, p->N, p->a->C);
+}
+
+static void back_mlp(struct pass *p, int64_t layer, const struct layer_acts *l)
+{
+	const struct kernels *k = p->k;
+	const struct arch *a = p->a;
+	decoder_act(p->d, l, p->act, p->N);
+	back_project(p, layer, PART_DOWN, p->dup, p->dx, p->act, 0);
+	decoder_norm(p->d, p->w, layer, PART_NORM2, p->y, NULL, NULL, l->x_mid, p->N);
+	if (a->gated) {
+		/* the gradient of the product is not needed behind the gates', so it lies where the product was */
+		k->glu_bwd(k->ctx, p->dgate, p->act, p->dup, l->gate, l->up, a->act, p->N * a->F);
+		back_project(p, layer, PART_GATE, p->dy, p->dgate, p->y, 0);
+		back_project(p, layer, PART_UP, p->dy, p->act, p->y, 1);
+	} else {
+		k->act_bwd(k->ctx, p->dup, p->dup, l->up, a->act, p->N * a->F);
+		back_project(p, layer, PART_UP, p->dy, p->dup, p->y, 0);
+	}
+	back_norm(p, layer, PART_NORM2, p->dx, p->dy, l->x_mid, l->mean2, l->rstd2);
+}
+
+/* Through the norm of each head: *dq becomes the gradient before it. */
+static void back_head_norm(struct pass *p, int64_t layer, enum tensor_part part, float *draw, float **dq,
+                           const float *raw, const float *rstd, int64_t heads)
+{
+	const struct kernels *k = p->k;
+	k->zero(k->ctx, draw, (size_t)(p->N * heads * p->a->D) * sizeof(float));
+	k->rmsnorm_bwd(k->ctx, draw, decoder_grad(p->d, p->g, layer, part), *dq, raw, rstd,
+	               decoder_vec(p->d, p->w, layer, part), p->N * heads, p->a->D);
+	*dq = draw;
+}
+
+/* dy = gradient by the normed input of the block; p->do_ is that of attention's output. */
+static void back_qkv(struct pass *p, int64_t layer, const struct layer_acts *l)
+{
+	const struct kernels *k = p->k;
+	const struct arch *a = p->a;
+	const struct decoder_impl *m = p->d->impl;
+	int64_t q = arch_q_width(a), kv = arch_kv_width(a);
+	struct kn_attn at = decoder_attn(p->d, p->b, layer);
+	float *dq = p->dqkv, *dk = dq + (a->fused_qkv ? q : p->N * q), *dv = dk + (a->fused_qkv ? kv : p->N * kv);
+	k->zero(k->ctx, p->dqkv, (size_t)(p->N * (q + 2 * kv)) * sizeof(float));
+	k->attention_bwd(k->ctx, dq, dk, dv, p->do_, l->o, l->lse, l->q, l->k, l->v, &at, p->delta);
+	if (m->inv_freq) {
+		k->rope(k->ctx, dq, p->b->pos, m->inv_freq, p->N, a->H, a->D, at.q_stride, -1);
+		k->rope(k->ctx, dk, p->b->pos, m->inv_freq, p->N, a->G, a->D, at.kv_stride, -1);
+	}
+	if (a->qk_norm) {
+		back_head_norm(p, layer, PART_Q_NORM, p->draw, &dq, l->q_raw, l->q_rstd, a->H);
+		back_head_norm(p, layer, PART_K_NORM, p->draw + p->N * q, &dk, l->k_raw, l->k_rstd, a->G);
+	}
+	if (a->fused_qkv) {
+		back_project(p, layer, PART_QKV, p->dy, dq, p->y, 0);
+	} else {
+		back_project(p, layer, PART_Q, p->dy, dq, p->y, 0);
+		back_project(p, layer, PART_K, p->dy, dk, p->y, 1);
+		back_project(p, layer, PART_V, p->dy, dv, p->y, 1);
+	}
+}
+
+static void back_attention(struct pass *p, int64_t layer, const struct layer_acts *l)
+{
+	back_project(p, layer, PART_O, p->do_, p->dx, l->o, 0);
+	decoder_norm(p->d, p->w, layer, PART_NORM1, p->y, NULL, NULL, l->x, p->N);
+	back_qkv(p, layer, l);
+	back_norm(p, layer, PART_NORM1, p->dx, p->dy, l->x, l->mean1, l->rstd1);
+}
+
+/*
+ * One chain of sums per element of a tied embedding, whatever the micro-batches: first the head's share, then the
+ * tokens', which waits until the last micro-batch.
+ */
+static int back_embedding(struct pass *p, struct err *e)
+{
+	if (p->a->tied && !p->a->value_model)
+		return weights_pend(p->g, p->dx, p->b, p->a->C, e);
+	p->k->embed_bwd(p->k->ctx, decoder_grad(p->d, p->g, -1, PART_TOKENS),
+	                decoder_grad(p->d, p->g, -1, PART_POSITIONS), p->dx, p->b->token, p->b->pos, p->N, p->a->C);
+	return 0;
+}
+
+void decoder_backward_finish(struct decoder *d, struct weights *g)
+{
+	struct weights_impl *m = g->impl;
+	for (struct pending *p = m->pending; p < m->pending + m->n_pending; p++)
+		d->k->embed_bwd(d->k->ctx, decoder_grad(d, g, -1, PART_TOKENS), decoder_grad(d, g, -1, PART_POSITIONS),
+		                p->dx, p->token, p->pos, p->N, d->arch->C);
+	m->n_pending = 0;
+}
+
+int decoder_backward(struct decoder *d, const struct weights *w, const struct batch *b, struct activations *acts,
+                     float *dh, struct weights *g, struct err *e)
+{
+	struct pass p = {.d = d, .k = d->k, .a = d->arch, .w = w, .g = g, .b = b, .N = b->N};
+	if (take_buffers(&p, e))
+		return -1;
+	p.k->zero(p.k->ctx, p.dx, (size_t)(p.N * p.a->C) * sizeof(float));
+	back_norm(&p, -1, PART_NORM, p.dx, dh, acts->x, acts->mean, acts->rstd);
+	for (int64_t l = p.a->L; l-- > 0;) {
+		back_mlp(&p, l, acts->layer + l);
+		back_attention(&p, l, acts->layer + l);
+	}
+	return back_embedding(&p, e) ? -1 : decoder_sync(d, e);
+}

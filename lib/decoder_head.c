@@ -1,0 +1,92 @@
+/* decoder_head - the head over rows of hidden states, and the value head; see decoder.h */
+#include "lib/decoder.h"
+#include "lib/decoder_impl.h"
+
+enum { HEAD_ROWS = 2048 }; /* rows of one call, which bounds its scratch */
+
+static int head_index(const struct decoder *d, struct err *e)
+{
+	int i = tensors_part(d->table, -1, d->arch->tied ? PART_TOKENS : PART_HEAD);
+	return d->arch->value_model || i < 0 ? err_set(e, "the model has a value head and no head for tokens") : i;
+}
+
+static int64_t rows_at_once(int64_t left)
+{
+	return left < HEAD_ROWS ? left : HEAD_ROWS;
+}
+
+static void *head_scratch(struct decoder *d, int64_t M, struct err *e)
+{
+	int64_t rows = rows_at_once(M);
+	return decoder_scratch(d, BUFFER_HEAD, d->k->head_scratch(d->k->ctx, rows, d->arch->V, d->arch->C), e);
+}
+
+#define FROM(p, at) ((p) ? (p) + (at) : NULL)
+
+int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
+                 const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, struct err *e)
+{
+	int head = head_index(d, e);
+	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
+	if (!scratch)
+		return -1;
+	for (int64_t m = 0, n; m < M; m += n) {
+		n = rows_at_once(M - m);
+		d->k->head_fwd(d->k->ctx, FROM(logprob, m), lse + m, FROM(entropy, m), FROM(argmax, m),
+		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), n, scratch);
+	}
+	return decoder_sync(d, e);
+}
+
+int decoder_head_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
+                          const float *inv_temp, const float *lse, const float *entropy, const float *dlogprob,
+                          const float *dentropy, float *dh, struct weights *g, struct err *e)
+{
+	int head = head_index(d, e);
+	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
+	if (!scratch)
+		return -1;
+	float *dw = g ? g->slab + d->table->tensor[head].offset : NULL;
+	for (int64_t m = 0, n; m < M; m += n) {
+		n = rows_at_once(M - m);
+		d->k->head_bwd(d->k->ctx, dh + m * d->arch->C, dw, NULL, FROM(dlogprob, m), FROM(dentropy, m),
+		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), lse + m,
+		               FROM(entropy, m), n, scratch);
+	}
+	return decoder_sync(d, e);
+}
+
+int decoder_logits(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *logits, struct err *e)
+{
+	int head = head_index(d, e);
+	if (head < 0)
+		return -1;
+	d->k->head_logits(d->k->ctx, logits, h, &w->mat[head], NULL, M);
+	return decoder_sync(d, e);
+}
+
+static int score_index(const struct decoder *d, struct err *e)
+{
+	int i = tensors_part(d->table, -1, PART_SCORE);
+	return i < 0 ? err_set(e, "the model has no value head: 'score.weight' is missing") : i;
+}
+
+int decoder_values(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *values, struct err *e)
+{
+	int score = score_index(d, e);
+	if (score < 0)
+		return -1;
+	d->k->matmul_fwd(d->k->ctx, values, h, &w->mat[score], NULL, M);
+	return decoder_sync(d, e);
+}
+
+int decoder_values_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const float *dvalues,
+                            float *dh, struct weights *g, struct err *e)
+{
+	int score = score_index(d, e);
+	if (score < 0)
+		return -1;
+	d->k->matmul_dx(d->k->ctx, dh, dvalues, &w->mat[score], M, 1);
+	d->k->matmul_dw(d->k->ctx, g->slab + d->table->tensor[score].offset, NULL, dvalues, h, M, 1, d->arch->C);
+	return decoder_sync(d, e);
+}

@@ -1,0 +1,40 @@
+/* kvcache - see decoder.h */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/decoder.h"
+#include "lib/util.h"
+
+int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *arch, int64_t rows, struct err *e)
+{
+	memset(c, 0, sizeof *c);
+	c->k = k;
+	c->L = arch->L;
+	c->rows = rows;
+	c->width = arch_kv_width(arch);
+	c->key = xcalloc((size_t)c->L, sizeof *c->key);
+	c->value = xcalloc((size_t)c->L, sizeof *c->value);
+	size_t bytes;
+	bool fits = size_mul((size_t)rows, (size_t)c->width * sizeof(float), &bytes);
+	for (int64_t l = 0; fits && l < c->L; l++) {
+		c->key[l] = k->alloc(k->ctx, bytes);
+		c->value[l] = k->alloc(k->ctx, bytes);
+		fits = c->key[l] && c->value[l];
+	}
+	if (fits)
+		return 0;
+	kvcache_release(c);
+	return err_set(e, "no memory for a cache of %lld tokens: %lld layers of 2 x %lld numbers each", (long long)rows,
+	               (long long)arch->L, (long long)arch_kv_width(arch));
+}
+
+void kvcache_release(struct kvcache *c)
+{
+	for (int64_t l = 0; l < c->L; l++) {
+		c->k->free(c->k->ctx, c->key[l]);
+		c->k->free(c->k->ctx, c->value[l]);
+	}
+	free(c->key);
+	free(c->value);
+	memset(c, 0, sizeof *c);
+}

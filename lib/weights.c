@@ -1,0 +1,103 @@
+/* weights - tensors where the backend can read them; see decoder.h */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/decoder.h"
+#include "lib/decoder_impl.h"
+#include "lib/util.h"
+
+void weights_begin(struct weights *w, const struct kernels *k, const struct tensors *table)
+{
+	struct weights_impl *m = xcalloc(1, sizeof *m);
+	*w = (struct weights){.k = k, .table = table, .impl = m};
+	w->mat = xcalloc((size_t)table->n, sizeof *w->mat);
+	m->block = xcalloc((size_t)table->n, sizeof *m->block);
+	m->owned = xcalloc((size_t)table->n, sizeof *m->owned);
+}
+
+void weights_release(struct weights *w)
+{
+	struct weights_impl *m = w->impl;
+	if (!m)
+		return;
+	for (int i = 0; i < m->n_owned; i++)
+		w->k->free(w->k->ctx, m->owned[i]);
+	for (int i = 0; i < m->n_chunks; i++) {
+		w->k->free(w->k->ctx, m->pending[i].dx);
+		free(m->pending[i].token);
+		free(m->pending[i].pos);
+	}
+	w->k->free(w->k->ctx, w->slab);
+	free(m->pending);
+	free(m->owned);
+	free(m->block);
+	free(w->mat);
+	free(m);
+	*w = (struct weights){0};
+}
+
+void weights_set_piece(struct weights *w, int i, enum kn_dtype dtype, const void *data)
+{
+	const struct tensor *t = w->table->tensor + i;
+	struct weights_impl *m = w->impl;
+	m->block[i] = (struct kn_block){data, t->rows};
+	w->mat[i] = (struct kn_mat){dtype, t->rows, t->cols, 1, &m->block[i]};
+}
+
+void *weights_own(struct weights *w, size_t bytes)
+{
+	struct weights_impl *m = w->impl;
+	void *p = w->k->alloc(w->k->ctx, bytes ? bytes : 64);
+	if (p)
+		m->owned[m->n_owned++] = p;
+	return p;
+}
+
+int weights_zero(struct weights *w, const struct kernels *k, const struct tensors *table, struct err *e)
+{
+	weights_begin(w, k, table);
+	w->slab = k->alloc(k->ctx, (size_t)table->size * sizeof(float));
+	if (!w->slab) {
+		weights_release(w);
+		return err_set(e, "no memory for a copy of the model: %lld MB",
+		               (long long)((size_t)table->size * sizeof(float) >> 20));
+	}
+	for (int i = 0; i < table->n; i++)
+		weights_set_piece(w, i, KN_F32, w->slab + table->tensor[i].offset);
+	return 0;
+}
+
+/* ---- gradient rows that wait ---- */
+
+static struct pending *next_chunk(struct weights_impl *m)
+{
+	if (m->n_pending == m->n_chunks) {
+		m->pending = xrealloc_array(m->pending, (size_t)m->n_chunks + 1, sizeof *m->pending);
+		m->pending[m->n_chunks++] = (struct pending){0};
+	}
+	return m->pending + m->n_pending;
+}
+
+int weights_pend(struct weights *g, const float *dx, const struct batch *b, int64_t C, struct err *e)
+{
+	const struct kernels *k = g->k;
+	struct weights_impl *m = g->impl;
+	struct pending *p = next_chunk(m);
+	if (b->N > p->cap) {
+		k->free(k->ctx, p->dx);
+		p->cap = 0;
+		p->dx = k->alloc(k->ctx, (size_t)(b->N * C) * sizeof *p->dx);
+		p->token = xrealloc_array(p->token, (size_t)b->N, sizeof *p->token);
+		p->pos = xrealloc_array(p->pos, (size_t)b->N, sizeof *p->pos);
+		if (!p->dx)
+			return err_set(e, "no memory for the embedding's gradient of %lld tokens", (long long)b->N);
+		p->cap = b->N;
+	}
+	p->N = b->N;
+	memcpy(p->token, b->token, (size_t)b->N * sizeof *p->token);
+	memcpy(p->pos, b->pos, (size_t)b->N * sizeof *p->pos);
+	k->zero(k->ctx, p->dx, (size_t)(b->N * C) * sizeof *p->dx);
+	k->add(k->ctx, p->dx, dx, b->N * C);
+	m->n_pending++;
+	return 0;
+}

@@ -1,0 +1,156 @@
+/* weights_store - tensors of a version in the store, mapped or copied; see decoder.h */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/decoder.h"
+#include "lib/decoder_impl.h"
+#include "lib/util.h"
+
+static bool on_host(const struct kernels *k)
+{
+	return strncmp(k->name, "cuda", 4) != 0;
+}
+
+static size_t width(enum kn_dtype dtype)
+{
+	return dtype == KN_F32 ? 4 : 2;
+}
+
+/* ---- conversion on the host ---- */
+
+static float from_half(uint16_t h)
+{
+	int exponent = h >> 10 & 31, mantissa = h & 1023;
+	float size = exponent == 31  ? (mantissa ? NAN : INFINITY)
+	             : exponent == 0 ? ldexpf((float)mantissa, -24)
+	                             : ldexpf((float)(1024 + mantissa), exponent - 25);
+	return h & 0x8000 ? -size : size;
+}
+
+static void to_float(float *y, enum kn_dtype dtype, const void *x, int64_t n)
+{
+	const uint16_t *h = x;
+	if (dtype == KN_F32)
+		memcpy(y, x, (size_t)n * sizeof *y);
+	for (int64_t i = 0; i < n && dtype != KN_F32; i++) {
+		uint32_t bits = (uint32_t)h[i] << 16;
+		if (dtype == KN_BF16)
+			memcpy(y + i, &bits, sizeof bits);
+		else
+			y[i] = from_half(h[i]);
+	}
+}
+
+/* A stored tensor to float32 in backend memory. */
+static int put_floats(const struct kernels *k, float *dst, const struct store_tensor *t, int64_t cols)
+{
+	for (int b = 0; b < t->n_blocks; b++) {
+		int64_t n = t->blocks[b].rows * cols;
+		if (t->dtype == KN_F32) {
+			k->put(k->ctx, dst, t->blocks[b].data, (size_t)n * sizeof(float));
+		} else {
+			float *host = xmalloc((size_t)n * sizeof(float));
+			to_float(host, t->dtype, t->blocks[b].data, n);
+			k->put(k->ctx, dst, host, (size_t)n * sizeof(float));
+			free(host);
+		}
+		dst += n;
+	}
+	return 0;
+}
+
+/* ---- from the store ---- */
+
+/* Tensor i of the table as it is stored: found, shape and pieces checked. */
+static int find(const struct tensor *t, struct store_view *v, const struct store_ref *ref, struct store_tensor *out,
+                struct err *e)
+{
+	char have[TENSOR_SHAPE_TEXT], want[TENSOR_SHAPE_TEXT];
+	int found = store_get(v, ref, t->name, out, e);
+	if (found < 0)
+		return -1;
+	if (!found)
+		return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version, t->name);
+	if (out->n_dims != t->n_dims || memcmp(out->shape, t->shape, (size_t)t->n_dims * sizeof *t->shape))
+		return err_set(e, "tensor '%s' is %s, expected %s", t->name,
+		               tensor_shape_text(have, out->n_dims, out->shape),
+		               tensor_shape_text(want, t->n_dims, t->shape));
+	int64_t rows = 0, expected = t->n_dims == 1 ? t->count : t->rows;
+	for (int b = 0; b < out->n_blocks; b++)
+		rows += out->blocks[b].rows;
+	if (rows != expected || (t->n_dims == 1 && out->n_blocks != 1))
+		return err_set(e, "tensor '%s' is stored in pieces of %lld rows, expected %lld", t->name,
+		               (long long)rows, (long long)expected);
+	return 0;
+}
+
+/* As it lies in the file, but vectors in float32. */
+static int map_host(struct weights *w, int i, const struct store_tensor *s, struct err *e)
+{
+	const struct tensor *t = w->table->tensor + i;
+	if (t->n_dims == 2) {
+		w->mat[i] = (struct kn_mat){s->dtype, t->rows, t->cols, s->n_blocks, s->blocks};
+		return 0;
+	}
+	if (s->dtype == KN_F32) {
+		weights_set_piece(w, i, KN_F32, s->blocks[0].data);
+		return 0;
+	}
+	float *copy = weights_own(w, (size_t)t->count * sizeof *copy);
+	if (!copy)
+		return err_set(e, "no memory for tensor '%s'", t->name);
+	to_float(copy, s->dtype, s->blocks[0].data, t->count);
+	weights_set_piece(w, i, KN_F32, copy);
+	return 0;
+}
+
+/* A copy in device memory; matrices keep their dtype. */
+static int map_device(struct weights *w, int i, const struct store_tensor *s, struct err *e)
+{
+	const struct tensor *t = w->table->tensor + i;
+	enum kn_dtype dtype = t->n_dims == 2 ? s->dtype : KN_F32;
+	char *copy = weights_own(w, (size_t)t->count * width(dtype));
+	if (!copy)
+		return err_set(e, "no memory on the device for tensor '%s'", t->name);
+	weights_set_piece(w, i, dtype, copy);
+	if (dtype != s->dtype)
+		return put_floats(w->k, (float *)copy, s, 1);
+	for (int b = 0; b < s->n_blocks; b++) {
+		size_t bytes = (size_t)(s->blocks[b].rows * (t->n_dims == 2 ? t->cols : 1)) * width(dtype);
+		w->k->put(w->k->ctx, copy, s->blocks[b].data, bytes);
+		copy += bytes;
+	}
+	return 0;
+}
+
+int weights_map(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
+                const struct store_ref *ref, struct err *e)
+{
+	weights_begin(w, k, table);
+	for (int i = 0; i < table->n; i++) {
+		struct store_tensor s;
+		if (find(table->tensor + i, v, ref, &s, e) || (on_host(k) ? map_host : map_device)(w, i, &s, e)) {
+			weights_release(w);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int weights_copy(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
+                 const struct store_ref *ref, struct err *e)
+{
+	if (weights_zero(w, k, table, e))
+		return -1;
+	for (int i = 0; i < table->n; i++) {
+		const struct tensor *t = table->tensor + i;
+		struct store_tensor s;
+		if (find(t, v, ref, &s, e)) {
+			weights_release(w);
+			return -1;
+		}
+		put_floats(k, w->slab + t->offset, &s, t->n_dims == 2 ? t->cols : 1);
+	}
+	return 0;
+}
