@@ -91,7 +91,7 @@ static int read_item(struct rollout_batch *b, struct item *it, struct err *e)
 {
 	struct record *r = b->tool->record;
 	if (record_parse(r, it->source.line, it->source.len, e) ||
-	    record_id(r, it->source.number, &it->id, &it->id_len, &b->arena, e))
+	    record_id(r, it->source.number, &it->id, &it->id_len, &b->arena, e) < 0)
 		return -1;
 	int got = record_ints(r, "prompt_tokens", &it->ids, &it->n_ids, -1, NULL, &b->arena, e);
 	if (got < 0 || (got > 0 && prompt_check_ids(b->model, "prompt_tokens", it->ids, it->n_ids, e)) ||

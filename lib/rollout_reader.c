@@ -182,7 +182,7 @@ static int read_labels(struct rollout_reader *r, struct rollout_row *row, struct
 	size_t len;
 	row->version = -1;
 	if (record_int(r->t->record, "policy_version", &row->version, e) < 0 ||
-	    record_id(r->t->record, r->t->line, &id, &len, &r->arena, e))
+	    record_id(r->t->record, r->t->line, &id, &len, &r->arena, e) < 0)
 		return -1;
 	row->id = id;
 	int got = record_str(r->t->record, "finish", &text, &len, e);
