@@ -288,6 +288,8 @@ int tok_bpe_bytes(const struct tokenizer *t, struct tokenizer_scratch *x, const 
 	int64_t from = x->n_ids;
 	int32_t whole = -1;
 
+	if (x->on_word)
+		return x->on_word(x->arg, s, len, e);
 	if (!t->all_bytes) {
 		str_clear(&x->word);
 		tok_map_bytes(s, len, &x->word);

@@ -226,7 +226,7 @@ static void digest(const int32_t *ids, int64_t n, char *hex)
 	snprintf(command, sizeof command, "sha256sum %s", path);
 	f = popen(command, "r");
 	if (!f || fscanf(f, "%64s", hex) != 1)
-		strcpy(hex, "no sha256sum");
+		memcpy(hex, "no sha256sum", sizeof "no sha256sum");
 	if (f)
 		pclose(f);
 	unlink(path);

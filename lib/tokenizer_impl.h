@@ -47,6 +47,7 @@ struct tok_merges {
 	size_t n_slots, n;
 };
 #define TOK_PAIR(left, right) ((uint64_t)(uint32_t)(left) << 32 | (uint32_t)(right))
+size_t tok_pair_hash(uint64_t pair);
 void tok_merges_init(struct tok_merges *m, size_t expected);
 void tok_merges_release(struct tok_merges *m);
 /* Of equal pairs the last one counts. */
@@ -197,6 +198,9 @@ struct tokenizer_scratch {
 	struct str step[TOK_MAX_STEPS];   /* what step k makes of its text before it cuts */
 	struct str mapped[TOK_MAX_STEPS]; /* a piece of step k in byte-level characters, for step k + 1 */
 	void *region;
+	/* set by training: takes the words instead of their being merged */
+	int (*on_word)(void *arg, const char *s, size_t len, struct err *e);
+	void *arg;
 };
 struct tokenizer_scratch *tok_scratch_take(const struct tokenizer *t);
 void tok_scratch_give(const struct tokenizer *t, struct tokenizer_scratch *x);

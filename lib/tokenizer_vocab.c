@@ -137,7 +137,7 @@ void tok_merges_release(struct tok_merges *m)
 }
 
 /* The finalizer of SplitMix64 (Steele, Lea, Flood 2014). */
-static size_t pair_hash(uint64_t x)
+size_t tok_pair_hash(uint64_t x)
 {
 	x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
 	x = (x ^ x >> 27) * 0x94D049BB133111EBu;
@@ -146,7 +146,7 @@ static size_t pair_hash(uint64_t x)
 
 static struct tok_merge *pair_slot(const struct tok_merges *m, uint64_t pair)
 {
-	size_t mask = m->n_slots - 1, i = pair_hash(pair) & mask;
+	size_t mask = m->n_slots - 1, i = tok_pair_hash(pair) & mask;
 
 	while (m->slot[i].pair != UINT64_MAX && m->slot[i].pair != pair)
 		i = (i + 1) & mask;
