@@ -73,11 +73,12 @@ int record_floats(const struct record *r, const char *name, float **out, int64_t
                   struct arena *a, struct err *e);
 int record_ints(const struct record *r, const char *name, int32_t **out, int64_t *n, int64_t want, const char *of,
                 struct arena *a, struct err *e);
-/* Any value; JSON_ABSENT when it is not there. */
+/* Any value: 1; 0 with JSON_ABSENT when it is not there. */
 int record_json(const struct record *r, const char *name, struct json *out, struct err *e);
 /* The i-th top-level key of the input and its value, for reading all fields: 1, or 0 past the last. */
 int record_field(const struct record *r, int64_t i, const char **name, size_t *name_len, struct json *out);
-/* Walks a plain path (".a.b"; ".a[0]" too): JSON_ABSENT where a step is missing or not an object. */
+/* Walks a plain path (".a.b"; ".a[0]" too): 1; 0 with
+ * JSON_ABSENT where a step is missing or not an object; -1 when it is no path. */
 int record_path(const struct record *r, const char *path, struct json *out, struct err *e);
 
 /* Parts of a value of kind array or object (in document order; linear in i, see json_each). */

@@ -1,7 +1,6 @@
 /* tool - see tool.h */
 #include "lib/tool.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,11 +85,10 @@ int tool_write(struct tool *t, struct record *r, struct err *e)
 
 static int next_input(struct tool *t, struct err *e)
 {
-	t->in = stream_open(t->operands[t->next_operand++], e);
-	if (!t->in)
-		return -1;
-	t->source = stream_name(t->in);
-	return 0;
+	const char *path = t->operands[t->next_operand++];
+	t->source = strcmp(path, "-") ? path : "standard input";
+	t->in = stream_open(path, e);
+	return t->in ? 0 : -1;
 }
 
 static int wait_line(struct tool *t, struct err *e)
@@ -134,14 +132,14 @@ static int next_line(struct tool *t, char **line, size_t *len, struct err *e)
 	}
 }
 
-int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e)
+int tool_mark(struct tool *t, struct record *r, int64_t line, struct err *e)
 {
 	err_where(e, "%s:%lld", t->source, (long long)(line ? line : t->line));
 	if (!t->config.keep_going)
 		return -1;
 	record_undo(r);
 	struct err why = *e;
-	if (record_add_str(r, "error", why.msg, strlen(why.msg), e) < 0 || tool_write(t, r, e) < 0)
+	if (record_add_str(r, "error", why.msg, strlen(why.msg), e) < 0)
 		return -1;
 	if (t->n_errors++ < WARNINGS_MAX) {
 		char shown[2048];
@@ -150,6 +148,11 @@ int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e)
 		cli_warn("%s", shown);
 	}
 	return 0;
+}
+
+int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e)
+{
+	return tool_mark(t, r, line, e) < 0 ? -1 : tool_write(t, r, e);
 }
 
 int tool_next(struct tool *t, struct err *e)
@@ -234,8 +237,10 @@ static int run_one(struct tool *t, tool_process process, void *arg, struct err *
 	if (!t->takes_all && tool_passes(t, t->record))
 		return tool_write(t, t->record, e);
 	int rc = process(t, t->record, arg, e);
-	if (rc < 0)
+	if (rc == -1)
 		return tool_reject(t, t->record, 0, e);
+	if (rc < 0)
+		return -1;
 	return rc == 0 ? tool_write(t, t->record, e) : 0;
 }
 

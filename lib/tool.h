@@ -37,7 +37,7 @@ struct tool {
 	struct record *record; /* the current one */
 	struct arena arena;    /* reset for each record */
 	struct stream *in;
-	const char *source; /* for messages: file name */
+	const char *source; /* for messages: file name, lives as long as the tool */
 	int64_t line;
 	int64_t n_in, n_out, n_errors, n_skipped;
 	/* Further counts for the closing line ("12 unscored"); the name is borrowed. */
@@ -57,7 +57,8 @@ struct tool {
 	struct progress *progress;
 };
 
-/* 0: the record goes on with what was added; 1: it was consumed (nothing is written for it); -1: *e. */
+/* 0: the record goes on with what was added; 1: it was consumed (nothing is written for it); -1: it failed, *e (without
+ * position); -2: the tool failed, also with -k: *e is the whole message. */
 typedef int (*tool_process)(struct tool *t, struct record *r, void *arg, struct err *e);
 
 void tool_init(struct tool *t, const struct tool_config *config);
@@ -75,8 +76,10 @@ int tool_open(struct tool *t, char **operands, int n_operands, struct err *e); /
 int tool_write(struct tool *t, struct record *r, struct err *e);
 /* True for a record that carries `error` or `skip`; counts it. */
 bool tool_passes(struct tool *t, const struct record *r);
-/* r failed with *e: puts the position in front; with -k writes it with `error` and counts it: 0; else -1.  line 0:
- * t->line. */
+/* r failed with *e: puts the position in front (line 0: t->line); with -k adds `error` instead of what was added, and
+ * counts it: 0; else -1. */
+int tool_mark(struct tool *t, struct record *r, int64_t line, struct err *e);
+/* tool_mark, and writes the record. */
 int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e);
 /* Closes everything, prints the line of counts (unless -q) or the error (status != 0), and returns the exit status. */
 int tool_end(struct tool *t, int failed, const struct err *e);
