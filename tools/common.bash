@@ -1,0 +1,39 @@
+# Shared by bats files: `load common`.
+bats_require_minimum_version 1.5.0
+root=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+export testdata=$root/testdata
+
+# within SECONDS COMMAND...: fails when it takes longer, which in these tests means that it hangs.
+within() {
+	local rc=0
+	timeout -k 1 "$@" || rc=$?
+	[ $rc -ne 124 ] || echo "hangs: ${*:2}"
+	return $rc
+}
+
+# fails_with STATUS TEXT COMMAND...: the status, exactly one line on stderr, TEXT in it.
+fails_with() {
+	local want=$1 text=$2 rc=0
+	shift 2
+	"$@" >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" || rc=$?
+	if [ $rc -ne "$want" ] || [ "$(wc -l <"$BATS_TEST_TMPDIR/err")" -ne 1 ] || ! grep -qF -- "$text" "$BATS_TEST_TMPDIR/err"; then
+		echo "$*: status $rc, expected $want and '$text' in one line:"
+		cat "$BATS_TEST_TMPDIR/err"
+		return 1
+	fi
+}
+
+# is_prefix INPUT OUTPUT: each input line without its closing brace begins the output line of the same number.
+is_prefix() {
+	LC_ALL=C awk -v input="$1" '
+		{ got = (getline line < input); sub(/[ \t\r]*$/, "", line) }
+		got < 1 { print "line " FNR " has no input: " $0; bad = 1; exit }
+		index($0, substr(line, 1, length(line) - 1)) != 1 || !/}$/ { print "line " FNR ": " line " became " $0; bad = 1; exit }
+		END { if (!bad && (getline line < input) > 0) { print "lost: " line; bad = 1 }; exit bad }' "$2"
+}
+
+shared() { # NAME: its path beside the tree, or the test is skipped
+	local p=${RLPIPE_SHARED:-$root/../shared}/$1
+	[ -e "$p" ] || skip "no ../shared/$1"
+	echo "$p"
+}
