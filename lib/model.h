@@ -1,7 +1,8 @@
 /*
  * model - what a tool opens by `-s STORE[:NAME]`: descriptor, tensor table, weights, tokenizer, stop ids.
  *
- * A session holds the backend and its threads; a model is one version of one slot, mapped.  Nothing is copied on the CPU.
+ * A session holds the backend and its threads; a model is one version of one slot, mapped.  Nothing is copied on the
+ * CPU.
  */
 #ifndef LIB_MODEL_H
 #define LIB_MODEL_H
@@ -38,6 +39,7 @@ struct model_info {
 	int n_eos;
 	int32_t bos; /* -1: none */
 };
+/* slot: its current version, or "slot@version", decides whether score.weight is in the table. */
 int model_info_load(struct model_info *m, struct store_view *v, const char *slot, bool with_tokenizer, struct err *e);
 void model_info_release(struct model_info *m);
 bool model_is_eos(const struct model_info *m, int32_t token);

@@ -62,7 +62,10 @@ static int put_floats(const struct kernels *k, float *dst, const struct store_te
 
 /* ---- from the store ---- */
 
-/* Tensor i of the table as it is stored: found, shape and pieces checked. */
+/*
+ * A tensor of the table as it is stored, shape and pieces checked: 1; 0 for a value head that this version does not
+ * have yet (it is zero then); -1.
+ */
 static int find(const struct tensor *t, struct store_view *v, const struct store_ref *ref, struct store_tensor *out,
                 struct err *e)
 {
@@ -70,6 +73,8 @@ static int find(const struct tensor *t, struct store_view *v, const struct store
 	int found = store_get(v, ref, t->name, out, e);
 	if (found < 0)
 		return -1;
+	if (!found && t->part == PART_SCORE)
+		return 0;
 	if (!found)
 		return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version, t->name);
 	if (out->n_dims != t->n_dims || memcmp(out->shape, t->shape, (size_t)t->n_dims * sizeof *t->shape))
@@ -82,7 +87,7 @@ static int find(const struct tensor *t, struct store_view *v, const struct store
 	if (rows != expected || (t->n_dims == 1 && out->n_blocks != 1))
 		return err_set(e, "tensor '%s' is stored in pieces of %lld rows, expected %lld", t->name,
 		               (long long)rows, (long long)expected);
-	return 0;
+	return 1;
 }
 
 /* As it lies in the file, but vectors in float32. */
@@ -102,6 +107,15 @@ static int map_host(struct weights *w, int i, const struct store_tensor *s, stru
 		return err_set(e, "no memory for tensor '%s'", t->name);
 	to_float(copy, s->dtype, s->blocks[0].data, t->count);
 	weights_set_piece(w, i, KN_F32, copy);
+	return 0;
+}
+
+static int map_zero(struct weights *w, int i, struct err *e)
+{
+	float *zero = weights_own(w, (size_t)w->table->tensor[i].count * sizeof *zero);
+	if (!zero)
+		return err_set(e, "no memory for tensor '%s'", w->table->tensor[i].name);
+	weights_set_piece(w, i, KN_F32, zero);
 	return 0;
 }
 
@@ -130,7 +144,10 @@ int weights_map(struct weights *w, const struct kernels *k, const struct tensors
 	weights_begin(w, k, table);
 	for (int i = 0; i < table->n; i++) {
 		struct store_tensor s;
-		if (find(table->tensor + i, v, ref, &s, e) || (on_host(k) ? map_host : map_device)(w, i, &s, e)) {
+		int rc = find(table->tensor + i, v, ref, &s, e);
+		if (rc >= 0)
+			rc = rc == 0 ? map_zero(w, i, e) : (on_host(k) ? map_host : map_device)(w, i, &s, e);
+		if (rc < 0) {
 			weights_release(w);
 			return -1;
 		}
@@ -146,11 +163,13 @@ int weights_copy(struct weights *w, const struct kernels *k, const struct tensor
 	for (int i = 0; i < table->n; i++) {
 		const struct tensor *t = table->tensor + i;
 		struct store_tensor s;
-		if (find(t, v, ref, &s, e)) {
+		int found = find(t, v, ref, &s, e);
+		if (found < 0) {
 			weights_release(w);
 			return -1;
 		}
-		put_floats(k, w->slab + t->offset, &s, t->n_dims == 2 ? t->cols : 1);
+		if (found)
+			put_floats(k, w->slab + t->offset, &s, t->n_dims == 2 ? t->cols : 1);
 	}
 	return 0;
 }

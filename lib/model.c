@@ -1,0 +1,87 @@
+/* model - see model.h */
+#include "lib/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+
+const struct opt engine_options[] = {
+        {"threads", 'j', OPT_INT, offsetof(struct engine_config, threads), "0", "N",
+         "threads; 0: as many as this process may run on", .min = 0, .max = KN_MAX_THREADS},
+        {"device", 0, OPT_STR, offsetof(struct engine_config, device), "cpu", "DEVICE",
+         "where tensors are computed: cpu, cuda, cuda:N, or ref (plain and slow)", .min = 0},
+        {"isa", 0, OPT_STR, offsetof(struct engine_config, isa), "", "NAME",
+         "instruction set of the cpu: avx512, avx2, neon, plain; empty: the best there is", .min = 0},
+        {NULL, .min = 0},
+};
+
+/* ---- engine ---- */
+
+static struct kernels *open_cuda(const char *device, struct err *e)
+{
+	int64_t index = 0;
+	char why[512];
+	if (device[4] && (device[4] != ':' || !parse_i64(device + 5, &index) || index < 0 || index > 1023)) {
+		err_set(e, "--device '%s' is none of cpu, cuda, cuda:N, ref", device);
+		return NULL;
+	}
+	struct kernels *k = kernels_cuda((int)index, why, sizeof why);
+	if (!k)
+		err_set(e, "--device %s: %s", device, why);
+	return k;
+}
+
+static struct kernels *open_backend(const struct engine *g, const struct engine_config *c, struct err *e)
+{
+	const char *device = c->device && *c->device ? c->device : "cpu", *isa = c->isa ? c->isa : "";
+	if (!strncmp(device, "cuda", 4))
+		return open_cuda(device, e);
+	if (!strcmp(device, "ref"))
+		return kernels_ref(&g->lent);
+	if (strcmp(device, "cpu")) {
+		err_set(e, "--device '%s' is none of cpu, cuda, cuda:N, ref", device);
+		return NULL;
+	}
+	struct kernels *k = kernels_cpu(&g->lent, isa);
+	if (!k)
+		err_set(e, "--isa '%s' is not an instruction set of this machine and build (avx512, avx2, neon, plain)",
+		        isa);
+	return k;
+}
+
+int engine_open(struct engine *g, const struct engine_config *c, struct err *e)
+{
+	*g = (struct engine){.par = par_new((int)c->threads)};
+	g->lent = (struct kn_par){g->par, par_threads(g->par), par_run};
+	g->k = open_backend(g, c, e);
+	if (g->k)
+		return 0;
+	engine_close(g);
+	return -1;
+}
+
+void engine_close(struct engine *g)
+{
+	if (g->k)
+		kernels_free(g->k);
+	if (g->par)
+		par_free(g->par);
+	*g = (struct engine){0};
+}
+
+void model_info_release(struct model_info *m)
+{
+	tensors_release(&m->table);
+	tokenizer_free(m->tokenizer);
+	free(m->eos);
+	*m = (struct model_info){.bos = -1};
+}
+
+bool model_is_eos(const struct model_info *m, int32_t token)
+{
+	for (int i = 0; i < m->n_eos; i++)
+		if (m->eos[i] == token)
+			return true;
+	return false;
+}

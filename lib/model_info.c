@@ -1,0 +1,136 @@
+/* model_info - what a slot's files say; see model.h */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/model.h"
+#include "lib/record.h"
+#include "lib/util.h"
+
+static void add_eos(struct model_info *m, int64_t id)
+{
+	if (id < 0 || id >= m->arch.V || model_is_eos(m, (int32_t)id))
+		return;
+	m->eos = xrealloc_array(m->eos, (size_t)m->n_eos + 1, sizeof *m->eos);
+	m->eos[m->n_eos++] = (int32_t)id;
+}
+
+static int add_eos_item(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item)
+{
+	(void)i;
+	(void)key;
+	(void)key_len;
+	if (item->kind == JSON_NUMBER && item->is_int)
+		add_eos(arg, item->integer);
+	return 0;
+}
+
+/* generation_config.json: a number or a list of them. */
+static void eos_of_generation(struct model_info *m, const struct record *r)
+{
+	struct json v;
+	struct err e;
+	if (record_json(r, "eos_token_id", &v, &e) < 0)
+		return;
+	if (v.kind == JSON_ARRAY)
+		json_each(&v, add_eos_item, m);
+	else
+		add_eos_item(m, 0, NULL, 0, &v);
+}
+
+/* tokenizer_config.json, special_tokens_map.json: a token's text, or an object that has it as content. */
+static void eos_of_tokens(struct model_info *m, const struct record *r)
+{
+	struct json v, content;
+	struct err e;
+	if (!m->tokenizer || record_json(r, "eos_token", &v, &e) < 0)
+		return;
+	if (v.kind == JSON_OBJECT && json_member(&v, "content", &content))
+		v = content;
+	if (v.kind == JSON_STRING)
+		add_eos(m, tokenizer_id(m->tokenizer, v.text, v.len));
+}
+
+static int load_eos(struct model_info *m, struct store_view *v, const char *slot, struct err *e)
+{
+	static const struct {
+		const char *key;
+		void (*take)(struct model_info *m, const struct record *r);
+	} file[] = {{"file/generation_config.json", eos_of_generation},
+	            {"file/tokenizer_config.json", eos_of_tokens},
+	            {"file/special_tokens_map.json", eos_of_tokens}};
+	struct record *r = record_new();
+	int rc = 0;
+	for (int i = 0; i < m->arch.n_eos; i++)
+		add_eos(m, m->arch.eos[i]);
+	for (size_t i = 0; i < ARRAY_LEN(file) && rc == 0; i++) {
+		const void *data;
+		size_t len;
+		int found = store_get_blob(v, slot, file[i].key, &data, &len, e);
+		if (found > 0 && record_parse(r, data, len, e))
+			found = err_where(e, "%s", file[i].key);
+		if (found > 0)
+			file[i].take(m, r);
+		rc = found < 0 ? -1 : 0;
+	}
+	record_free(r);
+	return rc;
+}
+
+/* 1 when the slot has tokenizer files. */
+static int load_tokenizer(struct model_info *m, struct store_view *v, const char *slot, struct err *e)
+{
+	const void *data, *merges;
+	size_t len, merges_len;
+	int found = store_get_blob(v, slot, "file/tokenizer.json", &data, &len, e);
+	if (found > 0) {
+		m->tokenizer = tokenizer_from_json(data, len, "tokenizer.json", e);
+		return m->tokenizer ? 1 : -1;
+	}
+	if (found == 0)
+		found = store_get_blob(v, slot, "file/vocab.json", &data, &len, e);
+	if (found > 0)
+		found = store_get_blob(v, slot, "file/merges.txt", &merges, &merges_len, e);
+	if (found > 0) {
+		m->tokenizer = tokenizer_from_vocab(data, len, merges, merges_len, "vocab.json", e);
+		return m->tokenizer ? 1 : -1;
+	}
+	return found;
+}
+
+/* Slots made without files of their own (a critic, an adapter) speak the policy's tokens. */
+static int find_tokenizer(struct model_info *m, struct store_view *v, const char *slot, struct err *e)
+{
+	int found = load_tokenizer(m, v, slot, e);
+	if (found == 0 && strcmp(slot, "policy"))
+		found = load_tokenizer(m, v, "policy", e);
+	return found < 0 ? -1 : 0;
+}
+
+static int load_table(struct model_info *m, struct store_view *v, const struct store_ref *ref, struct err *e)
+{
+	const void *config;
+	size_t len;
+	struct store_tensor score;
+	int found = store_get_blob(v, ref->slot, "file/config.json", &config, &len, e);
+	if (found <= 0)
+		return found ? -1 : err_set(e, "slot '%s' has no config.json", ref->slot);
+	if (arch_from_config(&m->arch, config, len, e))
+		return err_where(e, "config.json");
+	found = store_get(v, ref, "score.weight", &score, e);
+	return found < 0 ? -1 : tensors_init(&m->table, &m->arch, found > 0, e);
+}
+
+int model_info_load(struct model_info *m, struct store_view *v, const char *slot, bool with_tokenizer, struct err *e)
+{
+	struct store_ref ref;
+	*m = (struct model_info){.bos = -1};
+	if (store_resolve(v, slot, &ref, e))
+		return -1;
+	if (load_table(m, v, &ref, e) || (with_tokenizer && find_tokenizer(m, v, ref.slot, e)) ||
+	    load_eos(m, v, ref.slot, e)) {
+		model_info_release(m);
+		return -1;
+	}
+	m->bos = m->arch.bos < m->arch.V ? m->arch.bos : -1;
+	return 0;
+}
