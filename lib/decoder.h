@@ -43,6 +43,11 @@ int weights_map(struct weights *w, const struct kernels *k, const struct tensors
 /* A copy in float32 that may be changed through slab. */
 int weights_copy(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
                  const struct store_ref *ref, struct err *e);
+/* One tensor shaped as t, stored under `name`, to float32 in backend memory: 1, 0 when there is none, -1. */
+int weights_read(const struct kernels *k, float *dst, const struct tensor *t, const char *name, struct store_view *v,
+                 const struct store_ref *ref, struct err *e);
+/* Is the backend's memory the host's? */
+bool weights_on_host(const struct kernels *k);
 /* A zeroed slab (gradients, moments). */
 int weights_zero(struct weights *w, const struct kernels *k, const struct tensors *table, struct err *e);
 void weights_release(struct weights *w);

@@ -14,29 +14,14 @@ enum { MICRO_TOKENS = 4096 };
 
 /* ---- reading from the store ---- */
 
-/* One tensor into the slab: 1, 0 when the store has none of that name, -1. */
+/* One tensor into the slab, as float32, its checksum looked at: 1, 0 when the store has none of that name, -1. */
 static int read_tensor(const struct weights *w, const struct tensor *t, const char *prefix, struct store_view *v,
                        const struct store_ref *ref, struct err *e)
 {
 	char name[128];
-	struct store_tensor s;
 	snprintf(name, sizeof name, "%s%s", prefix, t->name);
-	int got = store_get(v, ref, name, &s, e);
-	if (got <= 0)
-		return got;
-	int64_t count = 1;
-	for (int i = 0; i < s.n_dims; i++)
-		count *= s.shape[i];
-	if (s.dtype != KN_F32 || count != t->count)
-		return err_set(e, "tensor '%s' of %s@%lld is not float32 of %lld elements, so it cannot be trained",
-		               name, ref->slot, (long long)ref->version, (long long)t->count);
-	float *to = w->slab + t->offset;
-	for (int b = 0; b < s.n_blocks; b++) {
-		size_t n = (size_t)(s.blocks[b].rows * (t->count / t->rows));
-		w->k->put(w->k->ctx, to, s.blocks[b].data, n * sizeof *to);
-		to += n;
-	}
-	return 1;
+	int got = weights_read(w->k, w->slab + t->offset, t, name, v, ref, e);
+	return got > 0 && store_check(v, ref, name, e) ? -1 : got;
 }
 
 static int read_weights(struct trainer *t, struct store_view *v, const struct store_ref *ref, struct err *e)
@@ -181,7 +166,7 @@ struct pass {
 	struct kn_seq *seq;
 	int64_t *head_row, *value_row;
 	float *h, *hm, *dh, *dhm; /* [N,C], [max(M,S),C] */
-	float *logprob, *lse, *entropy, *value, *d;
+	float *logprob, *lse, *entropy, *value, *d, *d_entropy;
 	float *host;
 };
 
@@ -195,7 +180,8 @@ static void pass_release(struct pass *p)
 	free(p->head_row);
 	free(p->value_row);
 	free(p->host);
-	float *const device[] = {p->h, p->hm, p->dh, p->dhm, p->logprob, p->lse, p->entropy, p->value, p->d};
+	float *const device[] = {p->h,   p->hm,      p->dh,    p->dhm, p->logprob,
+	                         p->lse, p->entropy, p->value, p->d,   p->d_entropy};
 	for (size_t i = 0; i < ARRAY_LEN(device); i++)
 		p->k->free(p->k->ctx, device[i]);
 }
@@ -222,7 +208,8 @@ static int pass_alloc(struct pass *p, int64_t n_rows, int64_t C, bool backward, 
 	                  {&p->value, wide},
 	                  {&p->dh, backward ? N * (size_t)C : 0},
 	                  {&p->dhm, backward ? wide * (size_t)C : 0},
-	                  {&p->d, backward ? wide : 0}};
+	                  {&p->d, backward ? wide : 0},
+	                  {&p->d_entropy, backward ? wide : 0}};
 	for (size_t i = 0; i < ARRAY_LEN(want); i++)
 		if (want[i].floats && !(*want[i].to = p->k->alloc(p->k->ctx, want[i].floats * f)))
 			return err_set(e, "no memory for a pass over %lld tokens", (long long)p->N);
@@ -294,7 +281,8 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
                         const struct trainer_row *row, int64_t n_rows, struct err *e)
 {
 	int64_t C = d->arch->C;
-	bool entropy = ANY(row, n_rows, entropy), logprobs = entropy || ANY(row, n_rows, logprobs);
+	bool entropy = ANY(row, n_rows, entropy) || ANY(row, n_rows, dentropy);
+	bool logprobs = entropy || ANY(row, n_rows, logprobs);
 	struct batch b = {.N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq};
 	if (decoder_forward(d, w, &b, NULL, acts, p->h, e))
 		return -1;
@@ -316,28 +304,47 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 	return 0;
 }
 
-static int pass_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
+static int head_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
                          struct err *e)
 {
 	const struct kernels *k = p->k;
 	int64_t C = t->info.arch.C;
+	bool entropy = ANY(row, n_rows, dentropy);
+	if (!p->M || !(entropy || ANY(row, n_rows, dlogprobs)))
+		return 0;
+	collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs), 0);
+	if (entropy)
+		collect(p, p->d_entropy, row, n_rows, offsetof(struct trainer_row, dentropy), 0);
+	k->gather_rows(k->ctx, p->hm, p->h, p->head_row, p->M, C);
+	if (decoder_head_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse,
+	                          entropy ? p->entropy : NULL, p->d, entropy ? p->d_entropy : NULL, p->dhm, &t->g, e))
+		return -1;
+	k->scatter_rows(k->ctx, p->dh, p->dhm, p->head_row, p->M, C);
+	return 0;
+}
+
+static int values_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
+                           struct err *e)
+{
+	const struct kernels *k = p->k;
+	int64_t C = t->info.arch.C;
+	if (!ANY(row, n_rows, dvalues))
+		return 0;
+	collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dvalues), 1);
+	k->gather_rows(k->ctx, p->hm, p->h, p->value_row, p->S, C);
+	k->zero(k->ctx, p->dhm, (size_t)(p->S * C) * sizeof(float));
+	if (decoder_values_backward(&t->d, &t->w, p->hm, p->S, p->d, p->dhm, &t->g, e))
+		return -1;
+	k->scatter_rows(k->ctx, p->dh, p->dhm, p->value_row, p->S, C);
+	return 0;
+}
+
+static int pass_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
+                         struct err *e)
+{
 	struct batch b = {.N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq};
-	if (ANY(row, n_rows, dlogprobs) && p->M) {
-		collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs), 0);
-		k->gather_rows(k->ctx, p->hm, p->h, p->head_row, p->M, C);
-		if (decoder_head_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse, NULL, p->d, NULL,
-		                          p->dhm, &t->g, e))
-			return -1;
-		k->scatter_rows(k->ctx, p->dh, p->dhm, p->head_row, p->M, C);
-	}
-	if (ANY(row, n_rows, dvalues)) {
-		collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dvalues), 1);
-		k->gather_rows(k->ctx, p->hm, p->h, p->value_row, p->S, C);
-		k->zero(k->ctx, p->dhm, (size_t)(p->S * C) * sizeof(float));
-		if (decoder_values_backward(&t->d, &t->w, p->hm, p->S, p->d, p->dhm, &t->g, e))
-			return -1;
-		k->scatter_rows(k->ctx, p->dh, p->dhm, p->value_row, p->S, C);
-	}
+	if (head_backward(p, t, row, n_rows, e) || values_backward(p, t, row, n_rows, e))
+		return -1;
 	return decoder_backward(&t->d, &t->w, &b, t->acts, p->dh, &t->g, e);
 }
 
@@ -392,6 +399,7 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 		if (failed)
 			return -1;
 	}
+	decoder_backward_finish(&t->d, &t->g);
 	return 0;
 }
 
@@ -429,37 +437,46 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 
 /* ---- the commit ---- */
 
+/* host: room for the tensor, or NULL when the slab itself can be read. */
 static int put_tensor(struct trainer *t, struct store_update *u, int64_t version, const char *prefix,
                       const struct weights *w, const struct tensor *x, float *host, struct err *e)
 {
 	char name[128];
+	const float *data = w->slab + x->offset;
 	snprintf(name, sizeof name, "%s%s", prefix, x->name);
-	t->k->get(t->k->ctx, host, w->slab + x->offset, (size_t)x->count * sizeof *host);
-	return store_put(u, t->slot, version, name, KN_F32, x->n_dims, x->shape, host, e);
+	if (host) {
+		t->k->get(t->k->ctx, host, data, (size_t)x->count * sizeof *host);
+		data = host;
+	}
+	return store_put(u, t->slot, version, name, KN_F32, x->n_dims, x->shape, data, e);
 }
 
-int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
+static int put_tensors(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
 {
+	const struct tensors *table = &t->info.table;
 	int64_t largest = 0;
-	char text[32];
-	if (optim_check_finite(&t->w, "after the update tensor", e))
-		return -1;
-	for (int i = 0; i < t->info.table.n; i++)
-		if (t->info.table.tensor[i].count > largest)
-			largest = t->info.table.tensor[i].count;
-	float *host = xaligned((size_t)largest * sizeof *host);
+	for (int i = 0; i < table->n; i++)
+		if (table->tensor[i].count > largest)
+			largest = table->tensor[i].count;
+	float *host = weights_on_host(t->k) ? NULL : xaligned((size_t)largest * sizeof *host);
 	int failed = 0;
-	for (int i = 0; i < t->info.table.n && !failed; i++) {
-		const struct tensor *x = &t->info.table.tensor[i];
+	for (int i = 0; i < table->n && !failed; i++) {
+		const struct tensor *x = &table->tensor[i];
 		failed = put_tensor(t, u, version, "", &t->w, x, host, e) ||
 		         put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
 		         put_tensor(t, u, version, "adam.v/", &t->v, x, host, e);
 	}
 	free(host);
+	return failed ? -1 : 0;
+}
+
+int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
+{
+	char text[32];
 	snprintf(text, sizeof text, "%lld", (long long)t->step);
-	if (t->config && !failed)
-		failed = store_put_blob(u, t->slot, "file/config.json", t->config, strlen(t->config), e);
-	if (failed || store_put_blob(u, t->slot, "trainer/step", text, strlen(text), e) ||
+	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, e) ||
+	    (t->config && store_put_blob(u, t->slot, "file/config.json", t->config, strlen(t->config), e)) ||
+	    store_put_blob(u, t->slot, "trainer/step", text, strlen(text), e) ||
 	    store_put_current(u, t->slot, version, e))
 		return -1;
 	t->version = version;

@@ -16,16 +16,17 @@
 #include "lib/optim.h"
 #include "lib/store.h"
 
-/* A prompt and its completion; token is borrowed. */
+/* A prompt of at least one token and its completion; token is borrowed; ids and length fit the model (checked by the
+ * caller). */
 struct trainer_row {
 	const int32_t *token; /* [n_prompt + n] */
 	int64_t n_prompt, n;
 	double temperature; /* > 0 */
-	/* out, memory of the caller, NULL where not wanted; with trainer_rows_backward also in: the gradients */
-	float *logprobs, *entropy; /* [n] */
-	float *values;             /* [n + 1]: before each token, and after the last */
-	float *dlogprobs;          /* [n] */
-	float *dvalues;            /* [n + 1] */
+	/* out, memory of the caller, NULL where not wanted; with trainer_backward also in: the gradients */
+	float *logprobs, *entropy;   /* [n] */
+	float *values;               /* [n + 1]: before each token, and after the last */
+	float *dlogprobs, *dentropy; /* [n] */
+	float *dvalues;              /* [n + 1] */
 };
 
 /* One model under training. */
@@ -58,8 +59,8 @@ int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row
 
 /*
  * Forward and backward of rows in order.  After the forward pass of a micro-batch (whose outputs are in its rows),
- * `loss` is called for its rows [first, end) to fill dlogprobs and dvalues; gradients add to t->g.  A row whose
- * dlogprobs (dvalues) is NULL has none.
+ * `loss` is called for its rows [first, end) to fill dlogprobs, dentropy and dvalues; gradients add to t->g.  A row
+ * where one of these is NULL has none of that kind.  The same bits for any micro_tokens.
  */
 typedef void (*trainer_loss)(void *arg, int64_t first, int64_t end);
 int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows, trainer_loss loss, void *arg,

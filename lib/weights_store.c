@@ -7,7 +7,7 @@
 #include "lib/decoder_impl.h"
 #include "lib/util.h"
 
-static bool on_host(const struct kernels *k)
+bool weights_on_host(const struct kernels *k)
 {
 	return strncmp(k->name, "cuda", 4) != 0;
 }
@@ -62,32 +62,45 @@ static int put_floats(const struct kernels *k, float *dst, const struct store_te
 
 /* ---- from the store ---- */
 
-/*
- * A tensor of the table as it is stored, shape and pieces checked: 1; 0 for a value head that this version does not
- * have yet (it is zero then); -1.
- */
-static int find(const struct tensor *t, struct store_view *v, const struct store_ref *ref, struct store_tensor *out,
-                struct err *e)
+/* A tensor shaped as t, as it is stored under `name`: 1 with shape and pieces checked, 0 when there is none, -1. */
+static int look_up(const struct tensor *t, const char *name, struct store_view *v, const struct store_ref *ref,
+                   struct store_tensor *out, struct err *e)
 {
 	char have[TENSOR_SHAPE_TEXT], want[TENSOR_SHAPE_TEXT];
-	int found = store_get(v, ref, t->name, out, e);
-	if (found < 0)
-		return -1;
-	if (!found && t->part == PART_SCORE)
-		return 0;
-	if (!found)
-		return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version, t->name);
+	int found = store_get(v, ref, name, out, e);
+	if (found <= 0)
+		return found;
 	if (out->n_dims != t->n_dims || memcmp(out->shape, t->shape, (size_t)t->n_dims * sizeof *t->shape))
-		return err_set(e, "tensor '%s' is %s, expected %s", t->name,
+		return err_set(e, "tensor '%s' is %s, expected %s", name,
 		               tensor_shape_text(have, out->n_dims, out->shape),
 		               tensor_shape_text(want, t->n_dims, t->shape));
 	int64_t rows = 0, expected = t->n_dims == 1 ? t->count : t->rows;
 	for (int b = 0; b < out->n_blocks; b++)
 		rows += out->blocks[b].rows;
 	if (rows != expected || (t->n_dims == 1 && out->n_blocks != 1))
-		return err_set(e, "tensor '%s' is stored in pieces of %lld rows, expected %lld", t->name,
-		               (long long)rows, (long long)expected);
+		return err_set(e, "tensor '%s' is stored in pieces of %lld rows, expected %lld", name, (long long)rows,
+		               (long long)expected);
 	return 1;
+}
+
+/* A tensor of the table: 1; 0 for a value head that this version does not have yet (it is zero then); -1. */
+static int find(const struct tensor *t, struct store_view *v, const struct store_ref *ref, struct store_tensor *out,
+                struct err *e)
+{
+	int found = look_up(t, t->name, v, ref, out, e);
+	if (found || t->part == PART_SCORE)
+		return found;
+	return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version, t->name);
+}
+
+int weights_read(const struct kernels *k, float *dst, const struct tensor *t, const char *name, struct store_view *v,
+                 const struct store_ref *ref, struct err *e)
+{
+	struct store_tensor s;
+	int found = look_up(t, name, v, ref, &s, e);
+	if (found > 0)
+		put_floats(k, dst, &s, t->n_dims == 2 ? t->cols : 1);
+	return found;
 }
 
 /* As it lies in the file, but vectors in float32. */
@@ -146,7 +159,7 @@ int weights_map(struct weights *w, const struct kernels *k, const struct tensors
 		struct store_tensor s;
 		int rc = find(table->tensor + i, v, ref, &s, e);
 		if (rc >= 0)
-			rc = rc == 0 ? map_zero(w, i, e) : (on_host(k) ? map_host : map_device)(w, i, &s, e);
+			rc = rc == 0 ? map_zero(w, i, e) : (weights_on_host(k) ? map_host : map_device)(w, i, &s, e);
 		if (rc < 0) {
 			weights_release(w);
 			return -1;
