@@ -1,0 +1,71 @@
+#!/usr/bin/env bats
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	printf '%s\n' '{"id":"a","text":"red apple"}' '{"id":"b","text":"green apple pie"}' '{"id":"c","text":""}' >corpus.jsonl
+}
+found() { # INDEX QUERY: ids
+	jq -nc --arg q "$2" '{query: $q, relevant_doc_ids: ["a"]}' | rl-reward-bm25 -q --query .query --hits 9 "$1" | jq -r '.hits | map(.id) | join(" ")'
+}
+
+@test "rl-index: JSON Lines, an array, an array over lines, zstd: the same index" {
+	rl-index -q corpus.jsonl want.lmdb
+	[ "$(found want.lmdb 'apple red')" = "a b" ]
+	jq -sc . corpus.jsonl | rl-index -q - one.lmdb
+	jq -s . corpus.jsonl | rl-index -q - lines.lmdb
+	zstd -q <corpus.jsonl | rl-index -q - zstd.lmdb
+	for x in one lines zstd; do cmp want.lmdb $x.lmdb; done
+	[ "$(ls)" = "$(printf '%s\n' corpus.jsonl lines.lmdb one.lmdb want.lmdb zstd.lmdb)" ]
+}
+
+@test "rl-index: BEIR, doc_id, contents; --id and --text" {
+	echo '{"_id":"7","title":"plum","text":"a fruit"}' | rl-index -q - x.lmdb
+	[ "$(found x.lmdb plum)" = 7 ] && [ "$(found x.lmdb fruit)" = 7 ]
+	echo '{"doc_id":8,"contents":"a fruit"}' | rl-index -q - x.lmdb
+	[ "$(found x.lmdb fruit)" = 8 ]
+	echo '{"name":9,"body":["a","fruit"]}' | rl-index -q --id .name --text '.body | join(" ")' - x.lmdb
+	[ "$(found x.lmdb fruit)" = 9 ]
+}
+
+@test "rl-index: several files, and replacing an index" {
+	head -n 1 corpus.jsonl >1 && tail -n 2 corpus.jsonl >2
+	rl-index -q 1 x.lmdb && rl-index -q 1 2 x.lmdb && rl-index -q corpus.jsonl want.lmdb
+	cmp x.lmdb want.lmdb
+}
+
+@test "rl-index: analyzers" {
+	rl-index -q --analyzer porter corpus.jsonl x.lmdb
+	[ "$(found x.lmdb 'the APPLES')" = "a b" ]
+	rl-index -q corpus.jsonl x.lmdb
+	[ -z "$(found x.lmdb 'the APPLES')" ]
+}
+
+@test "rl-index: faults are named by place, and leave no index" {
+	fails_with 1 ":2: document 'a' is there twice" rl-index -q <(sed 's/"b"/"a"/' corpus.jsonl) x.lmdb
+	fails_with 1 ":2: no 'text' or 'contents'" rl-index -q <(sed 's/"text":"green/"t":"green/' corpus.jsonl) x.lmdb
+	fails_with 1 "element 2: no 'text' or 'contents'" rl-index -q <(echo '[{"text":"a"},{"x":1}]') x.lmdb
+	fails_with 1 "not JSON" rl-index -q <(echo '[{"text":"a"},5') x.lmdb
+	fails_with 1 "no documents came in" rl-index -q /dev/null x.lmdb
+	fails_with 1 "No such file" rl-index -q corpus.jsonl nowhere/x.lmdb
+	fails_with 2 "analyzer" rl-index --analyzer french corpus.jsonl x.lmdb
+	[ ! -e x.lmdb ]
+	rl-index -q corpus.jsonl x.lmdb && sum=$(sha256sum <x.lmdb)
+	fails_with 1 "twice" rl-index -q corpus.jsonl corpus.jsonl x.lmdb
+	[ "$sum" = "$(sha256sum <x.lmdb)" ]
+	[ "$(ls)" = "$(printf '%s\n' corpus.jsonl x.lmdb)" ]
+}
+
+@test "rl-index: a full disk leaves what was there" {
+	rl-index -q corpus.jsonl x.lmdb && sum=$(sha256sum <x.lmdb)
+	run bash -c 'ulimit -f 8; trap "" XFSZ; exec rl-index -q corpus.jsonl x.lmdb'
+	[ "$status" -eq 1 ]
+	[ "$sum" = "$(sha256sum <x.lmdb)" ] && [ "$(ls)" = "$(printf '%s\n' corpus.jsonl x.lmdb)" ]
+}
+
+@test "rl-index: the examples of the page" {
+	cp corpus.jsonl copy && rl-index --analyzer porter corpus.jsonl corpus.lmdb
+	jq -c '{name: .id, body: .text}' copy >pages.jsonl
+	jq -c '{id: .name, text: .body}' pages.jsonl | rl-index - pages.lmdb
+	[ -s corpus.lmdb ] && [ -s pages.lmdb ]
+}

@@ -1,0 +1,102 @@
+#!/usr/bin/env bats
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	printf '%s\n' '{"id":"a","text":"red apple"}' '{"id":"b","text":"green apple pie"}' '{"id":"7","text":"blue sky"}' >corpus.jsonl
+	rl-index -q corpus.jsonl x.lmdb
+}
+reward() { # RECORD OPTION...: what is added
+	local record=$1
+	shift
+	rl-reward-bm25 -q x.lmdb "$@" <<<"$record" | jq -c .reward_bm25
+}
+
+@test "rl-reward-bm25: on real collections the measures are trec_eval's" {
+	for name in cran med adi; do
+		data=$(shared "data/retrieval/$name")
+		rl-index -q "$data/corpus.jsonl" c.lmdb
+		while read -r metric measure; do
+			want=$(awk -v m="$measure" '$1 == m {print $3}' "$data/trec_eval.txt")
+			got=$(rl-reward-bm25 -q --query .query --metric "$metric" c.lmdb "$data/queries.jsonl" | jq -s 'map(.reward_bm25) | add / length' | xargs printf %.4f)
+			[ "$got" = "$want" ] || { echo "$name $metric: $got, expected $want"; return 1; }
+		done <<-'END'
+			map map
+			mrr recip_rank
+			precision@5 P_5
+			precision@10 P_10
+			recall@5 recall_5
+			recall@100 recall_100
+			ndcg@5 ndcg_cut_5
+			ndcg@10 ndcg_cut_10
+		END
+	done
+}
+
+@test "rl-reward-bm25: pruned and exhaustive searches agree byte for byte, in all forms" {
+	data=$(shared data/retrieval/cran)
+	rl-index -q --analyzer porter "$data/corpus.jsonl" c.lmdb
+	for v in robertson atire lucene bm25l bm25+; do
+		rl-reward-bm25 -q --query .query --hits 20 --variant $v c.lmdb "$data/queries.jsonl" >fast
+		rl-reward-bm25 -q --query .query --hits 20 --variant $v --exhaustive c.lmdb "$data/queries.jsonl" | cmp - fast
+	done
+}
+
+@test "rl-reward-bm25: what is added, hits, the name" {
+	rl-reward-bm25 -q --hits 2 x.lmdb <<<'{"completion":"apple pie","relevant_doc_ids":["a"]}' | jq -e '(.hits | map(.id)) == ["b", "a"] and .reward_bm25 == 1'
+	[ "$(rl-reward-bm25 -q --as reward_x x.lmdb <<<'{"completion":"sky","relevant_doc_ids":7}' | jq -c .reward_x)" = 1 ]
+	[ "$(rl-reward-bm25 -q x.lmdb <<<'{"completion":"sky","relevant_doc_ids":[7]}' | jq -c 'has("hits")')" = false ]
+}
+
+@test "rl-reward-bm25: metrics, grades, relevant documents that are not in the corpus or twice" {
+	r='{"completion":"apple pie","relevant_doc_ids":["a"]}'
+	[ "$(reward "$r" --metric mrr)" = 0.5 ]
+	[ "$(reward "$r" --metric hit@1)" = 0 ]
+	[ "$(reward "$r" --metric precision@4)" = 0.25 ]
+	[ "$(reward "$r" --metric recall@1)" = 0 ]
+	[ "$(reward '{"completion":"apple pie","relevant_doc_ids":["a","zz"]}')" = 0.5 ]
+	[ "$(reward '{"completion":"apple pie","relevant_doc_ids":["a","a"]}')" = 1 ]
+	# b has grade 1, a has 3: (1 + 3/log2(3)) / (3 + 1/log2(3))
+	jq -ne --argjson got "$(reward '{"completion":"apple pie","relevant_doc_ids":{"a":3,"b":1,"7":0}}' --metric ndcg@10)" \
+		'((1 + 3 / (3 | log2)) / (3 + 1 / (3 | log2)) - $got | fabs) < 1e-12' >/dev/null
+}
+
+@test "rl-reward-bm25: a model's own text never stops the run" {
+	[ "$(reward '{"completion":"","relevant_doc_ids":["a"]}')" = 0 ]
+	[ "$(reward '{"completion":"zzz ...","relevant_doc_ids":["a"]}')" = 0 ]
+	[ "$(reward '{"completion":"{broken","relevant_doc_ids":["a"]}' --query '.completion | fromjson.query' --otherwise -1)" = -1 ]
+	[ "$(reward '{"completion":"{}","relevant_doc_ids":["a"]}' --query '.completion | fromjson.query' --otherwise -1)" = -1 ]
+	[ "$(reward '{"completion":"{\"query\":5}","relevant_doc_ids":["a"]}' --query '.completion | fromjson.query' --otherwise -1)" = -1 ]
+	jq -nc '{completion: ([range(10000) | "apple\u0000"] | join(" ")), relevant_doc_ids: ["a"]}' >long
+	[ "$(reward "$(cat long)")" = 1 ]
+	rl-reward-bm25 x.lmdb --query '.completion | fromjson.query' <<<'{"completion":"","relevant_doc_ids":["a"]}' 2>&1 >/dev/null | grep -q '1 without a query'
+}
+
+@test "rl-reward-bm25: nothing relevant is null; a record with skip passes" {
+	[ "$(reward '{"completion":"apple","relevant_doc_ids":[]}')" = null ]
+	[ "$(rl-reward-bm25 -q x.lmdb <<<'{"skip":"cut"}')" = '{"skip":"cut"}' ]
+}
+
+@test "rl-reward-bm25: the user's faults stop it, by place, or carry an error with -k" {
+	fails_with 1 "standard input:1: --relevant: '.relevant_doc_ids' gives nothing" rl-reward-bm25 -q x.lmdb <<<'{"completion":"x"}'
+	fails_with 1 "standard input:1: --query: '.completion' gives nothing" rl-reward-bm25 -q x.lmdb <<<'{"relevant_doc_ids":[]}'
+	fails_with 1 "standard input:1: " rl-reward-bm25 -q x.lmdb <<<'{"completion":"x","relevant_doc_ids":[1.5]}'
+	fails_with 1 "reward_bm25" rl-reward-bm25 -q x.lmdb <<<'{"completion":"x","relevant_doc_ids":[1],"reward_bm25":1}'
+	fails_with 1 "No such file" rl-reward-bm25 -q absent.lmdb
+	fails_with 1 "not an index of rl-index" rl-reward-bm25 -q corpus.jsonl
+	head -c 5000 x.lmdb >cut.lmdb
+	fails_with 1 "cut.lmdb: cut short" rl-reward-bm25 -q cut.lmdb
+	fails_with 2 "metric 'recall' needs a number" rl-reward-bm25 --metric recall x.lmdb
+	fails_with 2 "metric 'bleu' is not known" rl-reward-bm25 --metric bleu x.lmdb
+	fails_with 2 "--query" rl-reward-bm25 --query '.x |' x.lmdb
+	run rl-reward-bm25 -q -k x.lmdb <<<'{"completion":"x"}'
+	[ "$status" -eq 3 ]
+}
+
+@test "rl-reward-bm25: the examples of the page" {
+	cp x.lmdb corpus.lmdb
+	echo '{"id":"q","query":"apple","relevant_doc_ids":["a"]}' >questions.jsonl
+	echo '{"completion":"let me think {\"query\":\"apple\"}","relevant_doc_ids":["a"]}' >rollouts.jsonl
+	[ "$(rl-reward-bm25 --query .query --hits 3 corpus.lmdb questions.jsonl | jq -c '[.id, .reward_bm25, (.hits | map(.id))]')" = '["q",1,["a","b"]]' ]
+	rl-reward-bm25 --query '.completion | capture("(?<a>{[^{}]*})").a | fromjson.query' corpus.lmdb rollouts.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
+}
