@@ -10,7 +10,8 @@
  *
  * A version is written in transactions of about 64 MB and becomes current in one small one, together with trainer state
  * and log; until then nobody sees it, and a version that never became current is deleted at the next start.  What no
- * name, lag or current slot holds is deleted afterwards.
+ * name, lag or current slot holds is deleted afterwards; moments ("adam.*") of versions that are not current are
+ * deleted too, since nothing goes on from them.
  *
  * The file is private to its machine and its user; it is refused on network file systems, when another layout wrote it,
  * and when others may write it.  Never open one store twice in a process, never carry it across fork().
@@ -40,8 +41,8 @@ enum store_mode {
 	STORE_WRITE, /* must exist; a writer's lock is taken per transaction */
 	STORE_CREATE /* is made when absent */
 };
-/* NULL with *e.  In STORE_WRITE and STORE_CREATE dead readers are cleared and unfinished versions deleted (the caller holds
- * the trainer lock of lib/loop.h: nobody else writes). */
+/* NULL with *e.  In STORE_WRITE and STORE_CREATE dead readers are cleared and unfinished versions deleted (the caller
+ * holds the trainer lock of lib/loop.h: nobody else writes). */
 struct store *store_open(const char *path, enum store_mode mode, struct err *e);
 void store_close(struct store *s);
 const char *store_path(const struct store *s);
@@ -55,8 +56,8 @@ struct store_ref {
 	char slot[64];
 	int64_t version;
 };
-/* Resolves a name: a slot (its current version), a snapshot, or "slot@version"; "" is "policy".  -1: names it and those that
- * exist. */
+/* Resolves a name: a slot (its current version), a snapshot, or "slot@version"; "" is "policy".  -1: names it and those
+ * that exist. */
 int store_resolve(struct store_view *v, const char *name, struct store_ref *out, struct err *e);
 
 struct store_tensor {
@@ -64,7 +65,8 @@ struct store_tensor {
 	int n_dims;
 	int64_t shape[STORE_MAX_DIMS];
 	int n_blocks;
-	const struct kn_block *blocks; /* whole rows each; 64-byte aligned, straight in the mapped file; borrowed from v */
+	const struct kn_block *blocks; /* whole rows each, a vector is one row; 64-byte aligned, straight in the mapped
+	                                  file; borrowed from v */
 	size_t bytes;
 };
 /* 1; 0 when there is none of that name; -1: *e (header or shape damaged). */
@@ -91,8 +93,8 @@ struct store_update;
  * attempt at these versions is deleted. */
 struct store_update *store_update_begin(struct store *s, struct err *e);
 /* Writes one tensor of slot@version.  data: rows of the full tensor in C order, host memory, of the given dtype. */
-int store_put(struct store_update *u, const char *slot, int64_t version, const char *name, enum kn_dtype dtype, int n_dims,
-              const int64_t *shape, const void *data, struct err *e);
+int store_put(struct store_update *u, const char *slot, int64_t version, const char *name, enum kn_dtype dtype,
+              int n_dims, const int64_t *shape, const void *data, struct err *e);
 /* These take effect in the flip, all or none: */
 int store_put_current(struct store_update *u, const char *slot, int64_t version, struct err *e);
 int store_put_blob(struct store_update *u, const char *slot, const char *key, const void *data, size_t len,
@@ -102,17 +104,26 @@ int store_put_name(struct store_update *u, const char *name, const struct store_
 int store_delete_name(struct store_update *u, const char *name, struct err *e);
 /* Appends to the log: one JSON object; the store adds nothing to it. */
 int store_put_log(struct store_update *u, const char *json, size_t len, struct err *e);
-/* Versions at or above this one of the slot are kept by the sweep even without a name (lag); default: only the current. */
+/* Versions at or above this one of the slot are kept by the sweep even without a name (lag); default: only the current.
+ */
 void store_keep_from(struct store_update *u, const char *slot, int64_t version);
-/* The flip; then what nothing holds is deleted.  0, or -1 with the store as it was before store_update_begin.  u is gone. */
+/* The flip; then what nothing holds is deleted.  0, or -1 with the store as it was before store_update_begin.  u is
+ * gone. */
 int store_update_commit(struct store_update *u, struct err *e);
 void store_update_abort(struct store_update *u);
 
 /* Log entries in order: the JSON text of each. */
 int store_each_log(struct store_view *v, int (*fn)(void *arg, int64_t index, const char *json, size_t len), void *arg,
                    struct err *e);
-/* Slots and snapshots: fn(name, ref, is_snapshot). */
-int store_each_name(struct store_view *v, int (*fn)(void *arg, const char *name, const struct store_ref *ref, bool snapshot),
-                    void *arg, struct err *e);
+/* Slots, then snapshots: fn(name, ref, is_snapshot). */
+int store_each_name(struct store_view *v,
+                    int (*fn)(void *arg, const char *name, const struct store_ref *ref, bool snapshot), void *arg,
+                    struct err *e);
+/* Every version that has a tensor, those included that only lag or an unfinished update holds. */
+int store_each_version(struct store_view *v, int (*fn)(void *arg, const struct store_ref *ref), void *arg,
+                       struct err *e);
+
+/* A copy without free pages, to the start of an empty file. */
+int store_copy(struct store *s, int fd, struct err *e);
 
 #endif
