@@ -70,6 +70,8 @@ struct tok_pattern {
 };
 int tok_pattern_literal(struct tok_pattern *p, const char *text, size_t len, struct err *e);
 int tok_pattern_regex(struct tok_pattern *p, const char *text, size_t len, struct err *e);
+/* The same, always through Oniguruma. */
+int tok_pattern_onig(struct tok_pattern *p, const char *text, size_t len, struct err *e);
 void tok_pattern_release(struct tok_pattern *p);
 struct tokenizer_scratch;
 /* The first match at or after `from` that is not empty: 1, 0 none, -1. */
@@ -81,6 +83,11 @@ int tok_pattern_replace(const struct tok_pattern *p, struct tokenizer_scratch *x
 /* A scanner written by hand for this regex, or NULL (tokenizer_scan.c). */
 size_t (*tok_scanner(const char *regex, size_t len))(const char *s, size_t len);
 #define TOK_GPT2_REGEX "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define TOK_LLAMA_REGEX(number)                                                                                        \
+	"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number                                           \
+	"| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define TOK_LLAMA3_REGEX TOK_LLAMA_REGEX("\\p{N}{1,3}")
+#define TOK_QWEN2_REGEX TOK_LLAMA_REGEX("\\p{N}")
 
 /* ---- the steps ---- */
 enum tok_behavior { TOK_REMOVED, TOK_ISOLATED, TOK_PREVIOUS, TOK_NEXT, TOK_CONTIGUOUS };

@@ -20,14 +20,18 @@ int tok_pattern_literal(struct tok_pattern *p, const char *text, size_t len, str
 
 int tok_pattern_regex(struct tok_pattern *p, const char *text, size_t len, struct err *e)
 {
+	*p = (struct tok_pattern){.kind = TOK_SCAN, .scan = tok_scanner(text, len)};
+	return p->scan ? 0 : tok_pattern_onig(p, text, len, e);
+}
+
+int tok_pattern_onig(struct tok_pattern *p, const char *text, size_t len, struct err *e)
+{
 	OnigErrorInfo info;
 	OnigUChar why[ONIG_MAX_ERROR_MESSAGE_LEN];
 	OnigEncoding encoding = ONIG_ENCODING_UTF8;
 	int rc;
 
-	*p = (struct tok_pattern){.kind = TOK_SCAN, .scan = tok_scanner(text, len)};
-	if (p->scan)
-		return 0;
+	*p = (struct tok_pattern){.kind = TOK_NEVER};
 	if (len > 65536)
 		return err_set(e, "a pattern of %zu bytes; at most 65536", len);
 	onig_initialize(&encoding, 1);
@@ -35,7 +39,6 @@ int tok_pattern_regex(struct tok_pattern *p, const char *text, size_t len, struc
 	              ONIG_SYNTAX_ONIGURUMA, &info);
 	if (rc != ONIG_NORMAL) {
 		onig_error_code_to_str(why, rc, &info);
-		p->kind = TOK_NEVER;
 		return err_set(e, "pattern '%.*s': %s", len > 200 ? 200 : (int)len, text, (char *)why);
 	}
 	p->kind = TOK_REGEX;

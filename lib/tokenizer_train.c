@@ -71,11 +71,8 @@ static const struct split {
 	const char *name, *regex;
 } splits[] = {
         {"gpt2", NULL},
-        {"llama3",
-         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
-         "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-        {"qwen2", "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
-                  "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+        {"llama3", TOK_LLAMA3_REGEX},
+        {"qwen2", TOK_QWEN2_REGEX},
 };
 
 static const struct split *find_split(const char *name)

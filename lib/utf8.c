@@ -198,6 +198,11 @@ bool utf8_is_lower(uint32_t cp)
 	return category(cp) == UTF8PROC_CATEGORY_LL;
 }
 
+bool utf8_is_assigned(uint32_t cp)
+{
+	return category(cp) != UTF8PROC_CATEGORY_CN;
+}
+
 /* ---- normal forms ---- */
 
 struct points {

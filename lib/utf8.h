@@ -42,6 +42,7 @@ bool utf8_is_punct(uint32_t cp);  /* \p{P}, and the ASCII symbols $+<=>^`|~ */
 bool utf8_is_word(uint32_t cp);   /* \w: letters, marks, decimal digits, connectors, joiners */
 bool utf8_is_upper(uint32_t cp);  /* \p{Lu}, \p{Lt} */
 bool utf8_is_lower(uint32_t cp);  /* \p{Ll} */
+bool utf8_is_assigned(uint32_t cp);
 
 /* ---- normal forms (appended to out; s is valid UTF-8) ---- */
 enum utf8_form { UTF8_NFC, UTF8_NFD, UTF8_NFKC, UTF8_NFKD };
