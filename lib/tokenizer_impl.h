@@ -22,15 +22,20 @@ struct tok_name {
 	uint32_t at; /* in text */
 	int32_t len; /* -1: no token has this id */
 };
+struct tok_slot {
+	uint32_t tag; /* of the content's hash: most others are told apart without a look at them */
+	int32_t id;   /* -1: free */
+};
 struct tok_vocab {
 	struct str text;
 	struct tok_name *name; /* [size] */
 	int32_t size, cap;     /* largest id + 1 */
-	int32_t *slot;         /* hash table of ids, -1 free */
+	struct tok_slot *slot; /* hash table of ids */
 	size_t n_slots, n;
 };
 void tok_vocab_init(struct tok_vocab *v);
 void tok_vocab_release(struct tok_vocab *v);
+void tok_vocab_reserve(struct tok_vocab *v, size_t n); /* room for n tokens in all */
 /* -1 when the content or the id is there already, or the id is out of range. */
 int tok_vocab_put(struct tok_vocab *v, const char *content, size_t len, int64_t id, struct err *e);
 int32_t tok_vocab_id(const struct tok_vocab *v, const char *content, size_t len); /* -1: none */

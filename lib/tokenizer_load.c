@@ -97,6 +97,7 @@ static int load_lists(struct loading *l, const struct json *m)
 
 	if (!json_member(m, "vocab", &v) || v.kind != JSON_OBJECT)
 		return err_set(l->e, "'vocab' is missing or not an object");
+	tok_vocab_reserve(&l->t->vocab, (size_t)json_length(&v));
 	if (json_each(&v, load_token, l))
 		return -1;
 	if (!json_member(m, "merges", &v) || v.kind != JSON_ARRAY)

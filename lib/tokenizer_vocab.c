@@ -8,13 +8,18 @@
 
 /* ---- vocabulary ---- */
 
+static void alloc_slots(struct tok_vocab *v, size_t n)
+{
+	v->n_slots = n;
+	v->slot = xmalloc(n * sizeof *v->slot);
+	memset(v->slot, 0xFF, n * sizeof *v->slot);
+}
+
 void tok_vocab_init(struct tok_vocab *v)
 {
 	memset(v, 0, sizeof *v);
 	str_init(&v->text);
-	v->n_slots = 1024;
-	v->slot = xmalloc(v->n_slots * sizeof *v->slot);
-	memset(v->slot, 0xFF, v->n_slots * sizeof *v->slot);
+	alloc_slots(v, 1024);
 }
 
 void tok_vocab_release(struct tok_vocab *v)
@@ -24,10 +29,19 @@ void tok_vocab_release(struct tok_vocab *v)
 	free(v->slot);
 }
 
-/* Keyed by the length too, so that prefixes of long contents do not meet. */
-static size_t content_hash(const char *s, size_t len)
+/* Multiplies and folds eight bytes at a time.  Seeded with where the tables lie, which a file cannot know. */
+static uint64_t content_hash(const struct tok_vocab *v, const char *s, size_t len)
 {
-	return (size_t)hash_bytes(s, len, 0x746f6b656e697a65, len);
+	uint64_t h = (uint64_t)(uintptr_t)v * 0x9E3779B97F4A7C15u + len, word;
+
+	for (; len >= 8; s += 8, len -= 8) {
+		memcpy(&word, s, 8);
+		h = tok_pair_hash(h ^ word);
+	}
+	word = 0;
+	for (size_t i = 0; i < len; i++)
+		word = word << 8 | (unsigned char)s[i];
+	return tok_pair_hash(h ^ word);
 }
 
 const char *tok_vocab_name(const struct tok_vocab *v, int32_t id, size_t *len)
@@ -40,35 +54,46 @@ const char *tok_vocab_name(const struct tok_vocab *v, int32_t id, size_t *len)
 }
 
 /* The slot that holds the content, or the free one where it belongs. */
-static size_t find_slot(const struct tok_vocab *v, const char *s, size_t len)
+static struct tok_slot *find_slot(const struct tok_vocab *v, const char *s, size_t len, uint32_t *tag)
 {
-	size_t mask = v->n_slots - 1, i = content_hash(s, len) & mask, other_len;
+	size_t mask = v->n_slots - 1, other_len;
+	uint64_t hash = content_hash(v, s, len);
 
-	for (; v->slot[i] >= 0; i = (i + 1) & mask) {
-		const char *other = tok_vocab_name(v, v->slot[i], &other_len);
+	*tag = (uint32_t)(hash >> 32);
+	for (size_t i = hash & mask; v->slot[i].id >= 0; i = (i + 1) & mask) {
+		if (v->slot[i].tag != *tag)
+			continue;
+		const char *other = tok_vocab_name(v, v->slot[i].id, &other_len);
 		if (other_len == len && !memcmp(other, s, len))
-			break;
+			return &v->slot[i];
 	}
-	return i;
+	for (size_t i = hash & mask;; i = (i + 1) & mask)
+		if (v->slot[i].id < 0)
+			return &v->slot[i];
 }
 
 int32_t tok_vocab_id(const struct tok_vocab *v, const char *content, size_t len)
 {
-	return v->slot[find_slot(v, content, len)];
+	uint32_t tag;
+
+	return find_slot(v, content, len, &tag)->id;
 }
 
-static void grow_slots(struct tok_vocab *v)
+void tok_vocab_reserve(struct tok_vocab *v, size_t n)
 {
-	int32_t *old = v->slot;
-	size_t n_old = v->n_slots, len;
+	struct tok_slot *old = v->slot;
+	size_t n_old = v->n_slots, n_slots = n_old, len;
 
-	v->n_slots *= 4;
-	v->slot = xmalloc(v->n_slots * sizeof *v->slot);
-	memset(v->slot, 0xFF, v->n_slots * sizeof *v->slot);
+	while (n_slots < n * 2)
+		n_slots *= 2;
+	if (n_slots == n_old)
+		return;
+	alloc_slots(v, n_slots);
 	for (size_t i = 0; i < n_old; i++)
-		if (old[i] >= 0) {
-			const char *s = tok_vocab_name(v, old[i], &len);
-			v->slot[find_slot(v, s, len)] = old[i];
+		if (old[i].id >= 0) {
+			const char *s = tok_vocab_name(v, old[i].id, &len);
+			uint32_t tag;
+			*find_slot(v, s, len, &tag) = old[i];
 		}
 	free(old);
 }
@@ -86,8 +111,10 @@ static void grow_names(struct tok_vocab *v, int32_t id)
 
 int tok_vocab_put(struct tok_vocab *v, const char *content, size_t len, int64_t id, struct err *e)
 {
-	size_t slot, other_len;
+	struct tok_slot *slot;
+	size_t other_len;
 	const char *other;
+	uint32_t tag;
 
 	if (id < 0 || id >= TOK_MAX_ID)
 		return err_set(e, "token '%.*s' has id %lld; ids must be below %d", (int)len, content, (long long)id,
@@ -99,15 +126,15 @@ int tok_vocab_put(struct tok_vocab *v, const char *content, size_t len, int64_t 
 		return err_set(e, "tokens '%.*s' and '%.*s' both have id %lld", (int)other_len, other, (int)len,
 		               content, (long long)id);
 	if ((v->n + 1) * 2 > v->n_slots)
-		grow_slots(v);
-	slot = find_slot(v, content, len);
-	if (v->slot[slot] >= 0)
-		return err_set(e, "token '%.*s' is there twice, with id %d and %lld", (int)len, content, v->slot[slot],
+		tok_vocab_reserve(v, v->n * 2);
+	slot = find_slot(v, content, len, &tag);
+	if (slot->id >= 0)
+		return err_set(e, "token '%.*s' is there twice, with id %d and %lld", (int)len, content, slot->id,
 		               (long long)id);
 	grow_names(v, (int32_t)id);
 	v->name[id] = (struct tok_name){(uint32_t)v->text.len, (int32_t)len};
 	str_add(&v->text, content, len);
-	v->slot[slot] = (int32_t)id;
+	*slot = (struct tok_slot){tag, (int32_t)id};
 	v->n++;
 	return 0;
 }
@@ -125,7 +152,7 @@ void tok_merges_init(struct tok_merges *m, size_t expected)
 {
 	size_t n_slots = 64;
 
-	while (n_slots < expected * 2)
+	while (n_slots < expected + expected / 2)
 		n_slots *= 2;
 	m->n = 0;
 	merges_alloc(m, n_slots);
@@ -157,7 +184,7 @@ void tok_merges_put(struct tok_merges *m, uint64_t pair, int32_t rank, int32_t i
 {
 	struct tok_merge *s;
 
-	if ((m->n + 1) * 2 > m->n_slots) {
+	if (m->n + m->n / 2 >= m->n_slots) {
 		struct tok_merges old = *m;
 		merges_alloc(m, old.n_slots * 2);
 		for (size_t i = 0; i < old.n_slots; i++)
