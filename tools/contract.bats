@@ -42,7 +42,7 @@ help_() {
 	[ ! -s err ]
 	grep -q "^$tool - " help
 	grep -oE '^  (-.,|   ) --[a-z0-9-]+' help | grep -oE -- '--[a-z0-9-]+' | sort -u >options
-	grep -oE '^\.It (Fl . , )?Fl Fl [a-z0-9-]+' "$root/man/$tool.1" | sed 's/.*Fl Fl /--/' | sort -u >page
+	sed -nE 's/^\.It (Fl . , )?Fl (-|Fl )([a-z0-9-]+).*/--\3/p' "$root/man/$tool.1" | sort -u >page
 	diff options page
 }
 @test "contract: --help exits 0 and has the options of the man page, and no other" { over "filter maker sink other" help_; }
