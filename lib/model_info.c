@@ -4,6 +4,7 @@
 
 #include "lib/model.h"
 #include "lib/record.h"
+#include "lib/tokenizer_store.h"
 #include "lib/util.h"
 
 static void add_eos(struct model_info *m, int64_t id)
@@ -76,36 +77,6 @@ static int load_eos(struct model_info *m, struct store_view *v, const char *slot
 	return rc;
 }
 
-/* 1 when the slot has tokenizer files. */
-static int load_tokenizer(struct model_info *m, struct store_view *v, const char *slot, struct err *e)
-{
-	const void *data, *merges;
-	size_t len, merges_len;
-	int found = store_get_blob(v, slot, "file/tokenizer.json", &data, &len, e);
-	if (found > 0) {
-		m->tokenizer = tokenizer_from_json(data, len, "tokenizer.json", e);
-		return m->tokenizer ? 1 : -1;
-	}
-	if (found == 0)
-		found = store_get_blob(v, slot, "file/vocab.json", &data, &len, e);
-	if (found > 0)
-		found = store_get_blob(v, slot, "file/merges.txt", &merges, &merges_len, e);
-	if (found > 0) {
-		m->tokenizer = tokenizer_from_vocab(data, len, merges, merges_len, "vocab.json", e);
-		return m->tokenizer ? 1 : -1;
-	}
-	return found;
-}
-
-/* Slots made without files of their own (a critic, an adapter) speak the policy's tokens. */
-static int find_tokenizer(struct model_info *m, struct store_view *v, const char *slot, struct err *e)
-{
-	int found = load_tokenizer(m, v, slot, e);
-	if (found == 0 && strcmp(slot, "policy"))
-		found = load_tokenizer(m, v, "policy", e);
-	return found < 0 ? -1 : 0;
-}
-
 static int load_table(struct model_info *m, struct store_view *v, const struct store_ref *ref, struct err *e)
 {
 	const void *config;
@@ -126,7 +97,7 @@ int model_info_load(struct model_info *m, struct store_view *v, const char *slot
 	*m = (struct model_info){.bos = -1};
 	if (store_resolve(v, slot, &ref, e))
 		return -1;
-	if (load_table(m, v, &ref, e) || (with_tokenizer && find_tokenizer(m, v, ref.slot, e)) ||
+	if (load_table(m, v, &ref, e) || (with_tokenizer && tokenizer_of_slot(v, ref.slot, &m->tokenizer, e) < 0) ||
 	    load_eos(m, v, ref.slot, e)) {
 		model_info_release(m);
 		return -1;

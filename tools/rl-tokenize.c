@@ -10,12 +10,13 @@
 #include "lib/cli.h"
 #include "lib/filter.h"
 #include "lib/tokenizer.h"
+#include "lib/tokenizer_store.h"
 #include "lib/tokenizer_train.h"
 #include "lib/tool.h"
 #include "lib/util.h"
 
 struct config {
-	const char *tokenizer, *text;
+	const char *store, *tokenizer, *text;
 	bool special, plain, decode, train;
 	int64_t vocab_size, min_frequency;
 	int split;
@@ -23,6 +24,7 @@ struct config {
 };
 
 static const struct opt options[] = {
+        {"store", 's', OPT_STR, offsetof(struct config, store), NULL, "STORE[:NAME]", "the tokenizer of a model", 0, 0},
         {"tokenizer", 0, OPT_STR, offsetof(struct config, tokenizer), NULL, "FILE",
          "tokenizer.json, or a directory with it or with vocab.json and merges.txt", 0, 0},
         {"text", 0, OPT_STR, offsetof(struct config, text), ".text", "FILTER", "what is encoded or trained on", 0, 0},
@@ -147,14 +149,15 @@ static int write_trained(struct tool *t, void *arg, struct err *e)
 	return failed;
 }
 
+/* -s may come from the environment (RL_STORE), so that --tokenizer and --train go before it instead of against it. */
 static void check_options(const struct config *c)
 {
 	if (c->train && c->decode)
 		cli_misuse("--train makes a tokenizer: not with --decode");
 	if (c->train && !c->vocab_size)
 		cli_misuse("--train needs --vocab-size");
-	if (!c->train && !c->tokenizer)
-		cli_misuse("no tokenizer: give --tokenizer FILE or --train");
+	if (!c->train && !c->store && !c->tokenizer)
+		cli_misuse("no tokenizer: give -s STORE, --tokenizer FILE or --train");
 	if (c->decode && c->plain)
 		cli_misuse("--plain is about text: not with --decode");
 }
@@ -177,7 +180,7 @@ static int prepare(struct state *s, struct err *e)
 		s->train = tokenizer_train_new(&train, e);
 		return s->train ? 0 : -1;
 	}
-	s->tokenizer = tokenizer_open(s->c.tokenizer, e);
+	s->tokenizer = s->c.tokenizer ? tokenizer_open(s->c.tokenizer, e) : tokenizer_from_store(s->c.store, e);
 	return s->tokenizer ? 0 : -1;
 }
 
@@ -188,7 +191,7 @@ int main(int argc, char **argv)
 	        {NULL, options, &s.c}, {"Training", train_options, &s.c}, {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-tokenize",
 	                        .summary = "text to ids and back; train a byte-level BPE",
-	                        .usage = "--tokenizer FILE [OPTION]... [FILE]...\n"
+	                        .usage = "(-s STORE | --tokenizer FILE) [OPTION]... [FILE]...\n"
 	                                 "--train --vocab-size N [OPTION]... [FILE]... > tokenizer.json",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
