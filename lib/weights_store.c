@@ -74,12 +74,12 @@ static int look_up(const struct tensor *t, const char *name, struct store_view *
 		return err_set(e, "tensor '%s' is %s, expected %s", name,
 		               tensor_shape_text(have, out->n_dims, out->shape),
 		               tensor_shape_text(want, t->n_dims, t->shape));
-	int64_t rows = 0, expected = t->n_dims == 1 ? t->count : t->rows;
+	int64_t rows = 0;
 	for (int b = 0; b < out->n_blocks; b++)
 		rows += out->blocks[b].rows;
-	if (rows != expected || (t->n_dims == 1 && out->n_blocks != 1))
+	if (rows != t->rows || (t->n_dims == 1 && out->n_blocks != 1))
 		return err_set(e, "tensor '%s' is stored in pieces of %lld rows, expected %lld", name, (long long)rows,
-		               (long long)expected);
+		               (long long)t->rows);
 	return 1;
 }
 
@@ -99,7 +99,7 @@ int weights_read(const struct kernels *k, float *dst, const struct tensor *t, co
 	struct store_tensor s;
 	int found = look_up(t, name, v, ref, &s, e);
 	if (found > 0)
-		put_floats(k, dst, &s, t->n_dims == 2 ? t->cols : 1);
+		put_floats(k, dst, &s, t->cols);
 	return found;
 }
 
@@ -142,9 +142,9 @@ static int map_device(struct weights *w, int i, const struct store_tensor *s, st
 		return err_set(e, "no memory on the device for tensor '%s'", t->name);
 	weights_set_piece(w, i, dtype, copy);
 	if (dtype != s->dtype)
-		return put_floats(w->k, (float *)copy, s, 1);
+		return put_floats(w->k, (float *)copy, s, t->cols);
 	for (int b = 0; b < s->n_blocks; b++) {
-		size_t bytes = (size_t)(s->blocks[b].rows * (t->n_dims == 2 ? t->cols : 1)) * width(dtype);
+		size_t bytes = (size_t)(s->blocks[b].rows * t->cols) * width(dtype);
 		w->k->put(w->k->ctx, copy, s->blocks[b].data, bytes);
 		copy += bytes;
 	}
@@ -182,7 +182,7 @@ int weights_copy(struct weights *w, const struct kernels *k, const struct tensor
 			return -1;
 		}
 		if (found)
-			put_floats(k, w->slab + t->offset, &s, t->n_dims == 2 ? t->cols : 1);
+			put_floats(k, w->slab + t->offset, &s, t->cols);
 	}
 	return 0;
 }
