@@ -1,0 +1,234 @@
+/*
+ * rl-generate - prompts in, completions with log-probabilities out.
+ *
+ * Reads records with a prompt (text, or prompt_tokens), samples n completions of each, and writes one record per
+ * completion: the input's fields, then the completion as text and ids, the log-probability of every token under the
+ * policy, and which batch of which version it belongs to.  A sample depends on seed, run, epoch, id, sample number and
+ * token alone.  In a loop it waits for the update that a batch has to be sampled after (lib/rollout.h).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/rollout_batch.h"
+#include "lib/tool.h"
+#include "lib/util.h"
+
+struct config {
+	const char *store, *max_tokens, *prompt, *run, *lag;
+	int64_t n, top_k, seed, batch_size, epochs, steps, max_running;
+	double temperature, top_p, min_p;
+	bool ignore_eos, shuffle;
+	struct cli_list stop;
+	int64_t min_new, max_new; /* max_tokens, parsed */
+};
+
+#define AT(field) offsetof(struct config, field)
+static const struct opt options[] = {
+        {"store", 's', OPT_STR, AT(store), NULL, "STORE[:NAME]", "the policy: a slot or a snapshot of a store", 0, 0},
+        {"prompt", 0, OPT_STR, AT(prompt), ".prompt // .query", "FILTER", "what the model is given", 0, 0},
+        {"n", 'n', OPT_INT, AT(n), "1", "N", "completions per prompt", 1, 65536},
+        {"max-tokens", 0, OPT_STR, AT(max_tokens), "64", "N|LO..HI",
+         "completion tokens at most; a range is drawn per prompt", 0, 0},
+        {"temperature", 0, OPT_NUM, AT(temperature), "1", "T", "0 is greedy", 0, 1000},
+        {"top-k", 0, OPT_INT, AT(top_k), "0", "K", "sample from the K likeliest tokens; 0: all", 0, 1e9},
+        {"top-p", 0, OPT_NUM, AT(top_p), "1", "P", "sample from the smallest set that reaches P", 1e-9, 1},
+        {"min-p", 0, OPT_NUM, AT(min_p), "0", "P", "sample from tokens at least P times as likely as the likeliest", 0,
+         1},
+        {"stop", 0, OPT_LIST, AT(stop), NULL, "TEXT", "end a completion that contains TEXT (may be repeated)", 0, 0},
+        {"ignore-eos", 0, OPT_FLAG, AT(ignore_eos), NULL, NULL, "go on after the end-of-sequence token", 0, 0},
+        {"seed", 0, OPT_INT, AT(seed), "0", "N", "seed of sampling and shuffling", 0, 9e18},
+        {NULL},
+};
+static const struct opt loop_options[] = {
+        {"run", 0, OPT_STR, AT(run), "", "NAME", "name of the run", 0, 0},
+        {"batch-size", 0, OPT_INT, AT(batch_size), "64", "B", "completions per batch, a multiple of -n", 1, 1e9},
+        {"lag", 0, OPT_STR, AT(lag), "0", "L|none", "updates a batch may be behind; none: never wait", 0, 0},
+        {"epochs", 0, OPT_INT, AT(epochs), "0", "E", "go over the input E times, shuffled", 0, 1e9},
+        {"steps", 0, OPT_INT, AT(steps), "0", "S", "batches in all, going over the input as often as needed, shuffled",
+         0, 1e12},
+        {"shuffle", 0, OPT_FLAG, AT(shuffle), "1", NULL, "with --epochs or --steps, another order each time", 0, 0},
+        {"max-running", 0, OPT_INT, AT(max_running), "256", "N", "sequences decoded together at most", 1, 65536},
+        {NULL},
+};
+
+struct state {
+	struct config c;
+	struct tool tool;
+	struct engine_config engine_config;
+	struct engine engine;
+	struct store *store;
+	char *store_path, *store_name;
+	struct model_info model;
+	struct filter *filter;
+	struct rollout rollout;
+	struct prompts *prompts;
+	struct rollout_batch *batch;
+};
+
+static int64_t parse_range(const char *text, int64_t *low)
+{
+	const char *dots = strstr(text, "..");
+	char *first = dots ? xstrndup(text, (size_t)(dots - text)) : xstrdup(text);
+	int64_t high;
+	if (!parse_i64(first, low) || !parse_i64(dots ? dots + 2 : text, &high) || *low < 0 || high < *low ||
+	    high > INT32_MAX)
+		cli_misuse("--max-tokens is '%s', but must be N or LO..HI with 0 <= LO <= HI", text);
+	free(first);
+	return high;
+}
+
+static int64_t parse_lag(const char *text)
+{
+	int64_t lag;
+	if (!strcmp(text, "none"))
+		return ROLLOUT_LAG_NONE;
+	if (!parse_i64(text, &lag) || lag < 0)
+		cli_misuse("--lag is '%s', but must be a number of updates or none", text);
+	return lag;
+}
+
+/* The options that decide rollouts, as `name=value` words (blanks in values as %20). */
+static char *rollout_options(const struct config *c)
+{
+	struct str s;
+	str_init(&s);
+	str_addf(&s,
+	         "n=%lld max-tokens=%s temperature=%.17g top-k=%lld top-p=%.17g min-p=%.17g seed=%lld batch-size=%lld",
+	         (long long)c->n, c->max_tokens, c->temperature, (long long)c->top_k, c->top_p, c->min_p,
+	         (long long)c->seed, (long long)c->batch_size);
+	str_addf(&s, " ignore-eos=%d shuffle=%d lag=%s prompt=", c->ignore_eos, (c->epochs || c->steps) && c->shuffle,
+	         c->lag);
+	for (const char *p = c->prompt; *p; p++)
+		str_adds(&s, *p == ' ' ? "%20" : (char[]){*p, 0});
+	for (size_t i = 0; i < c->stop.n; i++) {
+		str_adds(&s, " stop=");
+		for (const char *p = c->stop.item[i]; *p; p++)
+			str_adds(&s, *p == ' ' ? "%20" : (char[]){*p, 0});
+	}
+	return str_detach(&s);
+}
+
+/* The version to sample from: the one that was named, or the one that the loop says.  1, 0 when the run is closed, -1.
+ */
+static int version_to_sample(struct state *s, struct store_ref *ref, struct err *e)
+{
+	if (!s->store_name[0])
+		return rollout_wait(&s->rollout, ref, e);
+	struct store_view *v = store_view_open(s->store, e);
+	int got = v && !store_resolve(v, s->store_name, ref, e) ? 1 : -1;
+	store_view_close(v);
+	return got;
+}
+
+/* One batch: 1, 0 when there is no more to do, -1. */
+static int next_batch(struct state *s, struct err *e)
+{
+	struct store_ref ref;
+	int64_t n = rollout_batch_read(s->batch, s->prompts, &s->rollout.cursor, e);
+	if (n <= 0)
+		return (int)n;
+	int last = prompts_last(s->prompts, e);
+	int go = last < 0 ? -1 : version_to_sample(s, &ref, e);
+	if (go <= 0)
+		return go;
+	struct store_view *v = store_view_open(s->store, e);
+	int failed = !v || rollout_batch_generate(s->batch, s->engine.k, v, &ref, e);
+	store_view_close(v);
+	if (failed || rollout_batch_write(s->batch, &ref, s->rollout.batch, last, &s->rollout.cursor, e))
+		return -1;
+	rollout_sampled(&s->rollout);
+	return !last;
+}
+
+static int load_model(struct state *s, struct err *e)
+{
+	struct store_ref ref;
+	store_split(s->c.store, &s->store_path, &s->store_name);
+	s->store = store_open(s->store_path, STORE_READ, e);
+	struct store_view *v = s->store ? store_view_open(s->store, e) : NULL;
+	if (!v)
+		return -1;
+	int failed = store_resolve(v, s->store_name, &ref, e) || model_info_load(&s->model, v, ref.slot, true, e);
+	store_view_close(v);
+	return failed;
+}
+
+static struct rollout_batch_config batch_config(const struct config *c, int64_t max_prompts)
+{
+	return (struct rollout_batch_config){.n = c->n,
+	                                     .max_prompts = max_prompts,
+	                                     .min_new = c->min_new,
+	                                     .max_new = c->max_new,
+	                                     .seed = (uint64_t)c->seed,
+	                                     .run = c->run,
+	                                     .generate = {.temperature = c->temperature,
+	                                                  .top_k = c->top_k,
+	                                                  .top_p = c->top_p,
+	                                                  .min_p = c->min_p,
+	                                                  .ignore_eos = c->ignore_eos,
+	                                                  .stop = c->stop.item,
+	                                                  .n_stop = (int64_t)c->stop.n,
+	                                                  .max_running = c->max_running}};
+}
+
+static int run(struct state *s, char **operands, int n_operands, struct err *e)
+{
+	struct stat st;
+	bool pipe_out = !fstat(1, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+	char *text = rollout_options(&s->c);
+	if (load_model(s, e) || engine_open(&s->engine, &s->engine_config, e) ||
+	    tool_open(&s->tool, operands, n_operands, e))
+		return -1;
+	s->filter = filter_new("--prompt", s->c.prompt, NULL, 0, e);
+	if (!s->filter)
+		return -1;
+	int64_t lag = s->store_name[0] ? ROLLOUT_LAG_NONE : parse_lag(s->c.lag);
+	int go = rollout_begin(&s->rollout, s->store, s->c.run, lag, text, pipe_out, e);
+	if (go <= 0)
+		return go;
+	free(s->rollout.cursor.options);
+	s->rollout.cursor.options = text;
+	int64_t max_prompts = s->c.batch_size / s->c.n;
+	struct prompts_config pc = {s->c.epochs, s->c.steps * max_prompts, s->c.shuffle, (uint64_t)s->c.seed, s->c.run};
+	s->prompts = prompts_new(&s->tool, &pc);
+	struct rollout_batch_config bc = batch_config(&s->c, max_prompts);
+	s->batch = rollout_batch_new(&bc, &s->model, s->filter, &s->tool);
+	if (rollout_skip(&s->rollout, s->prompts, e))
+		return -1;
+	while ((go = next_batch(s, e)) > 0)
+		;
+	return go;
+}
+
+int main(int argc, char **argv)
+{
+	static struct state s;
+	const struct opt_group groups[] = {{NULL, options, &s.c},
+	                                   {"Batches and the loop", loop_options, &s.c},
+	                                   {"Engine", engine_options, &s.engine_config},
+	                                   {"Stream", tool_options, &s.tool.config}};
+	const struct cli cli = {.tool = "rl-generate",
+	                        .summary = "sample completions of prompts",
+	                        .usage = "-s STORE [OPTION]... [FILE]...",
+	                        .groups = groups,
+	                        .n_groups = ARRAY_LEN(groups),
+	                        .max_operands = -1};
+	int n_operands;
+	char **operands = cli_parse(&cli, argc, argv, &n_operands);
+	if (!s.c.store)
+		cli_misuse("no store: give -s STORE or set RL_STORE");
+	s.c.max_new = parse_range(s.c.max_tokens, &s.c.min_new);
+	parse_lag(s.c.lag);
+	if (s.c.batch_size % s.c.n)
+		cli_misuse("--batch-size is %lld, but must be a multiple of -n, which is %lld",
+		           (long long)s.c.batch_size, (long long)s.c.n);
+	struct tool_config tc = s.tool.config;
+	struct err e;
+	tool_init(&s.tool, &tc);
+	int failed = run(&s, operands, n_operands, &e);
+	rollout_end(&s.rollout);
+	engine_close(&s.engine);
+	return tool_end(&s.tool, failed, &e);
+}

@@ -1,0 +1,148 @@
+/*
+ * rl-ppo-step - rollouts in, updated weights in the store, metrics out.
+ *
+ * Reads completions with log-probabilities and rewards, batch by batch; computes what is missing (log-probabilities of
+ * the reference, values, rewards with the KL penalty, advantages); takes PPO's epochs over the batch; commits the new
+ * version with the state of the run in one transaction; prints a line of metrics.  On every start it first prints the
+ * metrics of the updates already committed, and passes over their batches (lib/ppo.h, lib/rollout_reader.h).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/loop.h"
+#include "lib/ppo.h"
+#include "lib/rollout_reader.h"
+#include "lib/tool.h"
+#include "lib/util.h"
+
+struct config {
+	const char *store, *reward;
+	int64_t batch_size;
+};
+
+#define AT(field) offsetof(struct config, field)
+static const struct opt options[] = {
+        {"store", 's', OPT_STR, AT(store), NULL, "STORE", "the store whose policy is trained", 0, 0},
+        {"reward", 0, OPT_STR, AT(reward), NULL, "FILTER", "the total reward; without it .reward, else all reward_*", 0,
+         0},
+        {"batch-size", 0, OPT_INT, AT(batch_size), "64", "B", "records per batch of a stream that does not say", 1,
+         1e9},
+        {NULL},
+};
+
+struct state {
+	struct config c;
+	struct ppo_config ppo_config;
+	struct advantage_config advantage;
+	struct policy_loss_config loss;
+	struct optim_config optim;
+	struct engine_config engine_config;
+	struct tool tool;
+	struct engine engine;
+	struct loop_locks locks;
+	struct store *store;
+	struct ppo ppo;
+	struct rollout_reader *reader;
+};
+
+static int print_line(void *arg, const char *line, size_t len)
+{
+	struct state *s = arg;
+	struct err e;
+	if (sink_write(s->tool.out, line, len, &e) || sink_write(s->tool.out, "\n", 1, &e))
+		return 1;
+	s->tool.n_out++;
+	return 0;
+}
+
+/* The run is complete: nothing is trained, what a sampler still sends is read away. */
+static int complete(struct state *s, struct err *e)
+{
+	if (sink_flush(s->tool.out, e))
+		return -1;
+	s->tool.fails_when_empty = false;
+	return rollout_reader_drain(s->reader, e);
+}
+
+static int train(struct state *s, struct err *e)
+{
+	struct rollout_rows rows;
+	struct str metrics;
+	int got = 0;
+	str_init(&metrics);
+	while (!s->ppo.run.closed && (got = rollout_reader_next(s->reader, &rows, e)) > 0) {
+		str_clear(&metrics);
+		if (ppo_update(&s->ppo, &rows, &metrics, e) ||
+		    (print_line(s, metrics.buf, metrics.len) &&
+		     err_set(e, "cannot write the metrics of batch %lld", (long long)rows.batch)) ||
+		    sink_flush(s->tool.out, e)) {
+			got = -1;
+			break;
+		}
+		if (!s->tool.config.quiet && s->ppo.run.updates == 1)
+			cli_warn("the reward is %s", rollout_reader_reward(s->reader));
+	}
+	str_release(&metrics);
+	return got < 0 ? -1 : complete(s, e);
+}
+
+static int run(struct state *s, char **operands, int n_operands, struct err *e)
+{
+	if (loop_trainer(&s->locks, s->c.store, e) || !(s->store = store_open(s->c.store, STORE_WRITE, e)) ||
+	    engine_open(&s->engine, &s->engine_config, e) || tool_open(&s->tool, operands, n_operands, e))
+		return -1;
+	s->ppo.k = s->engine.k;
+	s->ppo.store = s->store;
+	if (ppo_open(&s->ppo, e))
+		return -1;
+	if (ppo_each_metrics(&s->ppo, print_line, s, e) || sink_flush(s->tool.out, e))
+		return -1;
+	const struct arch *a = &s->ppo.policy.info.arch;
+	struct rollout_reader_config rc = {s->c.batch_size, s->c.reward, a->V, a->P, s->ppo.run.batches};
+	s->reader = rollout_reader_new(&s->tool, &rc, &s->locks, e);
+	return s->reader ? train(s, e) : -1;
+}
+
+/* TRL's trainer does not clip gradients, whatever its setting. */
+static void settle_compat(struct state *s)
+{
+	if (s->advantage.compat == ADVANTAGE_TRL && !cli_given("max-grad-norm"))
+		s->optim.max_grad_norm = 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct state s = {.locks = {-1}};
+	const struct opt_group groups[] = {{NULL, options, &s.c},
+	                                   {"Update", ppo_options, &s.ppo_config},
+	                                   {"Rewards and advantages", advantage_options, &s.advantage},
+	                                   {"Losses", policy_loss_options, &s.loss},
+	                                   {"Optimizer", optim_options, &s.optim},
+	                                   {"Engine", engine_options, &s.engine_config},
+	                                   {"Stream", tool_options, &s.tool.config}};
+	const struct cli cli = {.tool = "rl-ppo-step",
+	                        .summary = "update the policy from rollouts",
+	                        .usage = "-s STORE [OPTION]... [FILE]...",
+	                        .groups = groups,
+	                        .n_groups = ARRAY_LEN(groups),
+	                        .max_operands = -1};
+	int n_operands;
+	char **operands = cli_parse(&cli, argc, argv, &n_operands);
+	if (!s.c.store)
+		cli_misuse("no store: give -s STORE or set RL_STORE");
+	optim_check(&s.optim, s.ppo_config.steps);
+	settle_compat(&s);
+	struct tool_config tc = s.tool.config;
+	struct err e;
+	tool_init(&s.tool, &tc);
+	s.tool.fails_when_empty = true;
+	s.ppo = (struct ppo){.config = &s.ppo_config, .advantage = &s.advantage, .loss = &s.loss, .optim = &s.optim};
+	s.ppo.options = cli_options_json(&cli);
+	int failed = run(&s, operands, n_operands, &e);
+	ppo_close(&s.ppo);
+	rollout_reader_free(s.reader);
+	store_close(s.store);
+	engine_close(&s.engine);
+	loop_close(&s.locks);
+	return tool_end(&s.tool, failed, &e);
+}
