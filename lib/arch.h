@@ -61,7 +61,7 @@ struct arch {
 	bool transposed_file; /* Conv1D of GPT-2: matrices of the blocks are [in,out] in files */
 
 	int32_t bos;               /* -1: none */
-	int32_t eos[ARCH_MAX_EOS]; /* of config.json alone; lib/model_files.h has the union with the other files */
+	int32_t eos[ARCH_MAX_EOS]; /* of config.json alone; lib/model.h has the union with the other files */
 	int n_eos;
 };
 
