@@ -260,6 +260,48 @@ static void test_values(void)
 	CHECK_INT(record_parse_value(r, "[1,", 3, &w, &e), -1);
 }
 
+/* Lines that are nearly JSON: whatever is accepted must come out as it went in, and be accepted again with a field
+ * more. */
+static void test_mutations(void)
+{
+	static const char *const seeds[] = {
+	        "{\"id\":\"a\\u00e9\\ud83d\\ude00\",\"v\":[1,-2.5e-3,0.1],\"o\":{\"k\":[true,false,null]},\"n\":"
+	        "18446744073709551615}",
+	        " { } ",
+	        "{\"t\":[[0,1,2.5],[]],\"\":\"\\\\\\\"\\n\",\"x\":-0,\"e\":1E+2}",
+	};
+	static const char bytes[] = "{}[]\",:\\u0189.-+eEtfn \x01\x80\xc3\xed\xff";
+	test_case("record: what is accepted of damaged lines comes out as it went in");
+	struct record *again = record_new();
+	int accepted = 0;
+	for (uint32_t i = 0; i < 200000; i++) {
+		char text[200];
+		uint32_t w[4];
+		snprintf(text, sizeof text, "%s", seeds[i % 3]);
+		size_t n = strlen(text), len;
+		for (uint32_t k = 0; k <= i % 4; k++) {
+			rng_words(w, 7, i, k, 0);
+			text[w[0] % n] = w[1] % 3 ? bytes[w[2] % (sizeof bytes - 1)] : (char)w[3];
+		}
+		arena_reset(&a);
+		if (record_parse(r, text, n, &e) < 0)
+			continue;
+		accepted++;
+		const char *out = record_line(r, &len);
+		while (n && strchr(" \t\r\n", text[n - 1]))
+			n--;
+		CHECK(len == n + 1 && !memcmp(out, text, n));
+		CHECK_INT(record_add_num(r, "added by the test", 1.5, &e), 0);
+		out = record_line(r, &len);
+		CHECK(!memcmp(out, text, n - 1));
+		CHECK_INT(record_parse(again, out, len, &e), 0);
+		CHECK(record_kind(again, "added by the test") == JSON_NUMBER &&
+		      record_kind(again, "t") == record_kind(r, "t"));
+	}
+	CHECK(accepted > 3000);
+	record_free(again);
+}
+
 int main(void)
 {
 	r = record_new();
@@ -269,6 +311,7 @@ int main(void)
 	test_rounding();
 	test_add();
 	test_values();
+	test_mutations();
 	arena_release(&a);
 	record_free(r);
 	return test_done();

@@ -293,7 +293,7 @@ static int wait_input(struct stream *s, int watch, int timeout)
 	do
 		n = poll(p, 2, timeout);
 	while (n < 0 && errno == EINTR);
-	if (n > 0 && p[1].revents & (POLLERR | POLLNVAL))
+	if (n > 0 && p[1].revents & (POLLERR | POLLHUP | POLLNVAL))
 		return -1;
 	return n != 0;
 }
