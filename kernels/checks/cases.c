@@ -58,16 +58,38 @@ static void matmul_dw(struct run *r, const int64_t *d)
 	r->k->matmul_dw(r->k->ctx, dw, db, dy, x, N, O, I);
 }
 
-static const int64_t matmul_dims[][CHECK_DIMS] = {
-        {1, 1, 1, KN_F32, 0, 0},      {1, 64, 48, KN_F32, 0, 1},    {1, 13, 7, KN_F32, 0, 1},
-        {2, 31, 5, KN_F32, 1, 1},     {3, 16, 3, KN_F32, 0, 0},     {4, 48, 61, KN_F32, 1, 1},
-        {5, 17, 97, KN_F32, 0, 1},    {6, 100, 4, KN_F32, 1, 0},    {7, 1, 130, KN_F32, 0, 1},
-        {13, 129, 257, KN_F32, 1, 1}, {37, 80, 121, KN_F32, 0, 0},  {131, 47, 64, KN_F32, 1, 1},
-        {150, 33, 200, KN_F32, 0, 1}, {9, 1040, 70, KN_F32, 1, 1},  {11, 2071, 19, KN_F32, 0, 1},
-        {600, 20, 30, KN_F32, 1, 0},  {3, 300, 1031, KN_F32, 1, 1}, {1, 129, 257, KN_BF16, 1, 1},
-        {8, 1100, 33, KN_BF16, 1, 1}, {29, 77, 260, KN_BF16, 0, 1}, {1, 129, 257, KN_F16, 1, 1},
-        {8, 1100, 33, KN_F16, 1, 0},  {29, 77, 260, KN_F16, 0, 1},  {0, 16, 16, KN_F32, 0, 1},
-        {5, 16, 0, KN_F32, 0, 0},     {5, 0, 6, KN_F32, 0, 1},      END};
+static const int64_t matmul_dims[][CHECK_DIMS] = {{1, 1, 1, KN_F32, 0, 0},
+                                                  {1, 64, 48, KN_F32, 0, 1},
+                                                  {1, 13, 7, KN_F32, 0, 1},
+                                                  {2, 31, 5, KN_F32, 1, 1},
+                                                  {3, 16, 3, KN_F32, 0, 0},
+                                                  {4, 48, 61, KN_F32, 1, 1},
+                                                  {5, 17, 97, KN_F32, 0, 1},
+                                                  {6, 100, 4, KN_F32, 1, 0},
+                                                  {7, 1, 130, KN_F32, 0, 1},
+                                                  {13, 129, 257, KN_F32, 1, 1},
+                                                  {37, 80, 121, KN_F32, 0, 0},
+                                                  {131, 47, 64, KN_F32, 1, 1},
+                                                  {150, 33, 200, KN_F32, 0, 1},
+                                                  {9, 1040, 70, KN_F32, 1, 1},
+                                                  {11, 2071, 19, KN_F32, 0, 1},
+                                                  {600, 20, 30, KN_F32, 1, 0},
+                                                  {60, 1700, 50, KN_F32, 1, 1},
+                                                  {26, 1601, 40, KN_BF16, 1, 0},
+                                                  {3, 300, 1031, KN_F32, 1, 1},
+                                                  {1, 129, 257, KN_BF16, 1, 1},
+                                                  {8, 1100, 33, KN_BF16, 1, 1},
+                                                  {29, 77, 260, KN_BF16, 0, 1},
+                                                  {1, 129, 257, KN_F16, 1, 1},
+                                                  {8, 1100, 33, KN_F16, 1, 0},
+                                                  {29, 77, 260, KN_F16, 0, 1},
+                                                  {0, 16, 16, KN_F32, 0, 1},
+                                                  {5, 16, 0, KN_F32, 0, 0},
+                                                  {5, 0, 6, KN_F32, 0, 1},
+                                                  END};
+
+/* rows too long to be packed; sums of 4125 terms in a chain */
+static const int64_t long_dims[][CHECK_DIMS] = {{3, 66000, 2, KN_F32, 0, 0}, END};
 
 /* N, C */
 static void layernorm_fwd(struct run *r, const int64_t *d)
@@ -293,7 +315,10 @@ static void logits_stats(struct run *r, const int64_t *d)
 {
 	int64_t M = d[0], V = d[2];
 	int all = d[4] > 0;
-	float *z = check_in(r, M * V, 9), *lse = check_out(r, M),
+	float *host = check_host(r, (size_t)(M * V) * sizeof *host);
+	for (int64_t i = 0; i < M * V; i++)
+		host[i] = (float)(int)(9 * check_random(r)); /* ties, of which the first wins */
+	float *z = check_in_from(r, host, M * V), *lse = check_out(r, M),
 	      *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
 	for (int64_t m = 0; m < M; m++)
 		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
@@ -394,6 +419,7 @@ const struct check_case check_cases[] = {
         CASE(embed_fwd, embed_fwd, 1e-14, embed_dims),
         CASE(embed_bwd, embed_bwd, 1e-13, embed_dims),
         CASE(matmul_fwd, matmul_fwd, 1e-13, matmul_dims),
+        CASE(matmul_fwd, matmul_fwd, 1e-11, long_dims),
         CASE(matmul_dx, matmul_dx, 1e-12, matmul_dims),
         CASE(matmul_dw, matmul_dw, 1e-12, matmul_dims),
         CASE(layernorm_fwd, layernorm_fwd, 1e-13, norm_dims),

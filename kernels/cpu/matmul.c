@@ -1,11 +1,12 @@
-/* matmul - y = x w^T: one row of x, and how the work is cut; matmul_few.c, matmul_many.c, matmul_grad.c have the rest
+/* matmul - y = x w^T: one row of x, and how the work is cut; matmul_many.c and matmul_grad.c have the rest
  */
 #include "kernels/cpu/matmul.h"
 
-#define MANY 24     /* rows of x from which packing pays */
-#define BLOCK_N 84  /* rows of x of one work item, where there are as many */
-#define BLOCK_O 192 /* rows of w of one work item */
-#define DECODE_O 4  /* rows of w walked together for a single row of x */
+#define MANY 24           /* rows of x of one work item, at least, where there are as many */
+#define BLOCK_N 84        /* rows of x of one work item, where there are as many */
+#define BLOCK_O 192       /* rows of w of one work item */
+#define DECODE_O 4        /* rows of w whose trees are added together, for a single row of x */
+#define DECODE_AHEAD 1024 /* bytes */
 
 struct forward {
 	const struct cpu *cpu;
@@ -16,58 +17,56 @@ struct forward {
 	int64_t N, n_step, o_step;
 };
 
-/* One row of x against DECODE_O rows of w, straight through memory. */
-KN_INLINE void decode_rows(float *y, const float *x, const void *const *w, enum kn_dtype dtype, const float *b,
-                           int64_t I, int64_t o)
+/*
+ * sums[16] = the products of x with one row of w.  One row after the other is one stream through memory, which the
+ * machine fetches better than several; rows of 16-bit numbers are over too soon and are fetched ahead.
+ */
+KN_INLINE void decode_row(float *sums, const float *x, const void *row, enum kn_dtype dtype, int64_t I)
 {
-	v16 acc[DECODE_O];
-	float sums[DECODE_O * 16];
-	int64_t whole = I / 16 * 16;
-#pragma GCC unroll 4
-	for (int r = 0; r < DECODE_O; r++)
-		acc[r] = v16_set(0);
-	for (int64_t k = 0; k < whole; k += 16) {
-		v16 a = v16_load(x + k);
-#pragma GCC unroll 4
-		for (int r = 0; r < DECODE_O; r++)
-			acc[r] = v16_fma(a, mat_load(w[r], dtype, k), acc[r]);
+	v16 acc = v16_set(0);
+	int64_t k = 0;
+	for (; k + 16 <= I; k += 16) {
+		if (dtype != KN_F32 && k % 32 == 0)
+			__builtin_prefetch((const char *)row + k * 2 + DECODE_AHEAD, 0, 3);
+		acc = v16_fma(v16_load(x + k), mat_load(row, dtype, k), acc);
 	}
-	if (whole < I) {
-		v16 a = v16_load_tail(x + whole, I - whole, 0);
-		for (int r = 0; r < DECODE_O; r++)
-			acc[r] = v16_fma(a, mat_load_tail(w[r], dtype, whole, I - whole), acc[r]);
-	}
-	for (int r = 0; r < DECODE_O; r++)
-		v16_store(sums + r * 16, acc[r]);
-	v4 out = tree_sum4(sums, sums + 16, sums + 32, sums + 48);
-	for (int64_t r = 0; r < o; r++)
-		y[r] = b ? out[r] + b[r] : out[r];
+	if (k < I)
+		acc = v16_fma(v16_load_tail(x + k, I - k, 0), mat_load_tail(row, dtype, k, I - k), acc);
+	v16_store(sums, acc);
+}
+
+/* DECODE_O rows, of which the first n count. */
+KN_INLINE void decode_rows(float *y, const float *x, const struct kn_mat *w, enum kn_dtype dtype, const float *b,
+                           int64_t o, int64_t n)
+{
+	float sums[DECODE_O][16] = {{0}};
+	for (int64_t r = 0; r < n; r++)
+		decode_row(sums[r], x, mat_row(w, o + r), dtype, w->cols);
+	v4 out = tree_sum4(sums[0], sums[1], sums[2], sums[3]);
+	for (int64_t r = 0; r < n; r++)
+		y[r] = b ? out[r] + b[o + r] : out[r];
 }
 
 static void decode_block(float *y, const float *x, const struct kn_mat *w, const float *b, int64_t o0, int64_t o1)
 {
 	for (int64_t o = o0; o < o1; o += DECODE_O) {
-		const void *rows[DECODE_O];
-		int64_t left = min64(DECODE_O, o1 - o);
-		for (int r = 0; r < DECODE_O; r++)
-			rows[r] = mat_row(w, o + min64(r, left - 1));
-		const float *bias = b ? b + o : NULL;
+		int64_t n = min64(DECODE_O, o1 - o);
 		if (w->dtype == KN_F32)
-			decode_rows(y + o - o0, x, rows, KN_F32, bias, w->cols, left);
+			decode_rows(y + o - o0, x, w, KN_F32, b, o, n);
 		else if (w->dtype == KN_BF16)
-			decode_rows(y + o - o0, x, rows, KN_BF16, bias, w->cols, left);
+			decode_rows(y + o - o0, x, w, KN_BF16, b, o, n);
 		else
-			decode_rows(y + o - o0, x, rows, KN_F16, bias, w->cols, left);
+			decode_rows(y + o - o0, x, w, KN_F16, b, o, n);
 	}
 }
 
 void KN(forward_block)(const struct cpu *cpu, int worker, float *y, int64_t ldy, const float *x, const struct kn_mat *w,
                        const float *b, int64_t o0, int64_t o1, int64_t N)
 {
-	if (N == 1)
-		decode_block(y, x, w, b, o0, o1);
-	else if (N < MANY || !KN(forward_many)(cpu, worker, y, ldy, x, w, b, o0, o1, N))
-		KN(forward_few)(cpu, worker, y, ldy, x, w, b, o0, o1, N);
+	if (N > 1 && KN(forward_many)(cpu, worker, y, ldy, x, w, b, o0, o1, N))
+		return;
+	for (int64_t n = 0; n < N; n++)
+		decode_block(y + n * ldy, x + n * w->cols, w, b, o0, o1);
 }
 
 static void forward_item(void *arg, int64_t i, int worker)

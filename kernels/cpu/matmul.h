@@ -23,8 +23,7 @@
 
 /*
  * sums[TILE][16] (first: =, else +=) the products of TILE_N rows of x and TILE_O rows of w, one group of lanes:
- * step s of row r is KN_LANES floats at x[r] + s * x_step.  Rows are given as pointers, so that compilers see which of
- * them move together.
+ * step s of row r is KN_LANES floats at x[r] + s * x_step.
  */
 KN_INLINE void tile_lanes(float *sums, const float *const *x, int64_t x_step, const float *const *w, int64_t w_step,
                           int64_t steps, int first)
@@ -64,17 +63,7 @@ KN_INLINE void tile_trees(float *out, const float *sums)
 	}
 }
 
-/* y[n, o] from the trees of a tile */
-KN_INLINE void tile_out(float *y, int64_t ldy, const float *trees, const float *b, int64_t n, int64_t o)
-{
-	for (int64_t r = 0; r < n; r++)
-		for (int64_t c = 0; c < o; c++)
-			y[r * ldy + c] = b ? trees[r * TILE_O + c] + b[c] : trees[r * TILE_O + c];
-}
-
-/* Like forward_block, for few rows of x and for many; many needs a row of x to fit its scratch and returns 0 if not. */
-void KN(forward_few)(const struct cpu *cpu, int worker, float *y, int64_t ldy, const float *x, const struct kn_mat *w,
-                     const float *b, int64_t o0, int64_t o1, int64_t N);
+/* Like forward_block, for several rows of x; returns 0 when a row is too long for its scratch. */
 int KN(forward_many)(const struct cpu *cpu, int worker, float *y, int64_t ldy, const float *x, const struct kn_mat *w,
                      const float *b, int64_t o0, int64_t o1, int64_t N);
 

@@ -1,5 +1,5 @@
 /*
- * matmul_many - y = x w^T for many rows of x; see matmul.h.
+ * matmul_many - y = x w^T for more than one row of x; see matmul.h.
  *
  * Rows are packed tile by tile, one group of lanes after the other: a register
  * tile then reads two streams, and one part of a tile of x and of GROUP_O rows
@@ -13,7 +13,7 @@
 #define GROUP_TILES 4
 #define GROUP_O (GROUP_TILES * TILE_O) /* rows of w packed at a time */
 #define CHUNK_N 84                     /* rows of x packed at a time; a multiple of every TILE_N */
-#define PACK_X (64 * 3072)             /* floats of x packed at a time */
+#define PACK_X (64 * 4096)             /* floats of x packed at a time */
 #define PACK_W (GROUP_O * BLOCK_STEPS * 16)
 #define SUMS (CHUNK_N * GROUP_O * 16)
 #define TREES (CHUNK_N * GROUP_O + 4) /* group_out reads past the last */
@@ -94,14 +94,16 @@ struct ahead {
 	const char *row[GROUP_O];
 	int64_t rows, lines; /* of 64 bytes, of each row */
 	int64_t r, line;     /* the next one */
+	int64_t at_once;     /* lines */
 };
 
-#define AHEAD_LINES 4
-
-static struct ahead ahead_of(const struct kn_mat *w, int64_t o0, int64_t o1, int64_t first, int64_t steps)
+/* calls of ahead_fetch fetch them all */
+static struct ahead ahead_of(const struct kn_mat *w, int64_t o0, int64_t o1, int64_t first, int64_t steps,
+                             int64_t calls)
 {
 	size_t width = w->dtype == KN_F32 ? 64 : 32; /* of a step */
 	struct ahead a = {.rows = o1 - o0, .lines = steps * (int64_t)width / 64};
+	a.at_once = ceil_div(a.rows * a.lines, calls);
 	for (int64_t o = o0; o < o1; o++)
 		a.row[o - o0] = (const char *)mat_row(w, o) + (size_t)first * width;
 	return a;
@@ -109,16 +111,13 @@ static struct ahead ahead_of(const struct kn_mat *w, int64_t o0, int64_t o1, int
 
 KN_INLINE void ahead_fetch(struct ahead *a)
 {
-	if (a->line >= a->lines) {
-		a->line = 0;
-		a->r++;
+	for (int64_t i = 0; i < a->at_once && a->r < a->rows; i++) {
+		__builtin_prefetch(a->row[a->r] + a->line * 64, 0, 2);
+		if (++a->line >= a->lines) {
+			a->line = 0;
+			a->r++;
+		}
 	}
-	if (a->r >= a->rows)
-		return;
-	const char *from = a->row[a->r] + a->line * 64;
-	for (int64_t i = 0; i < AHEAD_LINES; i++)
-		__builtin_prefetch(from + i * 64, 0, 2);
-	a->line += AHEAD_LINES;
 }
 
 /* Every tile of the chunk against every tile of the group, over one block of k. */
@@ -157,11 +156,12 @@ static void group_run(const struct pack *p, float *y, int64_t ldy, const struct 
 	int64_t tiles = ceil_div(o1 - o0, TILE_O);
 	for (int64_t s = 0; s < p->steps; s += p->block) {
 		int64_t steps = min64(p->block, p->steps - s), next = s + steps;
+		int64_t calls = ceil_div(p->n, TILE_N) * tiles * KN_PARTS;
 		struct ahead ahead;
 		if (next < p->steps)
-			ahead = ahead_of(w, o0, o1, next, min64(p->block, p->steps - next));
+			ahead = ahead_of(w, o0, o1, next, min64(p->block, p->steps - next), calls);
 		else
-			ahead = ahead_of(w, o1, min64(o1 + GROUP_O, end), 0, min64(p->block, p->steps));
+			ahead = ahead_of(w, o1, min64(o1 + GROUP_O, end), 0, min64(p->block, p->steps), calls);
 		pack_w(p, w, o0, o1, s, steps);
 		group_block(p, tiles, s, steps, &ahead);
 	}

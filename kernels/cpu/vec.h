@@ -43,7 +43,6 @@
 typedef float vf __attribute__((vector_size(4 * KN_LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * KN_LANES)));
 typedef float vf_any __attribute__((vector_size(4 * KN_LANES), aligned(4), may_alias));
-typedef uint16_t vh_any __attribute__((vector_size(2 * KN_LANES), aligned(2), may_alias));
 typedef float v4 __attribute__((vector_size(16)));
 typedef int32_t v4i __attribute__((vector_size(16)));
 typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
@@ -175,9 +174,18 @@ KN_INLINE vf vf_from_half(const uint16_t *p)
 /* KN_LANES bfloat16 numbers, exactly */
 KN_INLINE vf vf_from_brain(const uint16_t *p)
 {
-	typedef uint32_t vu __attribute__((vector_size(4 * KN_LANES)));
-	vh_any h = *(const vh_any *)p;
-	return (vf)(__builtin_convertvector(h, vu) << 16);
+#if KN_IS(KN_ISA) == KN_IS_avx512
+	return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16);
+#elif KN_IS(KN_ISA) == KN_IS_avx2
+	return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
+#elif KN_IS(KN_ISA) == KN_IS_neon
+	return (vf)vshll_n_u16(vld1_u16(p), 16);
+#else
+	uint32_t bits[4] = {(uint32_t)p[0] << 16, (uint32_t)p[1] << 16, (uint32_t)p[2] << 16, (uint32_t)p[3] << 16};
+	vf f;
+	memcpy(&f, bits, sizeof f);
+	return f;
+#endif
 }
 
 typedef struct {
