@@ -133,6 +133,7 @@ bench: $(PROGRAMS) $(KN_PROGRAMS)
 	@$B/kernels/bench
 check-cuda: $(CUDA_SO) $B/kernels/check
 	RL_LIBDIR=$B/lib $B/kernels/check cuda
+	RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/lib $B/kernels/check cuda
 bench-cuda: $(CUDA_SO) $B/kernels/bench
 	RL_LIBDIR=$B/lib $B/kernels/bench cuda
 unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))

@@ -249,7 +249,8 @@ static bool known_variable(const char *name)
 		}
 	}
 	str_release(&s);
-	return found || !strcmp(name, "RL_MAP_SIZE") || !strcmp(name, "RL_ISA");
+	return found || !strcmp(name, "RL_MAP_SIZE") || !strcmp(name, "RL_ISA") || !strcmp(name, "RL_LIBDIR") ||
+	       !strcmp(name, "RL_CUDA_PRODUCTS");
 }
 
 static void warn_unknown(const char *name)

@@ -257,7 +257,7 @@ const char *check_shape(const struct check_tables *t, const struct check_case *c
 		if (t->k[i] && !repeats(&got, t->k[i], c, d))
 			why = "other threads, other bits";
 	if (!why && other && !repeats(&got, other, c, d))
-		why = "another instruction set has other bits";
+		why = "another table has other bits";
 	check_run_free(&got);
 	check_run_free(&want);
 	return why;

@@ -13,6 +13,7 @@
 #include "kernels/kernels.h"
 
 #include <cuda_runtime.h>
+#include <cuda_fp16.h>
 #include <cublasLt.h>
 
 #define CU_WARP 32
@@ -23,9 +24,10 @@
 #define CU_CONVERT ((size_t)64 << 20)   /* bytes of float32 that a 16-bit matrix is widened into, rows at a time */
 #define CU_SUM_BLOCK 4096               /* elements of one block of sum_squares */
 #define CU_SUM_SLOTS ((int64_t)1 << 16) /* blocks summed by one launch */
+#define CU_PIECES 8                     /* of a matrix that go to a kernel by value */
 #define CU_PLANS 256                    /* shapes of products whose algorithm is remembered */
 
-struct cu_plan; /* matmul.cu */
+struct cu_plan; /* matmul_lt.cu */
 
 /*
  * Pinned memory with a mirror on the device, in segments that are used in
@@ -40,6 +42,7 @@ struct cu_ring {
 
 struct cuda {
 	int device, processors;
+	int any_order; /* products through cuBLASLt instead of in the orders of kernels.h */
 	cudaStream_t stream;
 	struct cu_ring ring;
 	cublasLtHandle_t lt;
@@ -108,12 +111,71 @@ static __device__ inline float cu_tree_sum_all(float s)
 	return __shfl_sync(0xffffffffu, cu_tree_sum(s), 0, 16);
 }
 
+static __device__ inline int64_t cu_least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* A weight matrix as kernels take it, a __grid_constant__ parameter.  Pieces are in row order. */
+struct cu_piece {
+	const void *data;
+	int64_t first; /* row */
+};
+struct cu_weights {
+	struct cu_piece piece[CU_PIECES];
+	const struct cu_piece *more; /* on the device, when there are more than CU_PIECES; else NULL */
+	int n;
+	enum kn_dtype dtype;
+	int64_t rows, cols;
+};
+
+/* 0 after a sticky error. */
+int cu_weights_of(struct cuda *cu, struct cu_weights *to, const struct kn_mat *w);
+
+static __device__ inline const void *cu_row(const struct cu_weights &w, int64_t row)
+{
+	const struct cu_piece *p = w.more ? w.more : w.piece;
+	for (int i = 1; i < w.n && row >= p[1].first; i++)
+		p++;
+	return (const char *)p->data + (row - p->first) * w.cols * (w.dtype == KN_F32 ? 4 : 2);
+}
+
+/* Element i of a row, widened exactly. */
+static __device__ inline float cu_at(const void *row, enum kn_dtype dtype, int64_t i)
+{
+	if (dtype == KN_F32)
+		return ((const float *)row)[i];
+	uint16_t half = ((const uint16_t *)row)[i];
+	return dtype == KN_BF16 ? __uint_as_float((uint32_t)half << 16) : __half2float(__ushort_as_half(half));
+}
+
+/*
+ * Products with rows o0..o1-1 of a matrix; o0 is a multiple of KN_OUT_BLOCK.  Each is queued on the stream; the
+ * caller has entered.  ld is the distance between rows, in floats.
+ */
+/* y[N, o1-o0; ldy] = x[N, I] w[o0..o1-1]^T + b[o0..o1-1] (order 1) */
+void cu_forward_rows(struct cuda *cu, float *y, int64_t ldy, const float *x, const struct kn_mat *w, const float *b,
+                     int64_t o0, int64_t o1, int64_t N);
+/* dx[N, I] = (add: +=) dy[N, o1-o0; ldy] w[o0..o1-1] (order 6) */
+void cu_dx_rows(struct cuda *cu, float *dx, const float *dy, int64_t ldy, const struct kn_mat *w, int64_t o0,
+                int64_t o1, int64_t N, int add);
+/* dw[O, I] += dy[N, O; ldy]^T x[N, I]; db[O] += column sums; each may be NULL (order 2) */
+void cu_dw_rows(struct cuda *cu, float *dw, float *db, const float *dy, int64_t ldy, const float *x, int64_t N,
+                int64_t O, int64_t I);
+/* The same by cuBLASLt, in its own orders. */
+void cu_lt_forward_rows(struct cuda *cu, float *y, int64_t ldy, const float *x, const struct kn_mat *w, const float *b,
+                        int64_t o0, int64_t o1, int64_t N);
+void cu_lt_dx_rows(struct cuda *cu, float *dx, const float *dy, int64_t ldy, const struct kn_mat *w, int64_t o0,
+                   int64_t o1, int64_t N, int add);
+void cu_lt_dw(struct cuda *cu, float *dw, const float *dy, int64_t ldy, const float *x, int64_t N, int64_t O,
+              int64_t I);
+int cu_lt_init(struct cuda *cu);
+void cu_lt_release(struct cuda *cu);
+
 /* the ops, by file */
 void cu_matmul_fwd(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N);
 void cu_matmul_dx(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
 void cu_matmul_dw(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I);
-int cu_matmul_init(struct cuda *cu);
-void cu_matmul_release(struct cuda *cu);
 
 void cu_layernorm_fwd(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
                       float eps, int64_t N, int64_t C);
@@ -123,6 +185,43 @@ void cu_rmsnorm_fwd(void *ctx, float *y, float *rstd, const float *x, const floa
 void cu_rmsnorm_bwd(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd, const float *g,
                     int64_t N, int64_t C);
 
+void cu_embed_fwd(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table, const int32_t *token,
+                  const int32_t *pos, int64_t N);
+void cu_embed_bwd(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token, const int32_t *pos,
+                  int64_t N, int64_t C);
+
+void cu_rope(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads, int64_t D,
+             int64_t stride, int dir);
+
+void cu_attention_fwd(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
+                      const struct kn_attn *a);
+void cu_attention_bwd(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
+                      const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
+
+void cu_act_fwd(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
+void cu_act_bwd(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
+void cu_glu_fwd(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n);
+void cu_glu_bwd(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
+                int64_t n);
+
+size_t cu_head_scratch(void *ctx, int64_t M, int64_t V, int64_t C);
+void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
+                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
+                 void *scratch);
+void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
+                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
+                 const float *lse, const float *entropy, int64_t M, void *scratch);
+void cu_head_logits(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
+void cu_logits_stats(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
+                     const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
+
+void cu_adamw(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
+
+void cu_gather_rows(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
+void cu_scatter_rows(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
+/* to[row[m]] += from[m] for rows of C floats, those of one row in rising m order */
+void cu_add_rows(struct cuda *cu, float *to, const float *from, const int64_t *row, int64_t M, int64_t C);
+void cu_add_rows32(struct cuda *cu, float *to, const float *from, const int32_t *row, int64_t M, int64_t C);
 void cu_add(void *ctx, float *y, const float *x, int64_t n);
 void cu_axpy(void *ctx, float *y, float a, const float *x, int64_t n);
 double cu_sum_squares(void *ctx, const float *x, int64_t n);

@@ -1,265 +1,201 @@
 /*
- * matmul - products with a weight matrix through cuBLASLt, in float32 (TF32 off); see kernels.h.
+ * matmul - the forward product y = x w^T and the three ops; see kernels.h.
  *
- * A row-major matrix is a column-major one seen transposed, so all three
- * products are c = op(a) op(b) with c the transpose of the result.  16-bit
- * weights are widened a block of rows at a time, which is exact.  Split
- * products may reduce only through the workspace, so that the same call gives
- * the same bits; but the order of a sum is cuBLASLt's and changes with N.
+ * An output is sixteen partial sums over k (order 1).  Sixteen lanes share a
+ * tile of MICRO x MICRO outputs, lane j holding partial sum j of each, so that
+ * a value fetched from shared memory serves MICRO products as in any other
+ * tiled product; at the end the lanes exchange halves of what they hold, and
+ * each is left with the finished sums of four outputs.  The bits are those of
+ * the CPU for any N.
  */
 #include "kernels/cuda/common.cuh"
 
-#include <cuda_fp16.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct cu_product {
-	int64_t m, n, k; /* c is m x n, column-major */
-	int64_t lda, ldb, ldc;
-	int64_t transpose_a, transpose_b;
-	uint32_t align_a, align_b, align_c; /* bytes */
+#define MICRO 8
+#define TILES 4              /* of 16 lanes, in each direction of a block */
+#define SIDE (MICRO * TILES) /* rows of x, and rows of w, of a block */
+#define STEP 32              /* floats of k staged at a time */
+#define PITCH (STEP + 2)     /* rows MICRO apart lie in different banks */
+#define FETCH (SIDE * STEP / CU_THREADS)
+#define DECODE_ROWS 8 /* rows of x up to which w is streamed instead */
+
+int cu_weights_of(struct cuda *cu, struct cu_weights *to, const struct kn_mat *w)
+{
+	memset(to, 0, sizeof *to);
+	to->n = w->n_blocks;
+	to->dtype = w->dtype;
+	to->rows = w->rows;
+	to->cols = w->cols;
+	struct cu_piece *piece = to->piece;
+	size_t bytes = (size_t)w->n_blocks * sizeof *piece;
+	if (w->n_blocks > CU_PIECES)
+		piece = (struct cu_piece *)cu_ring_take(cu, bytes);
+	if (!piece)
+		return 0;
+	int64_t first = 0;
+	for (int i = 0; i < w->n_blocks; first += w->blocks[i++].rows)
+		piece[i] = cu_piece{w->blocks[i].data, first};
+	if (w->n_blocks > CU_PIECES)
+		to->more = (const struct cu_piece *)cu_ring_send(cu, piece, bytes);
+	return !cu->failed;
+}
+
+/* What a block will put into shared memory next, held in registers meanwhile. */
+struct fetched {
+	float x[FETCH], w[FETCH];
 };
 
-struct cu_plan {
-	int known;
-	struct cu_product product;
-	cublasLtMatmulAlgo_t algo;
+struct forward {
+	float *y;
+	int64_t ldy;
+	const float *x, *b;
+	int64_t o0, o1, N;
 };
 
-/* What one call of cuBLASLt takes besides the numbers. */
-struct lt_call {
-	cublasLtMatmulDescOpaque_t desc;
-	cublasLtMatrixLayoutOpaque_t a, b, c;
-};
-
-int cu_matmul_init(struct cuda *cu)
+static __device__ inline void fetch(struct fetched *f, const struct forward &a, const struct cu_weights &w, int64_t n0,
+                                    int64_t o0, int64_t k0)
 {
-	cu->plans = (struct cu_plan *)calloc(CU_PLANS, sizeof *cu->plans);
-	return cu->plans && !cu_lt_failed(cu, cublasLtCreate(&cu->lt), "cublasLtCreate") &&
-	       !cu_failed(cu, cudaMalloc(&cu->lt_workspace, CU_LT_WORKSPACE), "device memory for cuBLASLt") &&
-	       !cu_failed(cu, cudaMalloc((void **)&cu->convert, CU_CONVERT), "device memory for weights");
+	int64_t k = k0 + threadIdx.x % STEP;
+#pragma unroll
+	for (int i = 0; i < FETCH; i++) {
+		int64_t r = threadIdx.x / STEP + i * (CU_THREADS / STEP), n = n0 + r, o = o0 + r;
+		f->x[i] = n < a.N && k < w.cols ? a.x[n * w.cols + k] : 0;
+		f->w[i] = o < a.o1 && k < w.cols ? cu_at(cu_row(w, o), w.dtype, k) : 0;
+	}
 }
 
-void cu_matmul_release(struct cuda *cu)
+static __device__ inline void fetched_store(const struct fetched &f, float (*xs)[PITCH], float (*ws)[PITCH])
 {
-	if (cu->lt)
-		cublasLtDestroy(cu->lt);
-	cudaFree(cu->lt_workspace);
-	cudaFree(cu->convert);
-	free(cu->plans);
+#pragma unroll
+	for (int i = 0; i < FETCH; i++) {
+		int r = threadIdx.x / STEP + i * (CU_THREADS / STEP), k = threadIdx.x % STEP;
+		xs[r][k] = f.x[i];
+		ws[r][k] = f.w[i];
+	}
 }
 
-/* ---- one product ---- */
-
-static uint32_t alignment(const void *p)
+/*
+ * One level of the tree for all sums at once: of the first 2 HALF sums, a lane keeps one half and gives the other to
+ * the lane HALF / 4 away.
+ */
+template <int HALF> static __device__ inline void exchange(float *sum, int lane)
 {
-	uintptr_t bits = (uintptr_t)p | 256;
-	return (uint32_t)(bits & -bits);
+	int upper = lane & (HALF / 4);
+#pragma unroll
+	for (int i = 0; i < HALF; i++) {
+		float keep = upper ? sum[i + HALF] : sum[i], give = upper ? sum[i] : sum[i + HALF];
+		sum[i] = keep + __shfl_xor_sync(0xffffffffu, give, HALF / 4, 16);
+	}
 }
 
-static cublasStatus_t call_init(struct lt_call *call, const struct cu_product *p)
+static __global__ void __launch_bounds__(CU_THREADS)
+        forward_kernel(const struct forward a, const __grid_constant__ struct cu_weights w)
 {
-	cublasOperation_t ta = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-	                  tb = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-	int64_t rows_a = p->transpose_a ? p->k : p->m, rows_b = p->transpose_b ? p->n : p->k;
-	cublasStatus_t status = cublasLtMatmulDescInit(&call->desc, CUBLAS_COMPUTE_32F_PEDANTIC, CUDA_R_32F);
-	if (status == CUBLAS_STATUS_SUCCESS)
-		status = cublasLtMatmulDescSetAttribute(&call->desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta);
-	if (status == CUBLAS_STATUS_SUCCESS)
-		status = cublasLtMatmulDescSetAttribute(&call->desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb);
-	if (status == CUBLAS_STATUS_SUCCESS)
-		status = cublasLtMatrixLayoutInit(&call->a, CUDA_R_32F, (uint64_t)rows_a,
-		                                  (uint64_t)(p->m + p->k - rows_a), p->lda);
-	if (status == CUBLAS_STATUS_SUCCESS)
-		status = cublasLtMatrixLayoutInit(&call->b, CUDA_R_32F, (uint64_t)rows_b,
-		                                  (uint64_t)(p->n + p->k - rows_b), p->ldb);
-	if (status == CUBLAS_STATUS_SUCCESS)
-		status = cublasLtMatrixLayoutInit(&call->c, CUDA_R_32F, (uint64_t)p->m, (uint64_t)p->n, p->ldc);
-	return status;
-}
-
-static cublasStatus_t preference_init(cublasLtMatmulPreferenceOpaque_t *prefer, const struct cu_product *p)
-{
-	uint64_t workspace = CU_LT_WORKSPACE;
-	uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-	const struct {
-		cublasLtMatmulPreferenceAttributes_t name;
-		const void *value;
-		size_t bytes;
-	} set[] = {
-	        {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace},
-	        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction},
-	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &p->align_a, sizeof p->align_a},
-	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &p->align_b, sizeof p->align_b},
-	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &p->align_c, sizeof p->align_c},
-	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &p->align_c, sizeof p->align_c},
-	};
-	cublasStatus_t status = cublasLtMatmulPreferenceInit(prefer);
-	for (size_t i = 0; status == CUBLAS_STATUS_SUCCESS && i < sizeof set / sizeof *set; i++)
-		status = cublasLtMatmulPreferenceSetAttribute(prefer, set[i].name, set[i].value, set[i].bytes);
-	return status;
-}
-
-static struct cu_plan *plan_slot(struct cuda *cu, const struct cu_product *p)
-{
-	uint64_t hash = 0;
-	const int64_t parts[] = {p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->transpose_a, p->transpose_b};
-	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-		hash = (hash ^ (uint64_t)parts[i]) * 0x9e3779b97f4a7c15u;
-	return &cu->plans[hash >> 32 & (CU_PLANS - 1)];
-}
-
-static int same_product(const struct cu_product *a, const struct cu_product *b)
-{
-	return a->m == b->m && a->n == b->n && a->k == b->k && a->lda == b->lda && a->ldb == b->ldb &&
-	       a->ldc == b->ldc && a->transpose_a == b->transpose_a && a->transpose_b == b->transpose_b &&
-	       a->align_a == b->align_a && a->align_b == b->align_b && a->align_c == b->align_c;
-}
-
-/* The algorithm for this shape: asked for once, so that a call costs no search. */
-static const cublasLtMatmulAlgo_t *plan_find(struct cuda *cu, const struct cu_product *p, struct lt_call *call)
-{
-	struct cu_plan *plan = plan_slot(cu, p);
-	if (plan->known && same_product(&plan->product, p))
-		return &plan->algo;
-	cublasLtMatmulPreferenceOpaque_t prefer;
-	cublasLtMatmulHeuristicResult_t found;
-	int n = 0;
-	cublasStatus_t status = preference_init(&prefer, p);
-	if (status == CUBLAS_STATUS_SUCCESS)
-		status = cublasLtMatmulAlgoGetHeuristic(cu->lt, &call->desc, &call->a, &call->b, &call->c, &call->c,
-		                                        &prefer, 1, &found, &n);
-	if (status == CUBLAS_STATUS_SUCCESS && n == 0)
-		status = CUBLAS_STATUS_NOT_SUPPORTED;
-	if (cu_lt_failed(cu, status, "cublasLtMatmulAlgoGetHeuristic"))
-		return NULL;
-	plan->known = 1;
-	plan->product = *p;
-	plan->algo = found.algo;
-	return &plan->algo;
-}
-
-/* c = op(a) op(b) + beta c */
-static void product(struct cuda *cu, struct cu_product p, const float *a, const float *b, float beta, float *c)
-{
-	struct lt_call call;
-	float alpha = 1;
-	if (p.m == 0 || p.n == 0 || p.k == 0 || cu->failed)
-		return;
-	p.align_a = alignment(a);
-	p.align_b = alignment(b);
-	p.align_c = alignment(c);
-	if (cu_lt_failed(cu, call_init(&call, &p), "cublasLtMatmulDescInit"))
-		return;
-	const cublasLtMatmulAlgo_t *algo = plan_find(cu, &p, &call);
-	if (algo)
-		cu_lt_failed(cu,
-		             cublasLtMatmul(cu->lt, &call.desc, &alpha, a, &call.a, b, &call.b, &beta, c, &call.c, c,
-		                            &call.c, algo, cu->lt_workspace, CU_LT_WORKSPACE, cu->stream),
-		             "cublasLtMatmul");
-}
-
-/* ---- weights ---- */
-
-static __global__ void widen_kernel(float *to, const uint16_t *from, int brain, int64_t n)
-{
-	for (CU_EACH(i, n))
-		to[i] = brain ? __uint_as_float((uint32_t)from[i] << 16) : __half2float(__ushort_as_half(from[i]));
-}
-
-/* Some rows of a matrix as float32. */
-struct rows {
-	const float *data;
-	int64_t first, count;
-};
-
-/* Calls fn for all rows of w in rising order, as many at a time as lie together and CU_CONVERT holds. */
-template <typename F> static void each_rows(struct cuda *cu, const struct kn_mat *w, F fn)
-{
-	int64_t first = 0, most = w->cols ? (int64_t)(CU_CONVERT / sizeof(float)) / w->cols : w->rows;
-	if (w->dtype != KN_F32 && w->rows > 0 && most == 0)
-		cu_failed(cu, cudaErrorInvalidValue, "a row of 16-bit weights is too long");
-	for (int i = 0; i < w->n_blocks; i++)
-		for (int64_t at = 0, count; at < w->blocks[i].rows && !cu->failed; at += count, first += count) {
-			const void *data = w->blocks[i].data;
-			count = w->blocks[i].rows - at;
-			if (w->dtype == KN_F32) {
-				fn(rows{(const float *)data + at * w->cols, first, count});
-				continue;
+	__shared__ float xs[SIDE][PITCH], ws[SIDE][PITCH];
+	int lane = threadIdx.x % 16, tile = threadIdx.x / 16;
+	int64_t columns = (a.o1 - a.o0 + SIDE - 1) / SIDE;
+	int64_t n0 = blockIdx.x / columns * SIDE, o0 = a.o0 + blockIdx.x % columns * SIDE;
+	int row = tile / TILES * MICRO, col = tile % TILES * MICRO;
+	float sum[MICRO * MICRO] = {};
+	struct fetched next;
+	fetch(&next, a, w, n0, o0, 0);
+	for (int64_t k0 = 0; k0 < w.cols; k0 += STEP) {
+		fetched_store(next, xs, ws);
+		__syncthreads();
+		if (k0 + STEP < w.cols)
+			fetch(&next, a, w, n0, o0, k0 + STEP);
+#pragma unroll
+		for (int k = 0; k < STEP; k += 16) {
+			float x[MICRO], v[MICRO];
+#pragma unroll
+			for (int i = 0; i < MICRO; i++) {
+				x[i] = xs[row + i][k + lane];
+				v[i] = ws[col + i][k + lane];
 			}
-			count = cu_min(count, most);
-			int64_t n = count * w->cols;
-			if (n > 0)
-				CU_LAUNCH(cu, widen_kernel, cu_grid(cu, n), CU_THREADS, cu->convert,
-				          (const uint16_t *)data + at * w->cols, w->dtype == KN_BF16, n);
-			fn(rows{cu->convert, first, count});
+#pragma unroll
+			for (int i = 0; i < MICRO * MICRO; i++)
+				sum[i] = fmaf(x[i / MICRO], v[i % MICRO], sum[i]);
 		}
+		__syncthreads();
+	}
+	exchange<32>(sum, lane);
+	exchange<16>(sum, lane);
+	exchange<8>(sum, lane);
+	exchange<4>(sum, lane);
+	int64_t n = n0 + row + lane / 2, o = o0 + col + lane % 2 * 4;
+	for (int i = 0; i < 4; i++)
+		if (n < a.N && o + i < a.o1)
+			a.y[n * a.ldy + o + i - a.o0] = a.b ? sum[i] + a.b[o + i] : sum[i];
 }
 
-/* ---- the ops ---- */
-
-/* y[n,o] = b[o], or 0 */
-static __global__ void fill_rows_kernel(float *y, const float *b, int64_t N, int64_t O)
+/* Sixteen lanes stream one row of w past ROWS rows of x at a time. */
+template <int ROWS>
+static __global__ void __launch_bounds__(CU_THREADS)
+        decode_kernel(const struct forward a, const __grid_constant__ struct cu_weights w)
 {
-	for (CU_EACH(i, N * O))
-		y[i] = b ? b[i % O] : 0;
+	int lane = threadIdx.x % 16;
+	int64_t o = a.o0 + ((int64_t)blockIdx.x * CU_THREADS + threadIdx.x) / 16;
+	const void *row = cu_row(w, o < a.o1 ? o : a.o1 - 1);
+	for (int64_t n0 = 0; n0 < a.N; n0 += ROWS) {
+		float sum[ROWS] = {};
+#pragma unroll 4
+		for (int64_t k = lane; k < w.cols; k += 16) {
+			float v = cu_at(row, w.dtype, k);
+#pragma unroll
+			for (int r = 0; r < ROWS; r++)
+				sum[r] = fmaf(a.x[cu_least(n0 + r, a.N - 1) * w.cols + k], v, sum[r]);
+		}
+#pragma unroll
+		for (int r = 0; r < ROWS; r++) {
+			float s = cu_tree_sum(sum[r]);
+			if (lane == 0 && o < a.o1 && n0 + r < a.N)
+				a.y[(n0 + r) * a.ldy + o - a.o0] = a.b ? s + a.b[o] : s;
+		}
+	}
+}
+
+void cu_forward_rows(struct cuda *cu, float *y, int64_t ldy, const float *x, const struct kn_mat *w, const float *b,
+                     int64_t o0, int64_t o1, int64_t N)
+{
+	struct forward a = {y, ldy, x, b, o0, o1, N};
+	struct cu_weights weights;
+	int64_t O = o1 - o0;
+	if (N == 0 || O == 0)
+		return;
+	if (cu->any_order) {
+		cu_lt_forward_rows(cu, y, ldy, x, w, b, o0, o1, N);
+		return;
+	}
+	if (!cu_weights_of(cu, &weights, w))
+		return;
+	unsigned rows = (unsigned)cu_ceil_div(O * 16, CU_THREADS);
+	if (N == 1)
+		CU_LAUNCH(cu, decode_kernel<1>, rows, CU_THREADS, a, weights);
+	else if (N <= DECODE_ROWS)
+		CU_LAUNCH(cu, decode_kernel<4>, rows, CU_THREADS, a, weights);
+	else
+		CU_LAUNCH(cu, forward_kernel, (unsigned)(cu_ceil_div(N, SIDE) * cu_ceil_div(O, SIDE)), CU_THREADS, a,
+		          weights);
 }
 
 void cu_matmul_fwd(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N)
 {
 	struct cuda *cu = (struct cuda *)ctx;
-	int64_t O = w->rows, I = w->cols;
-	if (N * O == 0 || !cu_enter(cu))
-		return;
-	if (b || I == 0)
-		CU_LAUNCH(cu, fill_rows_kernel, cu_grid(cu, N * O), CU_THREADS, y, b, N, O);
-	each_rows(cu, w, [=](struct rows r) {
-		product(cu, cu_product{r.count, N, I, I, I, O, 1, 0}, r.data, x, b ? 1.0f : 0.0f, y + r.first);
-	});
+	if (cu_enter(cu))
+		cu_forward_rows(cu, y, w->rows, x, w, b, 0, w->rows, N);
 }
 
 void cu_matmul_dx(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add)
 {
 	struct cuda *cu = (struct cuda *)ctx;
-	int64_t O = w->rows, I = w->cols;
-	if (N * I == 0 || !cu_enter(cu))
-		return;
-	if (O == 0 && !add)
-		cu_failed(cu, cudaMemsetAsync(dx, 0, (size_t)(N * I) * sizeof *dx, cu->stream), "matmul_dx");
-	each_rows(cu, w, [=](struct rows r) {
-		product(cu, cu_product{I, N, r.count, I, O, I, 0, 0}, r.data, dy + r.first,
-		        add || r.first > 0 ? 1.0f : 0.0f, dx);
-	});
-}
-
-/* A block of threads owns 32 columns of dy; one warp continues their sums in row order. */
-static __global__ void column_sums_kernel(float *db, const float *dy, int64_t N, int64_t O)
-{
-	__shared__ float part[CU_WARP][CU_WARP];
-	int column = threadIdx.x % CU_WARP, group = threadIdx.x / CU_WARP;
-	int64_t o = (int64_t)blockIdx.x * CU_WARP + column;
-	int mine = group == 0 && o < O;
-	float sum = mine ? db[o] : 0;
-	for (int64_t n0 = 0; n0 < N; n0 += CU_WARP) {
-		int rows = (int)(N - n0 < CU_WARP ? N - n0 : CU_WARP);
-		for (int i = group; o < O && i < rows; i += CU_THREADS / CU_WARP)
-			part[i][column] = dy[(n0 + i) * O + o];
-		__syncthreads();
-		for (int i = 0; mine && i < rows; i++)
-			sum += part[i][column];
-		__syncthreads();
-	}
-	if (mine)
-		db[o] = sum;
+	if (cu_enter(cu))
+		cu_dx_rows(cu, dx, dy, w->rows, w, 0, w->rows, N, add);
 }
 
 void cu_matmul_dw(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I)
 {
 	struct cuda *cu = (struct cuda *)ctx;
-	if (N * O == 0 || !cu_enter(cu))
-		return;
-	if (db)
-		CU_LAUNCH(cu, column_sums_kernel, (unsigned)cu_ceil_div(O, CU_WARP), CU_THREADS, db, dy, N, O);
-	if (dw)
-		product(cu, cu_product{I, O, N, I, O, I, 0, 1}, x, dy, 1.0f, dw);
+	if (cu_enter(cu))
+		cu_dw_rows(cu, dw, db, dy, O, x, N, O, I);
 }

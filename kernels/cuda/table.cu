@@ -191,7 +191,7 @@ static void cuda_close(struct cuda *cu)
 	cudaSetDevice(cu->device);
 	if (cu->stream)
 		cudaStreamSynchronize(cu->stream);
-	cu_matmul_release(cu);
+	cu_lt_release(cu);
 	ring_release(&cu->ring);
 	for (int i = 0; i < CU_SEGMENTS; i++)
 		if (cu->ring.done[i])
@@ -222,7 +222,7 @@ static int cuda_init(struct cuda *cu)
 	size_t bytes = CU_SUM_SLOTS * sizeof(double);
 	return ring_init(cu, CU_SEGMENT) && !cu_failed(cu, cudaMalloc(&cu->sums, bytes), "device memory for sums") &&
 	       !cu_failed(cu, cudaHostAlloc(&cu->sums_host, bytes, cudaHostAllocDefault), "pinned memory") &&
-	       cu_matmul_init(cu);
+	       cu_lt_init(cu);
 }
 
 /* 1 if this device can be used, else why not and what to do. */
@@ -260,13 +260,15 @@ static int device_usable(int device, int *processors, char *why, size_t why_len)
 
 static void fill_table(struct kernels *k)
 {
-	k->name = "cuda";
+	k->name = ((struct cuda *)k->ctx)->any_order ? "cuda-cublas" : "cuda";
 	k->alloc = cuda_alloc;
 	k->free = cuda_free;
 	k->put = cuda_put;
 	k->get = cuda_get;
 	k->zero = cuda_zero;
 	k->sync = cuda_sync;
+	k->embed_fwd = cu_embed_fwd;
+	k->embed_bwd = cu_embed_bwd;
 	k->matmul_fwd = cu_matmul_fwd;
 	k->matmul_dx = cu_matmul_dx;
 	k->matmul_dw = cu_matmul_dw;
@@ -274,13 +276,40 @@ static void fill_table(struct kernels *k)
 	k->layernorm_bwd = cu_layernorm_bwd;
 	k->rmsnorm_fwd = cu_rmsnorm_fwd;
 	k->rmsnorm_bwd = cu_rmsnorm_bwd;
+	k->rope = cu_rope;
+	k->attention_fwd = cu_attention_fwd;
+	k->attention_bwd = cu_attention_bwd;
+	k->act_fwd = cu_act_fwd;
+	k->act_bwd = cu_act_bwd;
+	k->glu_fwd = cu_glu_fwd;
+	k->glu_bwd = cu_glu_bwd;
 	k->add = cu_add;
 	k->axpy = cu_axpy;
+	k->gather_rows = cu_gather_rows;
+	k->scatter_rows = cu_scatter_rows;
+	k->head_scratch = cu_head_scratch;
+	k->head_fwd = cu_head_fwd;
+	k->head_bwd = cu_head_bwd;
+	k->head_logits = cu_head_logits;
+	k->logits_stats = cu_logits_stats;
 	k->sum_squares = cu_sum_squares;
 	k->count_nonfinite = cu_count_nonfinite;
+	k->adamw = cu_adamw;
 	k->to_bf16 = cu_to_bf16;
 	k->from_bf16 = cu_from_bf16;
 	k->release = cuda_release;
+}
+
+/* RL_CUDA_PRODUCTS: "fixed" (the default), in the orders of kernels.h, or "cublas", in any order.  0 if it is neither.
+ */
+static int products_from_environment(struct cuda *cu, char *why, size_t why_len)
+{
+	const char *name = getenv("RL_CUDA_PRODUCTS");
+	cu->any_order = name && !strcmp(name, "cublas");
+	if (!name || !*name || !strcmp(name, "fixed") || cu->any_order)
+		return 1;
+	snprintf(why, why_len, "RL_CUDA_PRODUCTS is '%s', but must be 'fixed' or 'cublas'", name);
+	return 0;
 }
 
 /*
@@ -298,10 +327,11 @@ extern "C" __attribute__((visibility("default"))) struct kernels *rl_kernels_cud
 		return NULL;
 	struct kernels *k = (struct kernels *)calloc(1, sizeof *k);
 	struct cuda *cu = (struct cuda *)calloc(1, sizeof *cu);
-	if (!k || !cu) {
+	if (!k || !cu)
+		snprintf(why, why_len, "no memory");
+	if (!k || !cu || !products_from_environment(cu, why, why_len)) {
 		free(k);
 		free(cu);
-		snprintf(why, why_len, "no memory");
 		return NULL;
 	}
 	cu->device = device;

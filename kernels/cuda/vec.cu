@@ -1,5 +1,7 @@
-/* vec - sums and conversions over flat arrays; see kernels.h */
+/* vec - sums, rows and conversions over flat arrays; see kernels.h */
 #include "kernels/cuda/common.cuh"
+
+#include <algorithm>
 
 static __global__ void add_kernel(float *y, const float *x, int64_t n)
 {
@@ -25,6 +27,86 @@ void cu_axpy(void *ctx, float *y, float a, const float *x, int64_t n)
 	struct cuda *cu = (struct cuda *)ctx;
 	if (n > 0 && cu_enter(cu))
 		CU_LAUNCH(cu, axpy_kernel, cu_grid(cu, n), CU_THREADS, y, a, x, n);
+}
+
+/*
+ * Rows that are added to the same row must come in order, and no two threads
+ * may write one element.  So the host sorts (to, from) pairs while it stages
+ * them, and the block of threads that meets the first pair of a row adds all
+ * of that row's.
+ */
+struct pair {
+	int64_t to, from;
+};
+
+static bool pair_before(const struct pair &a, const struct pair &b)
+{
+	return a.to != b.to ? a.to < b.to : a.from < b.from;
+}
+
+static __global__ void gather_kernel(float *y, const float *x, const int64_t *row, int64_t C)
+{
+	int64_t m = blockIdx.x;
+	for (int64_t c = threadIdx.x; c < C; c += blockDim.x)
+		y[m * C + c] = x[row[m] * C + c];
+}
+
+static __global__ void add_rows_kernel(float *to, const float *from, const struct pair *pair, int64_t M, int64_t C)
+{
+	int64_t first = blockIdx.x, row = pair[first].to;
+	if (first > 0 && pair[first - 1].to == row)
+		return;
+	for (int64_t c = threadIdx.x; c < C; c += blockDim.x) {
+		float sum = to[row * C + c];
+		for (int64_t i = first; i < M && pair[i].to == row; i++)
+			sum += from[pair[i].from * C + c];
+		to[row * C + c] = sum;
+	}
+}
+
+template <typename T>
+static void add_rows(struct cuda *cu, float *to, const float *from, const T *row, int64_t M, int64_t C)
+{
+	size_t bytes = (size_t)M * sizeof(struct pair);
+	if (M == 0 || C == 0)
+		return;
+	struct pair *pair = (struct pair *)cu_ring_take(cu, bytes);
+	if (!pair)
+		return;
+	for (int64_t m = 0; m < M; m++)
+		pair[m] = {row[m], m};
+	std::sort(pair, pair + M, pair_before);
+	const struct pair *sent = (const struct pair *)cu_ring_send(cu, pair, bytes);
+	if (sent)
+		CU_LAUNCH(cu, add_rows_kernel, (unsigned)M, CU_THREADS, to, from, sent, M, C);
+}
+
+void cu_add_rows(struct cuda *cu, float *to, const float *from, const int64_t *row, int64_t M, int64_t C)
+{
+	add_rows(cu, to, from, row, M, C);
+}
+
+void cu_add_rows32(struct cuda *cu, float *to, const float *from, const int32_t *row, int64_t M, int64_t C)
+{
+	add_rows(cu, to, from, row, M, C);
+}
+
+void cu_gather_rows(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	int ok = 1;
+	if (M == 0 || C == 0 || !cu_enter(cu))
+		return;
+	const int64_t *rows = (const int64_t *)cu_stage(cu, row, (size_t)M * sizeof *row, &ok);
+	if (ok)
+		CU_LAUNCH(cu, gather_kernel, (unsigned)M, CU_THREADS, y, x, rows, C);
+}
+
+void cu_scatter_rows(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	if (cu_enter(cu))
+		cu_add_rows(cu, x, y, row, M, C);
 }
 
 /* Sixteen lanes sum one block of CU_SUM_BLOCK elements. */

@@ -1,0 +1,228 @@
+/*
+ * matmul_lt - the products through cuBLASLt, in float32 (TF32 off), for who wants speed and not an order.
+ *
+ * A row-major matrix is a column-major one seen transposed, so all three
+ * products are c = op(a) op(b) with c the transpose of the result.  16-bit
+ * weights are widened a block of rows at a time, which is exact.  Split
+ * products may reduce only through the workspace, so that the same call gives
+ * the same bits; but the order of a sum is cuBLASLt's and changes with N.
+ */
+#include "kernels/cuda/common.cuh"
+
+#include <stdlib.h>
+
+struct cu_product {
+	int64_t m, n, k; /* c is m x n, column-major */
+	int64_t lda, ldb, ldc;
+	int64_t transpose_a, transpose_b;
+	uint32_t align_a, align_b, align_c; /* bytes */
+};
+
+struct cu_plan {
+	int known;
+	struct cu_product product;
+	cublasLtMatmulAlgo_t algo;
+};
+
+/* What one call of cuBLASLt takes besides the numbers. */
+struct lt_call {
+	cublasLtMatmulDescOpaque_t desc;
+	cublasLtMatrixLayoutOpaque_t a, b, c;
+};
+
+int cu_lt_init(struct cuda *cu)
+{
+	cu->plans = (struct cu_plan *)calloc(CU_PLANS, sizeof *cu->plans);
+	return cu->plans && !cu_lt_failed(cu, cublasLtCreate(&cu->lt), "cublasLtCreate") &&
+	       !cu_failed(cu, cudaMalloc(&cu->lt_workspace, CU_LT_WORKSPACE), "device memory for cuBLASLt") &&
+	       !cu_failed(cu, cudaMalloc((void **)&cu->convert, CU_CONVERT), "device memory for weights");
+}
+
+void cu_lt_release(struct cuda *cu)
+{
+	if (cu->lt)
+		cublasLtDestroy(cu->lt);
+	cudaFree(cu->lt_workspace);
+	cudaFree(cu->convert);
+	free(cu->plans);
+}
+
+/* ---- one product ---- */
+
+static uint32_t alignment(const void *p)
+{
+	uintptr_t bits = (uintptr_t)p | 256;
+	return (uint32_t)(bits & -bits);
+}
+
+static cublasStatus_t call_init(struct lt_call *call, const struct cu_product *p)
+{
+	cublasOperation_t ta = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+	                  tb = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+	int64_t rows_a = p->transpose_a ? p->k : p->m, rows_b = p->transpose_b ? p->n : p->k;
+	cublasStatus_t status = cublasLtMatmulDescInit(&call->desc, CUBLAS_COMPUTE_32F_PEDANTIC, CUDA_R_32F);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = cublasLtMatmulDescSetAttribute(&call->desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = cublasLtMatmulDescSetAttribute(&call->desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = cublasLtMatrixLayoutInit(&call->a, CUDA_R_32F, (uint64_t)rows_a,
+		                                  (uint64_t)(p->m + p->k - rows_a), p->lda);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = cublasLtMatrixLayoutInit(&call->b, CUDA_R_32F, (uint64_t)rows_b,
+		                                  (uint64_t)(p->n + p->k - rows_b), p->ldb);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = cublasLtMatrixLayoutInit(&call->c, CUDA_R_32F, (uint64_t)p->m, (uint64_t)p->n, p->ldc);
+	return status;
+}
+
+static cublasStatus_t preference_init(cublasLtMatmulPreferenceOpaque_t *prefer, const struct cu_product *p)
+{
+	uint64_t workspace = CU_LT_WORKSPACE;
+	uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+	const struct {
+		cublasLtMatmulPreferenceAttributes_t name;
+		const void *value;
+		size_t bytes;
+	} set[] = {
+	        {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace},
+	        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction, sizeof reduction},
+	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &p->align_a, sizeof p->align_a},
+	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &p->align_b, sizeof p->align_b},
+	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &p->align_c, sizeof p->align_c},
+	        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &p->align_c, sizeof p->align_c},
+	};
+	cublasStatus_t status = cublasLtMatmulPreferenceInit(prefer);
+	for (size_t i = 0; status == CUBLAS_STATUS_SUCCESS && i < sizeof set / sizeof *set; i++)
+		status = cublasLtMatmulPreferenceSetAttribute(prefer, set[i].name, set[i].value, set[i].bytes);
+	return status;
+}
+
+static struct cu_plan *plan_slot(struct cuda *cu, const struct cu_product *p)
+{
+	uint64_t hash = 0;
+	const int64_t parts[] = {p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->transpose_a, p->transpose_b};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		hash = (hash ^ (uint64_t)parts[i]) * 0x9e3779b97f4a7c15u;
+	return &cu->plans[hash >> 32 & (CU_PLANS - 1)];
+}
+
+static int same_product(const struct cu_product *a, const struct cu_product *b)
+{
+	return a->m == b->m && a->n == b->n && a->k == b->k && a->lda == b->lda && a->ldb == b->ldb &&
+	       a->ldc == b->ldc && a->transpose_a == b->transpose_a && a->transpose_b == b->transpose_b &&
+	       a->align_a == b->align_a && a->align_b == b->align_b && a->align_c == b->align_c;
+}
+
+/* The algorithm for this shape: asked for once, so that a call costs no search. */
+static const cublasLtMatmulAlgo_t *plan_find(struct cuda *cu, const struct cu_product *p, struct lt_call *call)
+{
+	struct cu_plan *plan = plan_slot(cu, p);
+	if (plan->known && same_product(&plan->product, p))
+		return &plan->algo;
+	cublasLtMatmulPreferenceOpaque_t prefer;
+	cublasLtMatmulHeuristicResult_t found;
+	int n = 0;
+	cublasStatus_t status = preference_init(&prefer, p);
+	if (status == CUBLAS_STATUS_SUCCESS)
+		status = cublasLtMatmulAlgoGetHeuristic(cu->lt, &call->desc, &call->a, &call->b, &call->c, &call->c,
+		                                        &prefer, 1, &found, &n);
+	if (status == CUBLAS_STATUS_SUCCESS && n == 0)
+		status = CUBLAS_STATUS_NOT_SUPPORTED;
+	if (cu_lt_failed(cu, status, "cublasLtMatmulAlgoGetHeuristic"))
+		return NULL;
+	plan->known = 1;
+	plan->product = *p;
+	plan->algo = found.algo;
+	return &plan->algo;
+}
+
+/* c = op(a) op(b) + beta c */
+static void product(struct cuda *cu, struct cu_product p, const float *a, const float *b, float beta, float *c)
+{
+	struct lt_call call;
+	float alpha = 1;
+	if (p.m == 0 || p.n == 0 || p.k == 0 || cu->failed)
+		return;
+	p.align_a = alignment(a);
+	p.align_b = alignment(b);
+	p.align_c = alignment(c);
+	if (cu_lt_failed(cu, call_init(&call, &p), "cublasLtMatmulDescInit"))
+		return;
+	const cublasLtMatmulAlgo_t *algo = plan_find(cu, &p, &call);
+	if (algo)
+		cu_lt_failed(cu,
+		             cublasLtMatmul(cu->lt, &call.desc, &alpha, a, &call.a, b, &call.b, &beta, c, &call.c, c,
+		                            &call.c, algo, cu->lt_workspace, CU_LT_WORKSPACE, cu->stream),
+		             "cublasLtMatmul");
+}
+
+/* ---- weights ---- */
+
+static __global__ void widen_kernel(float *to, const uint16_t *from, enum kn_dtype dtype, int64_t n)
+{
+	for (CU_EACH(i, n))
+		to[i] = cu_at(from, dtype, i);
+}
+
+/* Some rows of a matrix as float32; `first` is counted from the first row asked for. */
+struct rows {
+	const float *data;
+	int64_t first, count;
+};
+
+/* Calls fn for rows o0..o1-1 of w in rising order, as many at a time as lie together and CU_CONVERT holds. */
+template <typename F> static void each_rows(struct cuda *cu, const struct kn_mat *w, int64_t o0, int64_t o1, F fn)
+{
+	int64_t first = 0, most = w->cols ? (int64_t)(CU_CONVERT / sizeof(float)) / w->cols : w->rows;
+	if (w->dtype != KN_F32 && w->rows > 0 && most == 0)
+		cu_failed(cu, cudaErrorInvalidValue, "a row of 16-bit weights is too long");
+	for (int i = 0; i < w->n_blocks; first += w->blocks[i++].rows) {
+		int64_t at = o0 > first ? o0 - first : 0, end = cu_min(w->blocks[i].rows, o1 - first);
+		for (int64_t count; at < end && !cu->failed; at += count) {
+			const void *data = w->blocks[i].data;
+			count = w->dtype == KN_F32 ? end - at : cu_min(end - at, most);
+			int64_t n = count * w->cols;
+			if (w->dtype != KN_F32 && n > 0)
+				CU_LAUNCH(cu, widen_kernel, cu_grid(cu, n), CU_THREADS, cu->convert,
+				          (const uint16_t *)data + at * w->cols, w->dtype, n);
+			fn(rows{w->dtype == KN_F32 ? (const float *)data + at * w->cols : cu->convert, first + at - o0,
+			        count});
+		}
+	}
+}
+
+/* y[n,o] = b[o], or 0 */
+static __global__ void fill_rows_kernel(float *y, int64_t ldy, const float *b, int64_t N, int64_t O)
+{
+	for (CU_EACH(i, N * O))
+		y[i / O * ldy + i % O] = b ? b[i % O] : 0;
+}
+
+void cu_lt_forward_rows(struct cuda *cu, float *y, int64_t ldy, const float *x, const struct kn_mat *w, const float *b,
+                        int64_t o0, int64_t o1, int64_t N)
+{
+	int64_t I = w->cols, O = o1 - o0;
+	if (b || I == 0)
+		CU_LAUNCH(cu, fill_rows_kernel, cu_grid(cu, N * O), CU_THREADS, y, ldy, b ? b + o0 : NULL, N, O);
+	each_rows(cu, w, o0, o1, [=](struct rows r) {
+		product(cu, cu_product{r.count, N, I, I, I, ldy, 1, 0}, r.data, x, b ? 1.0f : 0.0f, y + r.first);
+	});
+}
+
+void cu_lt_dx_rows(struct cuda *cu, float *dx, const float *dy, int64_t ldy, const struct kn_mat *w, int64_t o0,
+                   int64_t o1, int64_t N, int add)
+{
+	int64_t I = w->cols;
+	if (o1 == o0 && !add)
+		cu_failed(cu, cudaMemsetAsync(dx, 0, (size_t)(N * I) * sizeof *dx, cu->stream), "matmul_dx");
+	each_rows(cu, w, o0, o1, [=](struct rows r) {
+		product(cu, cu_product{I, N, r.count, I, ldy, I, 0, 0}, r.data, dy + r.first,
+		        add || r.first > 0 ? 1.0f : 0.0f, dx);
+	});
+}
+
+void cu_lt_dw(struct cuda *cu, float *dw, const float *dy, int64_t ldy, const float *x, int64_t N, int64_t O, int64_t I)
+{
+	product(cu, cu_product{I, O, N, I, ldy, I, 0, 1}, x, dy, 1.0f, dw);
+}
