@@ -23,6 +23,7 @@ over() {
 		tool=${tool// /} class=${class// /} input=$testdata/${input// /}
 		[[ $tool != '#'* && " $1 " == *" $class "* ]] || continue
 		command -v "$tool" >/dev/null || continue
+		[[ $args != *'$store'* && $args != *'$own'* ]] || command -v rl-store >/dev/null || continue
 		eval "command=($tool $args)"
 		if ! ( set -e; cd "$BATS_TEST_TMPDIR"; "$2" ) >"$BATS_TEST_TMPDIR/said" 2>&1; then
 			echo "# $tool:"
