@@ -167,6 +167,10 @@ int tool_next(struct tool *t, struct err *e)
 			progress_show(t->progress, t->n_in, t->n_tokens, stream_consumed(t->in), stream_size(t->in));
 		if (record_parse(t->record, line, len, e) == 0)
 			return 1;
+		struct err why = *e;
+		if (t->config.keep_going && t->drain && t->drain(t, t->drain_arg, e) < 0)
+			return -1;
+		*e = why;
 		record_clear(t->record);
 		if (tool_reject(t, t->record, 0, e) < 0)
 			return -1;

@@ -48,6 +48,10 @@ struct tool {
 	int64_t n_tokens;      /* for progress; counted by process */
 	bool fails_when_empty; /* training tools: no record at all is an error */
 	bool takes_all;        /* process sees records that carry `error` or `skip` too; else they pass as they are */
+	/* For tools that hold records back: writes them, called before a line that is no record goes on as an error
+	 * (NULL: none).  -1 with the whole message. */
+	int (*drain)(struct tool *t, void *arg, struct err *e);
+	void *drain_arg;
 	/* private */
 	char **operands;
 	int n_operands, next_operand;
