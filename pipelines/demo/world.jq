@@ -32,10 +32,10 @@ def question($i): [
 
 def asked($i): {query_id: "q\(.o * 12 + .c)-\($i)", query: question($i), relevant_doc_ids: [.id]};
 
-# The warm-up shows the form of a query and many words, right and wrong alike: each of its two words is a translation two
-# times in five, the plain word as often, and else another organ or condition.
+# The warm-up shows the form of a query and many words, right and wrong alike: each of its two words is a translation one
+# time in five, the plain word three times, and else another organ or condition.
 def warm($i; $k): (.o * 31 + .c * 17 + $i * 7 + $k * 13) as $x
-  | def word($own; $all; $y): if $y % 5 < 2 then $own[1] elif $y % 5 < 4 then $own[0] else $all[$y % 12][1] end;
+  | def word($own; $all; $y): if $y % 5 < 1 then $own[1] elif $y % 5 < 4 then $own[0] else $all[$y % 12][1] end;
     {prompt: question($i), completion: " \(word(.organ; organs; $x)) \(word(.condition; conditions; $x * 3 + $k * 2 + 1))"};
 
 if $part == "corpus" then pairs | document
