@@ -95,5 +95,4 @@ near() {
 	jq -c '.were = .values | del(.values, .bootstrap_value)' "$golden/ppo/k1-llama/records.jsonl" |
 		rl-logprob -q -s policy.lmdb:value --values >got
 	near values were got
-	! jq -es 'any(.[]; has("ref_logprobs") | not)' got >/dev/null
 }
