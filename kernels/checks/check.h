@@ -51,6 +51,19 @@ struct check_case {
 
 extern const struct check_case check_cases[];
 
+/* Cases of cases_model.c. */
+#define END                                                                                                            \
+	{                                                                                                              \
+		-1, 0, 0, 0, 0, 0                                                                                      \
+	}
+extern const int64_t check_head_dims[][CHECK_DIMS], check_attention_dims[][CHECK_DIMS];
+check_fn check_head_fwd;
+check_fn check_head_bwd;
+check_fn check_head_logits;
+check_fn check_logits_stats;
+check_fn check_attention_fwd;
+check_fn check_attention_bwd;
+
 /* uniform in (-1, 1) */
 double check_random(struct run *r);
 int64_t check_below(struct run *r, int64_t n);

@@ -1,0 +1,144 @@
+/* cases_model - the cases of the head and of attention; see check.h */
+#include "kernels/checks/check.h"
+
+/* M, C, V, dtype, which outputs, bias */
+void check_head_fwd(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	int all = d[4] > 0;
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *lse = check_out(r, M);
+	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
+	float *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
+	for (int64_t m = 0; m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	int32_t *argmax = all ? check_bytes(r, (size_t)M * 4, ROLE_OUT) : NULL;
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, logprob, lse, entropy, argmax, h, &w, b, all ? check_ids(r, M, V) : NULL, inv_temp, M,
+	               scratch);
+}
+
+void check_head_bwd(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	int all = d[4] > 0;
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *dh = check_out(r, M * C);
+	float *dw = all ? check_add(r, V * C) : NULL, *db = all && b ? check_add(r, V) : NULL;
+	float *dlogprob = check_in(r, M, 1), *dentropy = all ? check_in(r, M, 1) : NULL;
+	float *lse = check_add(r, M), *entropy = check_add(r, M),
+	      *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
+	for (int64_t m = 0; m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	int32_t *target = check_ids(r, M, V);
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, db, dlogprob, dentropy, h, &w, b, target, inv_temp, lse, entropy, M, scratch);
+}
+
+void check_head_logits(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *z = check_out(r, M * V);
+	r->k->head_logits(r->k->ctx, z, h, &w, b, M);
+}
+
+void check_logits_stats(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], V = d[2];
+	int all = d[4] > 0;
+	float *host = check_host(r, (size_t)(M * V) * sizeof *host);
+	for (int64_t i = 0; i < M * V; i++)
+		host[i] = (float)(int)(9 * check_random(r)); /* ties, of which the first wins */
+	float *z = check_in_from(r, host, M * V), *lse = check_out(r, M),
+	      *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
+	for (int64_t m = 0; m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
+	int32_t *argmax = all ? check_bytes(r, (size_t)M * 4, ROLE_OUT) : NULL;
+	r->k->logits_stats(r->k->ctx, logprob, lse, entropy, argmax, z, all ? check_ids(r, M, V) : NULL, inv_temp, M,
+	                   V);
+}
+
+const int64_t check_head_dims[][CHECK_DIMS] = {{1, 1, 2, KN_F32, 1, 1},      {1, 48, 307, KN_F32, 1, 0},
+                                               {7, 13, 512, KN_F32, 1, 1},   {3, 16, 513, KN_F32, 0, 0},
+                                               {70, 24, 1031, KN_F32, 1, 1}, {5, 40, 4999, KN_F32, 1, 0},
+                                               {9, 33, 700, KN_BF16, 1, 1},  {300, 8, 97, KN_F32, 1, 1},
+                                               {0, 8, 20, KN_F32, 1, 1},     END};
+
+/*
+ * H, G, D, window, kind, packed.  Kinds: 0 four full sequences, 1 two prompts of which each has three samples that
+ * share its rows, 2 one query each at the end of a long cache (decoding).
+ */
+static int64_t attention_seqs(struct kn_seq *s, int64_t kind, int64_t *queries, int64_t *keys)
+{
+	static const int64_t lengths[] = {7, 65, 1, 40}, cached[] = {1, 32, 33, 100};
+	int64_t n = 0, row = 0;
+	if (kind == 0)
+		for (; n < 4; row += lengths[n++])
+			s[n] = (struct kn_seq){.q_row = row, .n_q = lengths[n], .own_row = row};
+	else if (kind == 1)
+		for (int64_t p = 0; p < 2; p++) {
+			int64_t prompt = row, length = 20 + 17 * p;
+			s[n++] = (struct kn_seq){.q_row = row, .n_q = length, .own_row = row};
+			row += length;
+			for (int64_t i = 0; i < 3; i++, row += 5 + 9 * i)
+				s[n++] = (struct kn_seq){row, 5 + 9 * i, length, prompt, length, row};
+		}
+	else {
+		for (*keys = 0; n < 4; *keys += cached[n++])
+			s[n] = (struct kn_seq){.q_row = n, .n_q = 1, .pos = cached[n] - 1, .own_row = *keys};
+		*queries = 4;
+		return n;
+	}
+	*queries = *keys = row;
+	return n;
+}
+
+struct attention {
+	struct kn_attn a;
+	struct kn_seq *seq;
+	int64_t queries, keys;
+	float *q, *k, *v;
+};
+
+static struct attention attention_make(struct run *r, const int64_t *d)
+{
+	struct attention t = {.a = {.H = d[0], .G = d[1], .D = d[2], .window = d[3], .scale = 0.3f}};
+	t.seq = check_host(r, 8 * sizeof *t.seq);
+	t.a.n_seq = attention_seqs(t.seq, d[4], &t.queries, &t.keys);
+	t.a.seq = t.seq;
+	t.a.q_stride = d[0] * d[2] + 3 * d[5];
+	t.a.kv_stride = d[1] * d[2] + 5 * d[5];
+	t.q = check_in(r, t.queries * t.a.q_stride, 2);
+	t.k = check_in(r, t.keys * t.a.kv_stride, 2);
+	t.v = check_in(r, t.keys * t.a.kv_stride, 1);
+	return t;
+}
+
+void check_attention_fwd(struct run *r, const int64_t *d)
+{
+	struct attention t = attention_make(r, d);
+	float *o = check_out(r, t.queries * d[0] * d[2]), *lse = check_out(r, t.queries * d[0]);
+	r->k->attention_fwd(r->k->ctx, o, d[4] == 2 ? NULL : lse, t.q, t.k, t.v, &t.a);
+	if (d[4] == 2)
+		r->k->zero(r->k->ctx, lse, (size_t)(t.queries * d[0]) * sizeof *lse);
+}
+
+void check_attention_bwd(struct run *r, const int64_t *d)
+{
+	struct attention t = attention_make(r, d);
+	int64_t n = t.queries * d[0];
+	float *o = check_out(r, n * d[2]), *lse = check_out(r, n), *do_ = check_in(r, n * d[2], 1);
+	float *dq = check_add(r, t.queries * t.a.q_stride), *dk = check_add(r, t.keys * t.a.kv_stride);
+	float *dv = check_add(r, t.keys * t.a.kv_stride);
+	float *scratch = check_bytes(r, (size_t)n * sizeof *scratch, ROLE_SCRATCH);
+	r->k->attention_fwd(r->k->ctx, o, lse, t.q, t.k, t.v, &t.a);
+	r->k->attention_bwd(r->k->ctx, dq, dk, dv, do_, o, lse, t.q, t.k, t.v, &t.a, scratch);
+}
+
+const int64_t check_attention_dims[][CHECK_DIMS] = {{1, 1, 1, 0, 0, 0},    {4, 4, 12, 0, 0, 1},  {4, 4, 13, 0, 1, 1},
+                                                    {4, 2, 12, 8, 0, 0},   {6, 2, 80, 0, 1, 0},  {4, 1, 120, 0, 0, 1},
+                                                    {12, 12, 64, 0, 0, 1}, {4, 2, 16, 33, 1, 1}, {8, 2, 64, 0, 2, 1},
+                                                    {4, 4, 14, 10, 2, 0},  {3, 1, 31, 1, 0, 0},  END};
