@@ -253,6 +253,17 @@ void tensors_fill(const struct tensors *t, int i, uint64_t seed, int64_t first, 
 	}
 }
 
+void tensor_transpose(float *y, const float *x, int64_t rows, int64_t cols)
+{
+	/* Tiles, so that both sides stay in the cache. */
+	enum { TILE = 32 };
+	for (int64_t r0 = 0; r0 < rows; r0 += TILE)
+		for (int64_t c0 = 0; c0 < cols; c0 += TILE)
+			for (int64_t r = r0; r < rows && r < r0 + TILE; r++)
+				for (int64_t c = c0; c < cols && c < c0 + TILE; c++)
+					y[c * rows + r] = x[r * cols + c];
+}
+
 const char *tensor_shape_text(char buf[TENSOR_SHAPE_TEXT], int n_dims, const int64_t *shape)
 {
 	size_t used = 1;

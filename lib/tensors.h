@@ -104,6 +104,9 @@ int tensors_part(const struct tensors *t, int64_t layer, enum tensor_part part);
  * name under rng_key("init", seed, "", 0), so any piece is the same on any machine, in any order. */
 void tensors_fill(const struct tensors *t, int i, uint64_t seed, int64_t first, int64_t n, float *out);
 
+/* y[cols,rows] = x[rows,cols] transposed. */
+void tensor_transpose(float *y, const float *x, int64_t rows, int64_t cols);
+
 /* "[768, 2304]" into buf, for messages. */
 #define TENSOR_SHAPE_TEXT 96
 const char *tensor_shape_text(char buf[TENSOR_SHAPE_TEXT], int n_dims, const int64_t *shape);

@@ -1,0 +1,87 @@
+/* model_put - a model becomes the current version of a slot; see model_files.h */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/model_files.h"
+#include "lib/record.h"
+
+static int find_slot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	struct store_ref *want = arg;
+	if (!snapshot && !strcmp(name, want->slot))
+		want->version = ref->version;
+	return 0;
+}
+
+struct forget {
+	struct store_update *u;
+	const char *slot;
+	struct err *e;
+};
+
+static int forget_blob(void *arg, const char *key, const void *data, size_t len)
+{
+	struct forget *f = arg;
+	(void)data, (void)len;
+	return store_delete_blob(f->u, f->slot, key, f->e);
+}
+
+static int log_entry(struct store_update *u, const struct model_source *m, const struct store_ref *ref, struct err *e)
+{
+	struct str s;
+	str_init(&s);
+	str_addf(&s, "{\"tool\":\"rl-store %s\",\"slot\":", m->made ? "init" : "import");
+	json_put_str(&s, ref->slot, strlen(ref->slot));
+	str_addf(&s, ",\"version\":%" PRId64 ",\"options\":{\"from\":", ref->version);
+	json_put_str(&s, m->name, strlen(m->name));
+	if (m->made)
+		str_addf(&s, ",\"seed\":%" PRId64, m->seed);
+	str_adds(&s, "}}");
+	int failed = store_put_log(u, s.buf, s.len, e);
+	str_release(&s);
+	return failed;
+}
+
+/* The version to write: the slot's next, or 0. */
+static int next_version(struct store_view *v, const struct model_source *m, const char *path, const char *slot,
+                        struct store_ref *ref, struct err *e)
+{
+	if (strlen(slot) >= sizeof ref->slot)
+		return err_set(e, "the name of slot '%s' is too long", slot);
+	*ref = (struct store_ref){.version = -1};
+	snprintf(ref->slot, sizeof ref->slot, "%s", slot);
+	if (store_each_name(v, find_slot, ref, e))
+		return -1;
+	if (ref->version >= 0 && !m->replace)
+		return err_set(e, "'%s' has a slot '%s' already, at version %" PRId64 " (import has --replace)", path,
+		               slot, ref->version);
+	ref->version++;
+	return 0;
+}
+
+int model_put(struct store *s, const struct model_source *m, const char *slot, struct err *e)
+{
+	struct store_ref ref;
+	struct store_view *v = store_view_open(s, e);
+	if (!v)
+		return -1;
+	struct store_update *u = NULL;
+	int failed = next_version(v, m, store_path(s), slot, &ref, e);
+	if (!failed && !(u = store_update_begin(s, e)))
+		failed = -1;
+	struct forget f = {u, slot, e};
+	if (!failed)
+		failed = store_each_blob(v, slot, "file/", forget_blob, &f, e) ||
+		         store_each_blob(v, slot, "trainer/", forget_blob, &f, e);
+	store_view_close(v);
+	if (!failed)
+		failed = m->made ? model_new_put(m->made, m->par, (uint64_t)m->seed, u, slot, ref.version, e)
+		                 : model_dir_put(m->dir, u, slot, ref.version, e);
+	if (!failed)
+		failed = store_put_current(u, slot, ref.version, e) || log_entry(u, m, &ref, e);
+	if (!failed)
+		return store_update_commit(u, e);
+	store_update_abort(u);
+	return -1;
+}

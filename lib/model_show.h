@@ -1,0 +1,27 @@
+/*
+ * model_show - what a store holds, in words or as JSON, and whether all of it is whole.
+ */
+#ifndef LIB_MODEL_SHOW_H
+#define LIB_MODEL_SHOW_H
+
+#include <stdbool.h>
+
+#include "lib/err.h"
+#include "lib/store.h"
+#include "lib/str.h"
+
+/* Slots with architecture, weights, files; snapshots; size.  One JSON object, or lines. */
+int model_show(struct store_view *v, const char *path, bool json, struct str *out, struct err *e);
+
+/* The log: entries as they are, or a line for each. */
+int model_show_log(struct store_view *v, bool json, struct str *out, struct err *e);
+
+/* Reads everything there is, and compares checksums.  Each fault becomes a line of *faults; 0 also when there are some.
+ */
+struct model_verified {
+	int64_t versions, tensors, blobs, entries, faults;
+	struct str lines;
+};
+void model_verify(struct store_view *v, struct model_verified *out);
+
+#endif
