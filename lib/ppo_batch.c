@@ -128,7 +128,17 @@ static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
 }
 
-static void to_advantage(struct advantage_row *a, const struct ppo_row *r)
+/* The value after the last token: as the record says; where values are computed here every row has one, but with compat
+ * trl those that fill the batch's width, behind which TRL has no cell. */
+static bool has_bootstrap(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r)
+{
+	if (r->source->values)
+		return r->source->has_bootstrap;
+	return r->values && (p->advantage->compat != ADVANTAGE_TRL || r->n < b->longest);
+}
+
+static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, const struct ppo *p,
+                         const struct ppo_row *r)
 {
 	const struct rollout_row *s = r->source;
 	*a = (struct advantage_row){.n = r->n,
@@ -140,7 +150,7 @@ static void to_advantage(struct advantage_row *a, const struct ppo_row *r)
 	                            .reward = s->reward,
 	                            .given_rewards = s->rewards,
 	                            .cut = s->cut,
-	                            .has_bootstrap = s->values ? s->has_bootstrap : r->values != NULL,
+	                            .has_bootstrap = has_bootstrap(b, p, r),
 	                            .bootstrap_value = r->values ? r->values[r->n] : 0,
 	                            .rewards = r->rewards,
 	                            .advantages = r->advantages,
@@ -152,7 +162,7 @@ static int estimate(struct ppo_batch *b, struct ppo *p, struct err *e)
 	struct advantage_row *a = arena_array(&b->arena, (size_t)b->n, sizeof *a);
 	int64_t bad = -1;
 	for (int64_t i = 0; i < b->n; i++)
-		to_advantage(&a[i], &b->row[i]);
+		to_advantage(&a[i], b, p, &b->row[i]);
 	if (advantage_gae(p->advantage, a, b->n, &bad, e))
 		return bad >= 0 ? err_where(e, "row %lld ('%s')", (long long)bad, b->row[bad].source->id) : -1;
 	for (int64_t i = 0; i < b->n; i++) {
