@@ -1,5 +1,6 @@
 /* store_place - where a store may lie, how much room it gets, and what went wrong in words; see store.h */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <lmdb.h>
 #include <stdlib.h>
@@ -51,6 +52,17 @@ static int check_file_system(const char *path, struct err *e)
 	return 0;
 }
 
+/* LMDB makes its lock file before it looks at the file: no lock beside what is none of its own. */
+static bool is_lmdb(const char *path)
+{
+	uint32_t magic = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool is = fd < 0 || (pread(fd, &magic, sizeof magic, 16) == sizeof magic && magic == 0xbeefc0de);
+	if (fd >= 0)
+		close(fd);
+	return is;
+}
+
 int store_place_check(const char *path, enum store_mode mode, bool *absent, struct err *e)
 {
 	struct stat st;
@@ -75,7 +87,7 @@ int store_place_check(const char *path, enum store_mode mode, bool *absent, stru
 		*absent = true;
 		return mode == STORE_CREATE ? 0 : err_set(e, "'%s' is empty, not a store", path);
 	}
-	if (st.st_size < 2 * sysconf(_SC_PAGESIZE))
+	if (st.st_size < 2 * sysconf(_SC_PAGESIZE) || !is_lmdb(path))
 		return err_set(e, "'%s' is not a store", path);
 	return 0;
 }
