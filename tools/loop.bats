@@ -96,7 +96,7 @@ weights() {
 
 # Two of four batches are trained, then the input of the trainer ends.
 interrupted() {
-	run pipe 60 "$generate < prompts.jsonl | head -n 16 | $update > metrics.jsonl"
+	run pipe 60 "$generate < prompts.jsonl | sed -u 16q | $update > metrics.jsonl"
 	[ "$status" -ne 0 ]
 	[ "$(wc -l <metrics.jsonl)" -eq 2 ]
 }
