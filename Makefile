@@ -38,7 +38,8 @@ LDLIBS := -ljq -lonig -lsimdjson -lzstd -llmdb -lstemmer -lutf8proc -lstdc++ -lm
 
 # ---- what there is ----
 TOOLS   := $(sort $(patsubst tools/%.c,%,$(wildcard tools/rl-*.c)))
-LIB_SRC := $(filter-out %_test.c,$(sort $(wildcard lib/*.c)))
+LIB_SRC := $(filter-out %_test.c %_bench.c,$(sort $(wildcard lib/*.c)))
+BENCHES := $(sort $(patsubst lib/%.c,%,$(wildcard lib/*_bench.c)))
 LIB_CXX := $(sort $(wildcard lib/*.cc))
 TESTS   := $(sort $(patsubst lib/%.c,%,$(wildcard lib/*_test.c)))
 REF_SRC := $(sort $(wildcard kernels/ref/*.c))
@@ -113,6 +114,11 @@ $B/kernels/bench.o: override CPPFLAGS += $(if $(DNNL),-DHAVE_DNNL)
 $B/kernels/bench: $B/kernels/bench.o $(KN_OBJ)
 	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(if $(DNNL),-ldnnl) $(LDLIBS)
 
+$B/lib/%_bench.o: override CPPFLAGS += $(if $(DNNL),-DHAVE_DNNL)
+$B/bench/%: $B/lib/%.o $B/librl.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(if $(DNNL),-ldnnl) $(LDLIBS)
+
 # ---- CUDA: a shared object, loaded when --device cuda asks for it ----
 $B/kernels/cuda/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
@@ -129,8 +135,9 @@ test: deps
 	@scripts/run-tests $B
 lint:
 	@scripts/lint $B
-bench: $(PROGRAMS) $(KN_PROGRAMS)
+bench: $(PROGRAMS) $(KN_PROGRAMS) $(BENCHES:%=$B/bench/%)
 	@$B/kernels/bench
+	@for b in $(BENCHES); do $B/bench/$$b; done
 check-cuda: $(CUDA_SO) $B/kernels/check
 	RL_LIBDIR=$B/lib $B/kernels/check cuda
 	RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/lib $B/kernels/check cuda
