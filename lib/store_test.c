@@ -743,7 +743,7 @@ static void test_split(void)
 	CHECK_STR(p, spec);
 	free(p);
 	free(n);
-	strcat(spec, ":reference/x");
+	snprintf(spec, sizeof spec, "%s/with:colon:reference/x", dir);
 	store_split(spec, &p, &n);
 	CHECK_STR(n, "reference/x");
 	free(p);
