@@ -22,6 +22,16 @@ const struct opt optim_options[] = {
         {NULL},
 };
 
+const struct opt *optim_options_lr(const char *lr)
+{
+	static struct opt rows[ARRAY_LEN(optim_options)];
+	memcpy(rows, optim_options, sizeof rows);
+	for (size_t i = 0; rows[i].name; i++)
+		if (!strcmp(rows[i].name, "lr"))
+			rows[i].fallback = lr;
+	return rows;
+}
+
 void optim_check(struct optim_config *c, int64_t steps)
 {
 	const char *comma = strchr(c->betas, ',');

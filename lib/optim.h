@@ -24,6 +24,8 @@ struct optim_config {
 /* --lr, --schedule, --warmup, --weight-decay, --decay, --betas, --eps, --max-grad-norm; the default of --lr is that of
  * PPO. */
 extern const struct opt optim_options[];
+/* The same with another default of --lr; static memory. */
+const struct opt *optim_options_lr(const char *lr);
 /* Ends the process (misuse) when betas are no two numbers in [0,1), or a schedule needs steps and there are none. */
 void optim_check(struct optim_config *c, int64_t steps);
 

@@ -210,10 +210,12 @@ int sft_begin(struct sft *s, struct err *e)
 	bool same = s->run.begun && same_input(s) && !strcmp(s->run.cursor.options, options.buf);
 	if (s->n_rows == 0)
 		result = err_set(e, "there is no record to train on");
-	else if (!s->run.begun || (s->run.closed && !(same && s->run.updates >= s->batches)))
+	else if (!s->run.begun || (s->run.closed && !same))
 		begin_anew(s, options.buf);
-	else if (s->run.closed)
+	else if (s->run.closed && s->run.updates >= s->batches)
 		result = 0;
+	else if (s->run.closed)
+		s->run.closed = false; /* more --steps than before */
 	else if (!same_input(s))
 		result = err_set(e, "the input is not the one the run was begun with: %lld records then, %lld now%s",
 		                 (long long)s->run.cursor.records, (long long)s->input.records,
@@ -303,7 +305,7 @@ static void put_metrics(struct str *out, const struct sft *s, const struct batch
                         double lr, double seconds)
 {
 	str_addf(out, "{\"step\":%lld,\"loss\":", (long long)s->run.updates);
-	json_put_num(out, b->sum / b->tokens);
+	json_put_num(out, b->sum / b->tokens); /* null when there is no token */
 	str_adds(out, ",\"grad_norm\":");
 	json_put_num(out, norm);
 	str_adds(out, ",\"lr\":");
@@ -319,7 +321,7 @@ static int update(struct sft *s, struct batch_loss *b, int64_t n, double *norm, 
 {
 	struct trainer *const model = &s->model;
 	if (b->tokens == 0)
-		return err_set(e, "no token of its %lld records is a completion", (long long)n);
+		return 0; /* nothing but empty completions: there is no loss, and moments would move weights */
 	trainer_zero_gradient(model);
 	if (trainer_backward(model, b->row, n, likelihood, b, e))
 		return -1;

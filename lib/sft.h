@@ -60,7 +60,7 @@ int sft_take(struct sft *s, struct record *r, struct err *e);
 /* 1 there is something to do, 0 the run is complete, -1.  A complete run with another input or other options is begun
  * anew. */
 int sft_begin(struct sft *s, struct err *e);
-/* One batch: 1 with *metrics, 0 when all are done, -1. */
+/* One batch: 1 with *metrics, 0 when all are done, -1.  A batch without any completion token changes nothing. */
 int sft_step(struct sft *s, struct str *metrics, struct err *e);
 /* The metrics of committed updates of the run. */
 int sft_each_metrics(struct sft *s, int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e);

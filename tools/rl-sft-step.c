@@ -42,9 +42,12 @@ static int print_line(void *arg, const char *line, size_t len)
 static int read_all(struct state *s, struct err *e)
 {
 	int got;
-	while ((got = tool_next(&s->tool, e)) > 0)
-		if (sft_take(&s->sft, s->tool.record, e))
-			return err_where(e, "%s:%lld", s->tool.source, (long long)s->tool.line);
+	while ((got = tool_next(&s->tool, e)) > 0) {
+		if (tool_passes(&s->tool, s->tool.record))
+			continue;
+		if (sft_take(&s->sft, s->tool.record, e) && tool_mark(&s->tool, s->tool.record, 0, e))
+			return -1;
+	}
 	return got;
 }
 
@@ -88,7 +91,7 @@ int main(int argc, char **argv)
 	static struct state s = {.locks = {-1}};
 	const struct opt_group groups[] = {{NULL, options, &s.c},
 	                                   {"Update", sft_options, &s.sft_config},
-	                                   {"Optimizer", optim_options, &s.optim},
+	                                   {"Optimizer", optim_options_lr("2e-5"), &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-sft-step",
@@ -101,8 +104,6 @@ int main(int argc, char **argv)
 	char **operands = cli_parse(&cli, argc, argv, &n_operands);
 	if (!s.c.store)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
-	if (!cli_given("lr"))
-		s.optim.schedule.lr = 2e-5; /* PPO's is for a policy that is good already */
 	/* Without --steps the number of updates follows from the input, so that a schedule has its end. */
 	optim_check(&s.optim, 1);
 	struct tool_config tc = s.tool.config;
