@@ -5,7 +5,7 @@ setup_file() {
 	export store=$BATS_FILE_TMPDIR/m.lmdb
 	if command -v rl-store >/dev/null && command -v rl-generate >/dev/null; then
 		rl-store init --config "$testdata/tiny/config.json" --seed 3 "$store"
-		rl-generate -q -s "$store" -n 3 --max-tokens 12 --temperature .8 "$testdata/tiny/prompts.jsonl" >"$BATS_FILE_TMPDIR/g.jsonl"
+		rl-generate -q -s "$store" -n 4 --max-tokens 12 --temperature .8 "$testdata/tiny/prompts.jsonl" >"$BATS_FILE_TMPDIR/g.jsonl"
 	fi
 }
 setup() {
@@ -22,6 +22,7 @@ setup() {
 			rl-logprob -q -s "$store" --as lp $how g >got 2>err || { grep -q "not an instruction set" err; continue; }
 			[ "$(jq -c 'select(.lp == .logprobs)' got | wc -l)" -eq "$(wc -l <g)" ]
 		done
+		rl-logprob -q -s "$store" --as lp g >got
 		while read -r line; do printf '%s\n' "$line"; sleep .01; done < <(head -n 5 g) | rl-logprob -q -s "$store" --as lp >one
 		head -n 5 got | cmp - one
 	done
