@@ -137,12 +137,13 @@ static int map_device(struct weights *w, int i, const struct store_tensor *s, st
 {
 	const struct tensor *t = w->table->tensor + i;
 	enum kn_dtype dtype = t->n_dims == 2 ? s->dtype : KN_F32;
-	char *copy = weights_own(w, (size_t)t->count * width(dtype));
-	if (!copy)
+	void *owned = weights_own(w, (size_t)t->count * width(dtype));
+	char *copy = owned;
+	if (!owned)
 		return err_set(e, "no memory on the device for tensor '%s'", t->name);
-	weights_set_piece(w, i, dtype, copy);
+	weights_set_piece(w, i, dtype, owned);
 	if (dtype != s->dtype)
-		return put_floats(w->k, (float *)copy, s, t->cols);
+		return put_floats(w->k, owned, s, t->cols);
 	for (int b = 0; b < s->n_blocks; b++) {
 		size_t bytes = (size_t)(s->blocks[b].rows * t->cols) * width(dtype);
 		w->k->put(w->k->ctx, copy, s->blocks[b].data, bytes);
