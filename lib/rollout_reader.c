@@ -26,7 +26,7 @@ struct rollout_reader {
 	bool fields;   /* the stream says which batch a record belongs to */
 	bool known, last, ended;
 	struct loop_cursor cursor;
-	bool held; /* tool's record is the first of the next batch */
+	bool held; /* the tool's record was read ahead and is not taken yet */
 	double since;
 	bool said;
 };
@@ -91,6 +91,10 @@ static void wait_for_input(struct rollout_reader *r)
 
 static int next_record(struct rollout_reader *r, struct err *e)
 {
+	if (r->held) {
+		r->held = false;
+		return 1;
+	}
 	wait_for_input(r);
 	int got = tool_next(r->t, e);
 	r->since = now_seconds();
@@ -323,6 +327,15 @@ static int located(struct rollout_reader *r, int failed, struct err *e)
 	return failed ? err_where(e, "%s:%lld", r->t->source, (long long)r->t->line) : 0;
 }
 
+/* In a stream that does not say, the end of the input makes a batch the last one: reads a record ahead. */
+static int look_ahead(struct rollout_reader *r, struct err *e)
+{
+	int got = next_record(r, e);
+	r->held = got > 0;
+	r->last = r->ended = got == 0;
+	return got < 0 ? -1 : 1;
+}
+
 /* Reads until a batch is whole: 1, 0 at the end, -1. */
 static int fill(struct rollout_reader *r, struct err *e)
 {
@@ -335,6 +348,7 @@ static int fill(struct rollout_reader *r, struct err *e)
 			if (input_ended(r, e))
 				return -1;
 			r->n = r->got;
+			r->last = true;
 			return r->got > 0;
 		}
 		struct place p;
@@ -348,7 +362,7 @@ static int fill(struct rollout_reader *r, struct err *e)
 		if (got < 0 || take(r, &p, e))
 			return located(r, 1, e);
 		if (r->got == r->n)
-			return 1;
+			return r->fields ? 1 : look_ahead(r, e);
 	}
 }
 

@@ -1,0 +1,115 @@
+#!/usr/bin/env bats
+# loop.bats has the loop; here is what the tool does by itself.
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	export RL_STORE=run.lmdb
+	jq -nc 'range(40) | {text: "what is known of number \(.), and of \(. * 7)?"}' >texts.jsonl
+	rl-tokenize -q --train --vocab-size 300 --special-token '<|end|>' <texts.jsonl >tokenizer.json
+	jq '.vocab_size = 300 | .max_position_embeddings = 128' "$testdata/tiny/config.json" >config.json
+	rl-store init -q --config config.json --tokenizer tokenizer.json --seed 1 run.lmdb
+	jq -c '{query_id: "q\(input_line_number)", query: .text}' texts.jsonl | head -n 6 >queries.jsonl
+	cp "$testdata/contract/texts.jsonl" corpus.jsonl
+}
+
+@test "rl-generate: the fields it adds, and the input in front of them" {
+	rl-generate -q --max-tokens 5 --batch-size 4 queries.jsonl >out.jsonl
+	is_prefix queries.jsonl out.jsonl
+	[ "$(head -n 1 out.jsonl | jq -c 'keys_unsorted')" = '["query_id","query","id","prompt","prompt_tokens","completion","tokens","ends","logprobs","temperature","finish","policy_version","batch","row","batch_size"]' ]
+	[ "$(jq -c '[.batch, .row, .batch_size, .last // false, (.cursor.records // 0)]' out.jsonl | tr -d '\n')" = \
+		'[0,0,4,false,0][0,1,4,false,0][0,2,4,false,0][0,3,4,false,4][1,0,2,true,0][1,1,2,true,6]' ]
+	[ "$(jq -s 'all(.id == .query_id and .prompt == .query and (.tokens | length) == (.logprobs | length) and (.ends[-1] == (.completion | length)))' out.jsonl)" = true ]
+}
+
+@test "rl-generate: ends cut the completion into the text of its tokens" {
+	rl-generate -q --max-tokens 8 queries.jsonl >out.jsonl
+	jq -c '.completion as $c | [[0] + .ends, .ends] | transpose | map(select(.[1] != null) | $c[.[0]:.[1]]) | add // "" | {completion: ., same: (. == $c)}' out.jsonl >pieces
+	[ "$(jq -s 'all(.same)' pieces)" = true ]
+}
+
+@test "rl-generate: -n gives groups whose members differ, the first the same as with -n 1" {
+	rl-generate -q -n 3 --batch-size 6 --max-tokens 6 queries.jsonl >three
+	rl-generate -q --max-tokens 6 queries.jsonl >one
+	[ "$(jq -s 'group_by(.group) | map(length) | unique' three | jq -c .)" = '[3]' ]
+	[ "$(jq -c '[.sample // 0, .tokens]' three | sort -u | wc -l)" -gt 12 ]
+	jq -c 'select(.sample == null) | [.id, .tokens, .logprobs]' three | cmp - <(jq -c '[.id, .tokens, .logprobs]' one)
+}
+
+@test "rl-generate: greedy does not depend on the seed, samples do" {
+	for seed in 1 2; do
+		rl-generate -q --temperature 0 --seed $seed --max-tokens 6 queries.jsonl | jq -c .tokens >greedy.$seed
+		rl-generate -q --seed $seed --max-tokens 6 queries.jsonl | jq -c .tokens >sampled.$seed
+	done
+	cmp greedy.1 greedy.2
+	! cmp -s sampled.1 sampled.2
+}
+
+@test "rl-generate: top-k 1 is greedy, and sampling_logprobs are those of what was left" {
+	rl-generate -q --temperature 0 --max-tokens 6 queries.jsonl | jq -c .tokens >greedy
+	rl-generate -q --top-k 1 --max-tokens 6 queries.jsonl >one
+	jq -c .tokens one | cmp - greedy
+	[ "$(jq -s 'map(.sampling_logprobs | map(. == 0) | all) | all' one)" = true ]
+	rl-generate -q --top-p 0.5 --max-tokens 6 queries.jsonl |
+		jq -e '[.sampling_logprobs, .logprobs] | transpose | all(.[0] >= .[1])' >/dev/null
+}
+
+@test "rl-generate: finish says eos, stop or length" {
+	[ "$(rl-generate -q --max-tokens 3 --ignore-eos queries.jsonl | jq -r .finish | sort -u)" = length ]
+	rl-generate -q --max-tokens 12 --stop a --stop e queries.jsonl >out.jsonl
+	[ "$(jq -s 'all((.finish == "stop") == (.completion | test("[ae]")))' out.jsonl)" = true ]
+	# a token of the policy's own liking for an end
+	first=$(rl-generate -q --temperature 0 --max-tokens 1 queries.jsonl | jq '.tokens[0]' | head -n 1)
+	jq ".eos_token_id = $first" config.json >eos.json
+	rl-store init -q --config eos.json --tokenizer tokenizer.json --seed 1 eos.lmdb
+	[ "$(rl-generate -q -s eos.lmdb --temperature 0 --max-tokens 9 queries.jsonl | head -n 1 | jq -c '[.finish, .tokens]')" = "[\"eos\",[$first]]" ]
+}
+
+@test "rl-generate: a range of lengths is drawn per prompt and stays inside" {
+	rl-generate -q --max-tokens 2..5 --ignore-eos queries.jsonl | jq '.tokens | length' >lengths
+	[ "$(sort -n lengths | head -n 1)" -ge 2 ] && [ "$(sort -n lengths | tail -n 1)" -le 5 ]
+	[ "$(sort -u lengths | wc -l)" -gt 1 ]
+}
+
+@test "rl-generate: epochs are shuffled by seed, and every epoch has every prompt" {
+	rl-generate -q --epochs 2 --max-tokens 2 --batch-size 5 queries.jsonl >out.jsonl
+	for e in 0 1; do
+		jq -r "select((.epoch // 0) == $e).id" out.jsonl >epoch.$e
+		sort epoch.$e | cmp - <(jq -r .query_id queries.jsonl | sort)
+	done
+	! cmp -s epoch.0 epoch.1
+	[ "$(jq -c '[.batch, .batch_size]' out.jsonl | sort -u | tr -d '\n')" = '[0,5][1,5][2,2]' ]
+	rl-generate -q --epochs 2 --no-shuffle --max-tokens 1 queries.jsonl | jq -r .query_id | cmp - <(jq -r .query_id queries.jsonl queries.jsonl)
+}
+
+@test "rl-generate: ids alone work without a tokenizer" {
+	rl-store init -q --config "$testdata/tiny/config.json" ids.lmdb
+	rl-generate -q -s ids.lmdb --max-tokens 2 "$testdata/tiny/prompts.jsonl" | jq -e '.tokens and (has("completion") | not)' >/dev/null
+	fails_with 1 "the store has no tokenizer" rl-generate -q -s ids.lmdb queries.jsonl
+}
+
+@test "rl-generate: bad input in one line" {
+	fails_with 2 "no --max-new-tokens; here it is --max-tokens" rl-generate --max-new-tokens 3
+	fails_with 2 "did you mean --temperature" rl-generate --temprature 3
+	fails_with 2 "must be N or LO..HI" rl-generate --max-tokens 5..2
+	fails_with 2 "must be a multiple of -n, which is 3" rl-generate -n 3 --batch-size 4
+	fails_with 1 "missing.lmdb" rl-generate -s missing.lmdb queries.jsonl
+	fails_with 1 "11 prompt tokens and 120 new ones do not fit the context of 128" rl-generate -q --max-tokens 120 queries.jsonl
+	fails_with 1 ":1: 'prompt_tokens' has id 300 at place 1, but the vocabulary has 300" rl-generate -q <(echo '{"prompt_tokens":[1,300]}')
+	fails_with 1 "--prompt '.prompt // .query' gives nothing here" rl-generate -q <(echo '{"a":1}')
+}
+
+@test "rl-generate: -k lets a bad prompt pass with an error, the others are sampled" {
+	echo '{"prompt_tokens":[1,300]}' | cat queries.jsonl - >some.jsonl
+	run -3 --separate-stderr rl-generate -k -q --max-tokens 2 some.jsonl
+	[ "${#lines[@]}" -eq 7 ]
+	[[ ${lines[6]} == *'"error":'*'"row":6,"batch_size":7'* ]]
+}
+
+@test "rl-generate: the examples of the page" {
+	rl-index -q corpus.jsonl corpus.lmdb
+	[ "$(rl-generate -s run.lmdb --temperature 0 queries.jsonl | jq -r .completion | wc -l)" -ge 6 ]
+	jq -c '. + {relevant_doc_ids: ["1"]}' queries.jsonl >labelled && mv labelled queries.jsonl
+	rl-generate -s run.lmdb -n 4 queries.jsonl | rl-reward-bm25 corpus.lmdb | jq -sc 'group_by(.group)[] | max_by(.reward_bm25)' >best
+	[ "$(wc -l <best)" -eq 6 ]
+}

@@ -1,0 +1,173 @@
+#!/usr/bin/env bats
+# loop.bats has the loop; here is the update itself.
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	export RL_STORE=run.lmdb
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+	rl-generate -q --max-tokens 5 --batch-size 8 "$testdata/tiny/prompts.jsonl" | head -n 8 |
+		jq -c 'del(.batch, .row, .batch_size, .cursor) | .reward = (.tokens | map(. % 3) | add)' >rollouts.jsonl
+}
+weights() { # STORE[:SLOT]
+	rm -rf exported
+	rl-store export -q "$1" exported && sha256sum <exported/model.safetensors
+}
+again() { # a fresh store
+	rm -f run.lmdb*
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+}
+
+# The options that a config.json of the golden PPO runs says.
+options_of() {
+	jq -r '"--compat trl --gamma \(.gamma) --lam \(.lam) --kl-coef \(.kl_coef) --kl-estimator \(.kl_estimator)"
+		+ (if .whiten_rewards then " --whiten-rewards" else "" end)
+		+ " --eos \(.eos_token_id) --missing-eos-penalty \(.missing_eos_penalty // 0) --vf-coef \(.vf_coef)"
+		+ " --cliprange \(.cliprange) --cliprange-value \(.cliprange_value) --ppo-epochs \(.num_ppo_epochs)"
+		+ " --lr \(.learning_rate) --weight-decay \(.weight_decay) --eps \(.adam_epsilon)"
+		+ " --batch-size \(.batch_size) --mini-batches \(.num_mini_batches) --steps \(.updates) --schedule linear"' "$1"
+}
+
+# Prints "rms max" of the difference between two safetensors files of float32, in units of the third argument; the key third
+# of GPT-2's c_attn.bias has gradient 0 and is left out (golden/rl/README.md).
+compare_weights() {
+	python3 - "$@" <<'PY'
+import json, math, struct, sys
+def load(path):
+    data = open(path, 'rb').read()
+    n = struct.unpack('<Q', data[:8])[0]
+    header = json.loads(data[8:8 + n])
+    header.pop('__metadata__', None)
+    return {k: struct.unpack('<%df' % ((v['data_offsets'][1] - v['data_offsets'][0]) // 4),
+                             data[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]]) for k, v in header.items()}
+ours, theirs, unit = load(sys.argv[1]), load(sys.argv[2]), float(sys.argv[3])
+assert set(ours) == set(theirs), set(ours) ^ set(theirs)
+squares, count, worst = 0, 0, 0
+for name, x in theirs.items():
+    third = len(x) // 3
+    for i, (a, b) in enumerate(zip(ours[name], x)):
+        if not (name.endswith('c_attn.bias') and third <= i < 2 * third):
+            squares, count, worst = squares + (a - b) ** 2, count + 1, max(worst, abs(a - b))
+print(math.sqrt(squares / count) / unit, worst / unit)
+PY
+}
+
+@test "rl-ppo-step: TRL's metrics and weights after its updates" {
+	golden=$(shared golden/rl/ppo)
+	command -v python3 >/dev/null || skip "python3 is not here"
+	for run in "$golden"/*/; do
+		config=$run/config.json
+		rm -rf trl.lmdb* ours
+		rl-store import -q "$run/$(jq -r .models.policy "$config")" trl.lmdb
+		rl-store import -q "$run/$(jq -r .models.ref "$config")" trl.lmdb:ref
+		rl-store import -q "$run/$(jq -r .models.value "$config")" trl.lmdb:value
+		# shellcheck disable=SC2046
+		rl-ppo-step -q -s trl.lmdb --critic separate $(options_of "$config") "$run/records.jsonl" >metrics.jsonl
+		# policy/entropy_avg is over padding there (README 1.7); eps is a rate of the clock
+		jq -ne --slurpfile ours metrics.jsonl --slurpfile stats "$run/stats.json" '
+			[$stats[0].metrics, $ours] | transpose | all(. as [$t, $o] | $t | del(.["policy/entropy_avg"], .eps) | to_entries
+				| all(($o[.key] - .value | fabs) <= 2e-6 + 1e-4 * (.value | fabs)))' >/dev/null
+		# the masked entropy is in the file of epochs
+		jq -ne --slurpfile ours metrics.jsonl --slurpfile stats "$run/stats.json" '
+			[$stats[0].epochs | group_by(.update)[] | map(.entropy_masked) | add / length]
+			| [., $ours] | transpose | all((.[0] - .[1]["policy/entropy_avg"] | fabs) <= 1e-4 * .[0])' >/dev/null
+		mkdir ours
+		rl-store export -q trl.lmdb ours/policy
+		rl-store export -q trl.lmdb:value ours/value
+		after=$run/after$(jq .updates "$config")
+		for model in policy value; do
+			difference=$(compare_weights ours/$model/model.safetensors "$after/$model.safetensors" "$(jq .learning_rate "$config")")
+			echo "$(basename "$run") $model: $difference of lr"
+			awk '{exit !($1 <= 1e-3 && $2 <= 0.1)}' <<<"$difference"
+		done
+	done
+}
+
+@test "rl-ppo-step: a stage in or out of the pipe changes no bit" {
+	# a first update, so that there is a critic and a policy that is not the reference
+	rl-ppo-step -q --lr 1e-3 rollouts.jsonl >first
+	cp run.lmdb begun
+	export RL_RUN=second
+	rl-ppo-step -q --lr 1e-3 rollouts.jsonl >plain
+	plain=$(weights run.lmdb)
+	for stage in 'rl-logprob -q' 'rl-logprob -q | rl-logprob -q --values --as p' \
+		'rl-logprob -q | rl-logprob -q --values --as p | rl-gae -q'; do
+		rm -f run.lmdb*
+		cp begun run.lmdb
+		bash -o pipefail -c "cat rollouts.jsonl | $stage | rl-ppo-step -q --lr 1e-3" >with
+		[ "$(weights run.lmdb)" = "$plain" ]
+	done
+}
+
+@test "rl-ppo-step: threads and instruction sets change no bit" {
+	rl-ppo-step -q --lr 1e-3 -j 1 rollouts.jsonl >plain
+	plain=$(weights run.lmdb)
+	for how in '-j 2' '-j 3' '--isa avx2' '--isa plain'; do
+		again
+		# shellcheck disable=SC2086
+		rl-ppo-step -q --lr 1e-3 $how rollouts.jsonl >other 2>said || { grep -q 'instruction set' said && continue; }
+		[ "$(weights run.lmdb)" = "$plain" ]
+	done
+}
+
+@test "rl-ppo-step: rows in another order give the same bits when they say their place" {
+	jq -c '. + {batch: 0, row: (input_line_number - 1), batch_size: 8, last: true}' rollouts.jsonl >placed
+	rl-ppo-step -q --lr 1e-3 placed >plain
+	plain=$(weights run.lmdb)
+	again
+	tac placed | rl-ppo-step -q --lr 1e-3 >other
+	[ "$(weights run.lmdb)" = "$plain" ]
+}
+
+@test "rl-ppo-step: critics are shared, separate or none, and each learns the policy" {
+	for critic in shared separate none; do
+		again
+		rl-ppo-step -q --lr 1e-3 --critic $critic rollouts.jsonl >metrics
+		[ "$(jq 'has("loss/value_avg")' metrics)" = "$([ $critic = none ] && echo false || echo true)" ]
+		weights run.lmdb
+	done | sort -u | wc -l | grep -qx 3
+	RL_RUN=more rl-ppo-step -q --lr 1e-3 --critic separate rollouts.jsonl >metrics
+}
+
+@test "rl-ppo-step: rows with skip, error or no reward are left out and counted" {
+	{ jq -c . rollouts.jsonl; head -n 1 rollouts.jsonl | jq -c '.skip = "why"'; head -n 1 rollouts.jsonl | jq -c 'del(.reward)'
+		echo '{"id":"x","error":"no"}'; } >some.jsonl
+	rl-ppo-step -q --lr 1e-3 rollouts.jsonl >plain
+	plain=$(weights run.lmdb)
+	again
+	rl-ppo-step -q --lr 1e-3 some.jsonl >metrics
+	[ "$(jq -c '[.rows, .skipped]' metrics)" = '[8,3]' ]
+	[ "$(weights run.lmdb)" = "$plain" ]
+}
+
+@test "rl-ppo-step: bad input in one line, the store as it was" {
+	before=$(sha256sum <run.lmdb)
+	row=$(head -n 1 rollouts.jsonl)
+	bad() { fails_with 1 "$1" rl-ppo-step -q <(jq -c "$2" <<<"$row"); }
+	bad "'logprobs' has 4" '.logprobs |= .[1:]'
+	bad "'reward' has 2 numbers, but 'tokens' has 5" '.reward = [1, 2]'
+	bad "there is no 'logprobs'" 'del(.logprobs)'
+	bad "has id 64, but the vocabulary has 64" '.tokens[0] = 64'
+	bad "'mask' has 2 at place 0" '.mask = [2, 1, 1, 1, 1]'
+	bad "none of 1 rows can be trained on" 'del(.reward)'
+	bad "row 0 of batch 0 comes twice" '., . | . + {batch: 0, row: 0, batch_size: 2}'
+	bad "the input ended in batch 0, after 1 of 2 rows" '. + {batch: 0, row: 0, batch_size: 2}'
+	bad "batch 1 begins, but batch 0 has 1 of 2 rows" '. + {batch: (0, 1), row: 0, batch_size: 2}'
+	fails_with 1 ":1: not JSON" rl-ppo-step -q <(sed 's/"reward":[0-9]*/"reward":NaN/' <<<"$row")
+	run -1 --separate-stderr rl-ppo-step -q </dev/null
+	fails_with 2 "no --beta; here it is --kl-coef" rl-ppo-step --beta 1
+	fails_with 2 "needs --steps" rl-ppo-step --schedule linear rollouts.jsonl
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "rl-ppo-step: an update that is not finite is refused, the tensor named, the store as it was" {
+	before=$(sha256sum <run.lmdb)
+	run -1 --separate-stderr rl-ppo-step -q --lr 1000 --max-grad-norm 0 --ppo-epochs 9 <(jq -c '.reward = 1e300' rollouts.jsonl)
+	[[ $stderr == *"batch 0"* ]]
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "rl-ppo-step: the examples of the page" {
+	rl-ppo-step -s run.lmdb --batch-size 32 rollouts.jsonl
+	RL_RUN=b rl-generate -s run.lmdb --max-tokens 4 <"$testdata/tiny/prompts.jsonl" | RL_RUN=b rl-ppo-step -s run.lmdb --reward '-(.tokens | length)'
+}
