@@ -330,15 +330,14 @@ static void one_case(const char *name)
 static void marked(const char *name, const char *vocabulary)
 {
 	static const char marker[] = "\n__ggml_vocab_test__\n";
-	char inp[128], out[128], label[64], *texts, *at, *ids_text, *line;
+	char inp[128], out[128], *texts, *at, *ids_text, *line;
 	struct tokenizer *t;
 	struct arena a;
 	struct err e;
 	size_t len;
 	int rows = 0;
 
-	snprintf(label, sizeof label, "llama.cpp's vectors %s", name);
-	test_case(xstrdup(label));
+	test_case(name);
 	snprintf(inp, sizeof inp, "data/tokenizers/vectors/%s.inp", name);
 	snprintf(out, sizeof out, "data/tokenizers/vectors/%s.out", name);
 	if (!vocabulary || !test_shared(inp))

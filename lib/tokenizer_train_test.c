@@ -194,6 +194,8 @@ static void golden(const char *name, const char *split)
 	check_held_out(t, r);
 	tokenizer_train_free(t);
 	record_free(r);
+	for (size_t i = 0; i < special.n; i++)
+		free((char *)special.item[i]);
 	free(all);
 	free(file);
 }
