@@ -5,6 +5,7 @@ bats_require_minimum_version 1.5.0
 shared=${RLPIPE_SHARED:-$BATS_TEST_DIRNAME/../../shared}
 
 setup() {
+	unset RL_STORE RL_TOKENIZER
 	cd "$BATS_TEST_TMPDIR"
 	printf '%s\n' '{"id":"a","text":"the cat sat on the mat"}' '{"id":"b","text":"the bat ate the hat, naïve 日本"}' \
 		'{"id":"c","text":""}' >corpus.jsonl
@@ -53,6 +54,18 @@ setup() {
 	grep -q 'tokens only; 9999 were asked for' warning
 	rl-tokenize -q --train --vocab-size 300 --text '.a + .b' <<<'{"a":"xyxy","b":"xy"}' 2>/dev/null | jq -e '.model.vocab.xyxyxy'
 	RL_STORE=none.lmdb rl-tokenize -q --tokenizer few.json corpus.jsonl >/dev/null
+}
+
+@test "rl-tokenize: the tokenizer of a store, by -s and by RL_STORE" {
+	tiny=$BATS_TEST_DIRNAME/../testdata/tiny
+	jq '.vocab_size = 270' "$tiny/config.json" >config.json
+	rl-store init --config config.json --tokenizer tokenizer.json run.lmdb 2>/dev/null
+	rl-tokenize -q --tokenizer tokenizer.json corpus.jsonl >by-file
+	rl-tokenize -q -s run.lmdb corpus.jsonl | cmp - by-file
+	RL_STORE=run.lmdb rl-tokenize -q corpus.jsonl | cmp - by-file
+	rl-store init --config "$tiny/config.json" ids.lmdb 2>/dev/null
+	run -1 rl-tokenize -q -s ids.lmdb corpus.jsonl
+	[[ $output == *"ids.lmdb: slot 'policy' has no tokenizer: it works on ids alone" ]]
 }
 
 @test "rl-tokenize: misuse is status 2" {
