@@ -489,7 +489,7 @@ int main(int argc, char **argv)
 	while ((c = getopt(argc, argv, "j:t:")) != -1)
 		switch (c) {
 		case 'j':
-			threads = atoi(optarg);
+			threads = (int)strtol(optarg, NULL, 10);
 			break;
 		case 't':
 			table = optarg;

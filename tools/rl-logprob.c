@@ -202,9 +202,17 @@ static int process(struct tool *t, struct record *r, void *arg, struct err *e)
 
 /* ---- the model ---- */
 
+/* ref_logprobs of the policy itself would be a trap: without a name that field is of the run's reference. */
+static const char *default_model(const struct state *s)
+{
+	return cli_given("as") || s->c.values || s->c.entropy ? "policy" : "ref";
+}
+
 static int load_model(struct state *s, struct store_view *v, const char *name, struct err *e)
 {
 	char at[96];
+	if (!*name)
+		name = default_model(s);
 	if (!strcmp(name, "ref") ? loop_reference(v, s->c.run, &s->ref, e) : store_resolve(v, name, &s->ref, e))
 		return -1;
 	snprintf(at, sizeof at, "%s@%lld", s->ref.slot, (long long)s->ref.version);
