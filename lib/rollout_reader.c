@@ -207,10 +207,10 @@ static int read_row(struct rollout_reader *r, struct rollout_row *row, struct er
 		return 0;
 	if (read_labels(r, row, e) || read_tokens(r, row, e) || read_numbers(r, row, e))
 		return -1;
-	int got = row->rewards
-	                  ? 1
-	                  : reward_read(r->reward, rec, row->n, row->mask, &row->reward, &row->score, &r->arena, e);
-	row->has_reward = got > 0 && !row->rewards;
+	int got = reward_read(r->reward, rec, row->n, row->mask, &row->reward, &row->score, &r->arena, e);
+	row->has_reward = got > 0;
+	if (got == 0 && row->rewards)
+		got = 1; /* an advantage tool was here; the total is only told */
 	if (got == 0)
 		row->skip = "no reward";
 	if (got > 0 && row->n == 0)
