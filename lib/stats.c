@@ -1,0 +1,187 @@
+/* stats - see stats.h */
+#include "lib/stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/rng.h"
+#include "lib/util.h"
+
+enum { EXACT_FLIPS = 16, DRAWS = 100000 };
+
+/* ---- Student's t ---- */
+
+/* The continued fraction of the incomplete beta function, by Lentz's method. */
+static double beta_fraction(double a, double b, double x)
+{
+	const double tiny = 1e-300;
+	double c = 1, d = 1 - (a + b) * x / (a + 1);
+	d = 1 / (fabs(d) < tiny ? tiny : d);
+	double f = d;
+	for (int m = 1; m < 10000; m++) {
+		double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+		double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+		for (int i = 0; i < 2; i++) {
+			double k = i ? odd : even;
+			d = 1 + k * d;
+			d = 1 / (fabs(d) < tiny ? tiny : d);
+			c = 1 + k / c;
+			c = fabs(c) < tiny ? tiny : c;
+			f *= d * c;
+		}
+		if (fabs(d * c - 1) < 1e-16)
+			break;
+	}
+	return f;
+}
+
+static double incomplete_beta(double a, double b, double x)
+{
+	if (x <= 0 || x >= 1)
+		return x <= 0 ? 0 : 1;
+	double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
+	if (x < (a + 1) / (a + b + 2))
+		return front * beta_fraction(a, b, x) / a;
+	return 1 - front * beta_fraction(b, a, 1 - x) / b;
+}
+
+double stats_t_p(double t, double df)
+{
+	return isinf(t) ? 0 : incomplete_beta(df / 2, 0.5, df / (df + t * t));
+}
+
+double stats_t_quantile(double alpha, double df)
+{
+	double low = 0, high = 1;
+	while (stats_t_p(high, df) > alpha)
+		high *= 2;
+	for (int i = 0; i < 200 && high - low > 1e-15 * high; i++) {
+		double middle = (low + high) / 2;
+		if (stats_t_p(middle, df) > alpha)
+			low = middle;
+		else
+			high = middle;
+	}
+	return (low + high) / 2;
+}
+
+/* ---- means ---- */
+
+void stats_mean(struct stats_mean *out, const double *x, int64_t n)
+{
+	double sum = 0, squares = 0;
+	for (int64_t i = 0; i < n; i++)
+		sum += x[i];
+	double mean = n ? sum / (double)n : NAN;
+	for (int64_t i = 0; i < n; i++)
+		squares += (x[i] - mean) * (x[i] - mean);
+	*out = (struct stats_mean){.n = n, .mean = mean, .low = NAN, .high = NAN};
+	if (n < 2)
+		return;
+	out->sd = sqrt(squares / (double)(n - 1));
+	double half = stats_t_quantile(0.05, (double)(n - 1)) * out->sd / sqrt((double)n);
+	out->low = mean - half;
+	out->high = mean + half;
+}
+
+/* ---- Wilcoxon's signed ranks ---- */
+
+static int by_size(const void *a, const void *b)
+{
+	double x = fabs(*(const double *)a), y = fabs(*(const double *)b);
+	return (x > y) - (x < y);
+}
+
+static void wilcoxon(struct stats_paired *out, const double *d, int64_t n)
+{
+	double *s = xcalloc((size_t)n, sizeof *s), ties = 0;
+	int64_t m = 0;
+	for (int64_t i = 0; i < n; i++)
+		if (d[i] != 0)
+			s[m++] = d[i];
+	qsort(s, (size_t)m, sizeof *s, by_size);
+	for (int64_t i = 0, j; i < m; i = j) {
+		for (j = i; j < m && fabs(s[j]) == fabs(s[i]); j++)
+			;
+		double rank = (double)(i + 1 + j) / 2, t = (double)(j - i);
+		ties += t * t * t - t;
+		for (int64_t k = i; k < j; k++)
+			*(s[k] > 0 ? &out->w_plus : &out->w_minus) += rank;
+	}
+	free(s);
+	double mm = (double)m, variance = mm * (mm + 1) * (2 * mm + 1) / 24 - ties / 48;
+	double z = (out->w_plus - mm * (mm + 1) / 4) / sqrt(variance);
+	out->p_wilcoxon = m && variance > 0 ? erfc(fabs(z) / sqrt(2)) : 1;
+}
+
+/* ---- sign flips ---- */
+
+static double randomization(const double *d, int64_t n, double observed, uint64_t seed)
+{
+	int64_t draws = n <= EXACT_FLIPS ? (int64_t)1 << n : DRAWS, hits = 0;
+	uint64_t key = rng_key("sign flips", seed, "", 0);
+	/* What rounding may take from a sum that ties with the observed one. */
+	double limit = fabs(observed) * (1 - 1e-12) - 1e-15;
+	for (int64_t draw = 0; draw < draws; draw++) {
+		double sum = 0;
+		uint32_t words[4] = {(uint32_t)draw};
+		for (int64_t i = 0; i < n; i++) {
+			if (n > EXACT_FLIPS && i % 128 == 0)
+				rng_words(words, key, (uint64_t)draw, (uint32_t)(i / 128), 0);
+			sum += words[i % 128 / 32] >> i % 32 & 1 ? -d[i] : d[i];
+		}
+		hits += fabs(sum) >= limit;
+	}
+	return (double)hits / (double)draws;
+}
+
+void stats_paired(struct stats_paired *out, const double *a, const double *b, int64_t n, uint64_t seed)
+{
+	double *d = xcalloc((size_t)n, sizeof *d), sum = 0;
+	struct stats_mean ma, mb, md;
+	for (int64_t i = 0; i < n; i++) {
+		d[i] = nearbyint((a[i] - b[i]) * 1e12) / 1e12;
+		sum += d[i];
+	}
+	stats_mean(&ma, a, n);
+	stats_mean(&mb, b, n);
+	stats_mean(&md, d, n);
+	*out = (struct stats_paired){.n = n, .mean_a = ma.mean, .mean_b = mb.mean, .difference = md.mean};
+	out->low = md.low;
+	out->high = md.high;
+	out->dz = md.sd > 0 ? md.mean / md.sd : 0;
+	out->t = md.sd > 0 ? md.mean / (md.sd / sqrt((double)n)) : md.mean == 0 ? 0 : copysign(INFINITY, md.mean);
+	out->p_t = n > 1 ? stats_t_p(out->t, (double)(n - 1)) : 1;
+	wilcoxon(out, d, n);
+	out->p_randomization = randomization(d, n, sum, seed);
+	free(d);
+}
+
+/* ---- several comparisons ---- */
+
+struct ranked {
+	double p;
+	int64_t at;
+};
+
+static int by_p(const void *a, const void *b)
+{
+	const struct ranked *x = a, *y = b;
+	return x->p != y->p ? (x->p > y->p) - (x->p < y->p) : (x->at > y->at) - (x->at < y->at);
+}
+
+void stats_holm(double *adjusted, const double *p, int64_t n)
+{
+	struct ranked *r = xcalloc((size_t)n, sizeof *r);
+	double largest = 0;
+	for (int64_t i = 0; i < n; i++)
+		r[i] = (struct ranked){p[i], i};
+	qsort(r, (size_t)n, sizeof *r, by_p);
+	for (int64_t i = 0; i < n; i++) {
+		double x = r[i].p * (double)(n - i);
+		largest = x > largest ? x : largest;
+		adjusted[r[i].at] = largest < 1 ? largest : 1;
+	}
+	free(r);
+}
