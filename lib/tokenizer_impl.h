@@ -39,6 +39,8 @@ void tok_vocab_reserve(struct tok_vocab *v, size_t n); /* room for n tokens in a
 /* -1 when the content or the id is there already, or the id is out of range. */
 int tok_vocab_put(struct tok_vocab *v, const char *content, size_t len, int64_t id, struct err *e);
 int32_t tok_vocab_id(const struct tok_vocab *v, const char *content, size_t len); /* -1: none */
+/* Brings what tok_vocab_id will read nearer: step 0, then 1, then 2, each some time after the one before. */
+void tok_vocab_warm(const struct tok_vocab *v, const char *content, size_t len, int step);
 /* NULL where no token has the id. */
 const char *tok_vocab_name(const struct tok_vocab *v, int32_t id, size_t *len);
 
@@ -58,9 +60,10 @@ void tok_merges_release(struct tok_merges *m);
 /* Of equal pairs the last one counts. */
 void tok_merges_put(struct tok_merges *m, uint64_t pair, int32_t rank, int32_t id);
 const struct tok_merge *tok_merges_find(const struct tok_merges *m, uint64_t pair); /* NULL: none */
-/* The next merge of the list: the contents of its two parts. */
-int tok_add_merge(struct tokenizer *t, const char *left, size_t left_len, const char *right, size_t right_len,
-                  struct err *e);
+void tok_merges_warm(const struct tok_merges *m, uint64_t pair);
+/* The ids of a merge: `whole` is the content of its left part, then of its right one. */
+int tok_merge_ids(const struct tokenizer *t, int32_t rank, const char *whole, size_t left_len, size_t right_len,
+                  uint64_t *pair, int32_t *id, struct err *e);
 
 /* ---- patterns ---- */
 struct re_pattern_buffer;

@@ -7,9 +7,30 @@
 #include "lib/tokenizer_impl.h"
 #include "lib/util.h"
 
+/* The contents of a merge's two parts. */
+struct pair {
+	const char *s[2];
+	size_t len[2];
+};
+
+/* A merge that waits for its turn. */
+struct waiting {
+	size_t whole; /* where its parts are, in loading.joined */
+	size_t left, right;
+	uint64_t pair;
+	int32_t id;
+};
+
+#define BLOCK 64
+
+/* Merges are looked up in blocks: three contents each, all over a table of megabytes, cost a wait for memory each if
+ * they are taken one by one. */
 struct loading {
 	struct tokenizer *t;
 	struct err *e;
+	struct waiting merge[BLOCK];
+	int n_merges;
+	struct str joined;
 };
 
 /* ---- the model ---- */
@@ -23,11 +44,6 @@ static int load_token(void *arg, int64_t i, const char *key, size_t key_len, con
 		return err_set(l->e, "vocab: the id of '%.*s' is not an integer", (int)key_len, key);
 	return tok_vocab_put(&l->t->vocab, key, key_len, v->integer, l->e);
 }
-
-struct pair {
-	const char *s[2];
-	size_t len[2];
-};
 
 static int pair_item(void *arg, int64_t i, const char *key, size_t key_len, const struct json *v)
 {
@@ -52,6 +68,41 @@ static int split_pair(const char *s, size_t len, struct pair *p)
 	return 0;
 }
 
+static int add_waiting(struct loading *l)
+{
+	struct tokenizer *t = l->t;
+	struct waiting *m;
+
+	for (int step = 0; step < 3; step++)
+		for (m = l->merge; m < l->merge + l->n_merges; m++) {
+			const char *whole = l->joined.buf + m->whole;
+			tok_vocab_warm(&t->vocab, whole, m->left, step);
+			tok_vocab_warm(&t->vocab, whole + m->left, m->right, step);
+			tok_vocab_warm(&t->vocab, whole, m->left + m->right, step);
+		}
+	for (m = l->merge; m < l->merge + l->n_merges; m++) {
+		if (tok_merge_ids(t, t->n_merges + (int32_t)(m - l->merge), l->joined.buf + m->whole, m->left, m->right,
+		                  &m->pair, &m->id, l->e))
+			return -1;
+		tok_merges_warm(&t->merges, m->pair);
+	}
+	for (m = l->merge; m < l->merge + l->n_merges; m++)
+		tok_merges_put(&t->merges, m->pair, t->n_merges++, m->id);
+	l->n_merges = 0;
+	str_clear(&l->joined);
+	return 0;
+}
+
+static int add_merge(struct loading *l, const struct pair *p)
+{
+	if (l->t->n_merges > INT32_MAX - BLOCK)
+		return err_set(l->e, "more than %d merges", INT32_MAX - BLOCK);
+	l->merge[l->n_merges++] = (struct waiting){.whole = l->joined.len, .left = p->len[0], .right = p->len[1]};
+	str_add(&l->joined, p->s[0], p->len[0]);
+	str_add(&l->joined, p->s[1], p->len[1]);
+	return l->n_merges == BLOCK ? add_waiting(l) : 0;
+}
+
 static int load_merge(void *arg, int64_t i, const char *key, size_t key_len, const struct json *v)
 {
 	struct loading *l = arg;
@@ -65,7 +116,7 @@ static int load_merge(void *arg, int64_t i, const char *key, size_t key_len, con
 		wrong = json_each(v, pair_item, &p) || !p.s[1];
 	if (wrong)
 		return err_set(l->e, "merge %lld is not a pair of tokens", (long long)i);
-	return tok_add_merge(l->t, p.s[0], p.len[0], p.s[1], p.len[1], l->e);
+	return add_merge(l, &p);
 }
 
 static int model_flag(const struct json *m, const char *key, bool *out, struct err *e)
@@ -103,7 +154,7 @@ static int load_lists(struct loading *l, const struct json *m)
 	if (!json_member(m, "merges", &v) || v.kind != JSON_ARRAY)
 		return err_set(l->e, "'merges' is missing or not an array");
 	tok_merges_init(&l->t->merges, (size_t)json_length(&v));
-	return json_each(&v, load_merge, l);
+	return json_each(&v, load_merge, l) || add_waiting(l) ? -1 : 0;
 }
 
 static int load_model(struct loading *l, const struct json *m)
@@ -188,6 +239,7 @@ static int load_document(struct loading *l, const struct json *v)
 /* NULL, with the name in front of the message, when loading failed. */
 static struct tokenizer *loaded(struct loading *l, int failed, const char *name)
 {
+	str_release(&l->joined);
 	if (!failed)
 		return l->t;
 	err_where(l->e, "%s", name);
@@ -197,9 +249,11 @@ static struct tokenizer *loaded(struct loading *l, int failed, const char *name)
 
 struct tokenizer *tokenizer_from_json(const char *text, size_t len, const char *name, struct err *e)
 {
-	struct loading l = {tok_new(), e};
+	struct loading l = {.t = tok_new(), .e = e};
 	struct record *r = record_new();
 	struct json v;
+
+	str_init(&l.joined);
 	int failed = record_parse_value(r, text, len, &v, e) || load_document(&l, &v);
 
 	record_free(r);
@@ -222,10 +276,10 @@ static int load_merges_text(struct loading *l, const char *s, size_t len)
 			continue;
 		if (split_pair(s + at, shown, &p))
 			return err_set(l->e, "line %zu of the merges is not a pair of tokens", n);
-		if (tok_add_merge(l->t, p.s[0], p.len[0], p.s[1], p.len[1], l->e))
+		if (add_merge(l, &p))
 			return -1;
 	}
-	return 0;
+	return add_waiting(l);
 }
 
 #define GPT2_END "<|endoftext|>"
@@ -248,9 +302,11 @@ static int load_gpt2(struct loading *l, const struct json *v, const char *merges
 struct tokenizer *tokenizer_from_vocab(const char *vocab, size_t vocab_len, const char *merges, size_t merges_len,
                                        const char *name, struct err *e)
 {
-	struct loading l = {tok_new(), e};
+	struct loading l = {.t = tok_new(), .e = e};
 	struct record *r = record_new();
 	struct json v;
+
+	str_init(&l.joined);
 	int failed = record_parse_value(r, vocab, vocab_len, &v, e) || load_gpt2(&l, &v, merges, merges_len);
 
 	record_free(r);

@@ -79,6 +79,18 @@ int32_t tok_vocab_id(const struct tok_vocab *v, const char *content, size_t len)
 	return find_slot(v, content, len, &tag)->id;
 }
 
+void tok_vocab_warm(const struct tok_vocab *v, const char *content, size_t len, int step)
+{
+	const struct tok_slot *slot = &v->slot[content_hash(v, content, len) & (v->n_slots - 1)];
+
+	if (step == 0)
+		__builtin_prefetch(slot);
+	else if (slot->id >= 0 && step == 1)
+		__builtin_prefetch(&v->name[slot->id]);
+	else if (slot->id >= 0)
+		__builtin_prefetch(v->text.buf + v->name[slot->id].at);
+}
+
 void tok_vocab_reserve(struct tok_vocab *v, size_t n)
 {
 	struct tok_slot *old = v->slot;
@@ -204,36 +216,28 @@ const struct tok_merge *tok_merges_find(const struct tok_merges *m, uint64_t pai
 	return s->pair == pair ? s : NULL;
 }
 
-static int merge_part(const struct tokenizer *t, const char *s, size_t len, int32_t *id, struct err *e)
+void tok_merges_warm(const struct tok_merges *m, uint64_t pair)
+{
+	__builtin_prefetch(&m->slot[tok_pair_hash(pair) & (m->n_slots - 1)], 1);
+}
+
+static int merge_part(const struct tokenizer *t, int32_t rank, const char *s, size_t len, int32_t *id, struct err *e)
 {
 	*id = tok_vocab_id(&t->vocab, s, len);
 	if (*id < 0)
-		return err_set(e, "merge %d names '%.*s', which is not in the vocabulary", t->n_merges, (int)len, s);
+		return err_set(e, "merge %d names '%.*s', which is not in the vocabulary", rank, (int)len, s);
 	return 0;
 }
 
-int tok_add_merge(struct tokenizer *t, const char *left, size_t left_len, const char *right, size_t right_len,
-                  struct err *e)
+int tok_merge_ids(const struct tokenizer *t, int32_t rank, const char *whole, size_t left_len, size_t right_len,
+                  uint64_t *pair, int32_t *id, struct err *e)
 {
-	char small[256], *whole = small;
-	size_t len = left_len + right_len;
-	int32_t l, r, id;
-	int failed;
+	int32_t l, r;
 
-	if (merge_part(t, left, left_len, &l, e) || merge_part(t, right, right_len, &r, e))
+	if (merge_part(t, rank, whole, left_len, &l, e) || merge_part(t, rank, whole + left_len, right_len, &r, e) ||
+	    merge_part(t, rank, whole, left_len + right_len, id, e))
 		return -1;
-	if (t->n_merges == INT32_MAX)
-		return err_set(e, "more than %d merges", INT32_MAX);
-	if (len > sizeof small)
-		whole = xmalloc(len);
-	memcpy(whole, left, left_len);
-	memcpy(whole + left_len, right, right_len);
-	failed = merge_part(t, whole, len, &id, e);
-	if (whole != small)
-		free(whole);
-	if (failed)
-		return -1;
-	tok_merges_put(&t->merges, TOK_PAIR(l, r), t->n_merges++, id);
+	*pair = TOK_PAIR(l, r);
 	return 0;
 }
 
