@@ -133,7 +133,8 @@ static double randomization(const double *d, int64_t n, double observed, uint64_
 		}
 		hits += fabs(sum) >= limit;
 	}
-	return (double)hits / (double)draws;
+	/* Of drawn flips the observed one counts as one more, so that no p is 0 (Phipson and Smyth 2010). */
+	return n > EXACT_FLIPS ? (double)(hits + 1) / (double)(draws + 1) : (double)hits / (double)draws;
 }
 
 void stats_paired(struct stats_paired *out, const double *a, const double *b, int64_t n, uint64_t seed)

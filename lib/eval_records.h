@@ -1,0 +1,43 @@
+/*
+ * eval_records - numbers out of records: columns by measure, keyed so that two files can be joined.
+ */
+#ifndef LIB_EVAL_RECORDS_H
+#define LIB_EVAL_RECORDS_H
+
+#include <stdint.h>
+
+#include "lib/cli.h"
+#include "lib/err.h"
+#include "lib/tool.h"
+
+/* One measure's values; NaN where a record has none (absent or null). */
+struct eval_column {
+	char *name;
+	double *x;
+};
+
+struct eval_table {
+	struct eval_column *column;
+	int64_t n_columns;
+	char **key; /* id, epoch and sample of each record */
+	int64_t n, cap;
+};
+
+void eval_table_release(struct eval_table *t);
+/* Index of a column, or -1. */
+int64_t eval_table_find(const struct eval_table *t, const char *name);
+
+/*
+ * Reads all records of the tool's input.  measures: names of top-level fields, or jq programs (they begin with a dot);
+ * with none, every top-level field that is a number (true and false count as 1 and 0) but the book-keeping ones of
+ * rl-record(5). A measure that is something else than a number somewhere is an error naming the record.
+ */
+int eval_read(struct eval_table *out, struct tool *t, const struct cli_list *measures, struct err *e);
+
+/*
+ * The rows of b in the order of a: match[i] = row of b whose key is that of row i of a, or -1 (owned by the caller).
+ * -1 when a key is in either table twice.
+ */
+int eval_join(const struct eval_table *a, const struct eval_table *b, int64_t **match, struct err *e);
+
+#endif
