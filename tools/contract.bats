@@ -36,7 +36,7 @@ over() {
 # The command of the table, on standard input.
 run_tool() {
 	[[ "${command[*]}" != *"$own"* ]] || { rm -f "$own"*; cp "$store" "$own"; }
-	within 60 "${command[@]}" "$@"
+	within 60 "${command[0]}" "$@" "${command[@]:1}" # in front: behind a command's name they would be its own
 }
 help_() {
 	"$tool" --help >help 2>err
@@ -99,10 +99,10 @@ keep_going() {
 }
 @test "contract: with -k the bad line goes on as an error, the others as ever, and the exit status is 3" { over filter keep_going; }
 
-full() { fails_with 1 "No space left on device" bash -c '"$@" >/dev/full' - "${command[@]}" -q <"$input"; }
+full() { fails_with 1 "No space left on device" bash -c '"$@" >/dev/full' - "${command[0]}" -q "${command[@]:1}" <"$input"; }
 @test "contract: /dev/full exits 1" { over "filter maker" full; }
 
-closed() { fails_with 1 "standard output" bash -c '"$@" >&-' - "${command[@]}" -q <"$input"; }
+closed() { fails_with 1 "standard output" bash -c '"$@" >&-' - "${command[0]}" -q "${command[@]:1}" <"$input"; }
 @test "contract: closed standard output exits 1" { over "filter maker" closed; }
 
 empty() {
@@ -119,7 +119,7 @@ reader_gone() {
 	mkfifo in
 	{ cat "$input"; exec sleep 30; } >in 3>&- &
 	local feeder=$! rc
-	within 10 "${command[@]}" -q <in | true
+	within 10 "${command[0]}" -q "${command[@]:1}" <in | true
 	rc=${PIPESTATUS[0]}
 	kill $feeder
 	[ "$rc" -eq 1 ]
