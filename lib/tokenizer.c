@@ -242,7 +242,8 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, in
 			push_all(c.x, t->after, t->n_after);
 		*n = c.x->n_ids;
 		*ids = arena_alloc(a, (size_t)*n * sizeof **ids);
-		memcpy(*ids, c.x->id, (size_t)*n * sizeof **ids);
+		if (*n)
+			memcpy(*ids, c.x->id, (size_t)*n * sizeof **ids);
 	}
 	tok_scratch_give(t, c.x);
 	return failed;
