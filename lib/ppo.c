@@ -44,9 +44,13 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (!failed && !p->run.closed)
 		failed = open_models(p, v, e);
 	store_view_close(v);
-	if (!failed && !p->run.begun)
-		p->run.base = p->policy.version;
-	return failed;
+	if (failed || p->run.begun)
+		return failed;
+	p->run.base = p->policy.version;
+	trainer_forget_moments(&p->policy);
+	if (p->config->critic == CRITIC_SEPARATE)
+		trainer_forget_moments(&p->value);
+	return 0;
 }
 
 void ppo_close(struct ppo *p)

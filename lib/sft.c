@@ -190,6 +190,7 @@ static int64_t batches_in_all(const struct sft *s)
 static void begin_anew(struct sft *s, const char *options)
 {
 	loop_run_release(&s->run);
+	trainer_forget_moments(&s->model);
 	s->run = (struct loop_run){.base = s->model.version};
 	s->run.cursor = s->input;
 	s->run.cursor.options = xstrdup(options);

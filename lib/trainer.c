@@ -403,6 +403,14 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 	return 0;
 }
 
+void trainer_forget_moments(struct trainer *t)
+{
+	size_t bytes = (size_t)t->info.table.size * sizeof(float);
+	t->k->zero(t->k->ctx, t->m.slab, bytes);
+	t->k->zero(t->k->ctx, t->v.slab, bytes);
+	t->step = 0;
+}
+
 void trainer_zero_gradient(struct trainer *t)
 {
 	t->k->zero(t->k->ctx, t->g.slab, (size_t)t->info.table.size * sizeof(float));

@@ -52,6 +52,9 @@ int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *
                  bool with_value, struct err *e);
 void trainer_close(struct trainer *t);
 
+/* Moments and step count to zero: a new run begins its optimizer anew. */
+void trainer_forget_moments(struct trainer *t);
+
 /* A forward pass without gradients: fills logprobs, entropy and values of the rows where they are wanted.  w, d: whose;
  * the trainer's own, or weights mapped from elsewhere (a reference). */
 int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row *row, int64_t n_rows,

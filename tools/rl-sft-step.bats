@@ -109,6 +109,17 @@ golden() { # CASE
 	[ "$(cat updates)" -eq 7 ]
 }
 
+@test "rl-sft-step: a run of its own begins with moments of its own" {
+	rl-sft-step -q --steps 3 --batch-size 3 --lr 1e-2 "$in" >/dev/null
+	rl-store export -q run.lmdb first
+	rl-sft-step -q --run second --steps 3 --batch-size 3 --lr 1e-2 "$in" | without_time >want
+	one=$(weights)
+	rm -f run.lmdb*
+	rl-store import -q first run.lmdb
+	rl-sft-step -q --run second --steps 3 --batch-size 3 --lr 1e-2 "$in" | without_time | cmp want -
+	[ "$(weights)" = "$one" ]
+}
+
 @test "rl-sft-step: on an unfinished run another input or other options are refused, saying what changed" {
 	rl-sft-step -q --steps 4000 --batch-size 3 "$in" >got &
 	until [ -s got ]; do sleep 0.02; done
