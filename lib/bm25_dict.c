@@ -29,30 +29,58 @@ static void grow_slots(struct bm25_dict *d)
 	d->slots = xcalloc(d->n_slots, sizeof *d->slots);
 	for (size_t i = 0; i < d->n; i++) {
 		size_t s = d->words[i].hash & (d->n_slots - 1);
-		while (d->slots[s])
+		while (d->slots[s].number)
 			s = (s + 1) & (d->n_slots - 1);
-		d->slots[s] = (uint32_t)i + 1;
+		d->slots[s] = (struct bm25_slot){(uint32_t)i + 1, (uint32_t)(d->words[i].hash >> 32)};
 	}
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	unsigned __int128 m = (unsigned __int128)a * b;
+	return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+/* Eight bytes a step by folded multiplication: words are short, and their numbers do not depend on the hash. */
+static uint64_t word_hash(const char *text, size_t len)
+{
+	uint64_t h = len ^ 0x9e3779b97f4a7c15, x;
+	for (; len >= 8; len -= 8, text += 8) {
+		memcpy(&x, text, 8);
+		h = mix(h ^ x, 0xd6e8feb86659fd93);
+	}
+	x = 0;
+	memcpy(&x, text, len);
+	return mix(h ^ x, 0xa0761d6478bd642f);
+}
+
+static bool is_word(const struct bm25_word *w, uint64_t hash, const char *text, size_t len)
+{
+	if (w->hash != hash || w->len != len)
+		return false;
+	return len <= BM25_WORD_HEAD ? !memcmp(w->head, text, len) : !memcmp(w->text, text, len);
 }
 
 uint32_t bm25_dict_add(struct bm25_dict *d, const char *text, size_t len, bool *is_new)
 {
-	uint64_t hash = hash_bytes(text, len, 0x626d3235, 0x64696374);
+	uint64_t hash = word_hash(text, len);
 	size_t s = hash & (d->n_slots - 1);
-	for (; d->slots[s]; s = (s + 1) & (d->n_slots - 1)) {
-		const struct bm25_word *w = &d->words[d->slots[s] - 1];
-		if (w->hash == hash && w->len == len && !memcmp(w->text, text, len)) {
-			*is_new = false;
-			return d->slots[s] - 1;
-		}
+	for (; d->slots[s].number; s = (s + 1) & (d->n_slots - 1)) {
+		if (d->slots[s].tag != (uint32_t)(hash >> 32) ||
+		    !is_word(&d->words[d->slots[s].number - 1], hash, text, len))
+			continue;
+		*is_new = false;
+		return d->slots[s].number - 1;
 	}
 	*is_new = true;
 	if (d->n == d->cap) {
 		d->cap = d->cap ? 2 * d->cap : FIRST_SLOTS;
 		d->words = xrealloc_array(d->words, d->cap, sizeof *d->words);
 	}
-	d->words[d->n] = (struct bm25_word){arena_strndup(&d->arena, text, len), len, hash};
-	d->slots[s] = (uint32_t)++d->n;
+	struct bm25_word *w = &d->words[d->n];
+	*w = (struct bm25_word){arena_strndup(&d->arena, text, len), hash, (uint32_t)len, {0}};
+	memcpy(w->head, text, len < BM25_WORD_HEAD ? len : BM25_WORD_HEAD);
+	d->slots[s] = (struct bm25_slot){(uint32_t)++d->n, (uint32_t)(hash >> 32)};
 	if (2 * d->n > d->n_slots)
 		grow_slots(d);
 	return (uint32_t)d->n - 1;

@@ -24,15 +24,21 @@ bool bm25_next_word(const char **p, const char *end, struct str *word);
 bool bm25_term(struct bm25_analysis *a, const char *word, size_t len, const char **term, size_t *term_len);
 
 /* ---- bm25_dict.c: byte strings to small numbers, in order of first appearance ---- */
+#define BM25_WORD_HEAD 12
 struct bm25_word {
 	const char *text; /* terminated, but may hold any byte */
-	size_t len;
 	uint64_t hash;
+	uint32_t len;
+	char head[BM25_WORD_HEAD]; /* its first bytes, so that looking up a short word reads no other place */
+};
+struct bm25_slot {
+	uint32_t number; /* + 1; 0 is free */
+	uint32_t tag;    /* high half of the hash */
 };
 struct bm25_dict {
 	struct arena arena;
 	struct bm25_word *words;
-	uint32_t *slots; /* number + 1; 0 is free */
+	struct bm25_slot *slots;
 	size_t n, cap, n_slots;
 };
 void bm25_dict_init(struct bm25_dict *d);
