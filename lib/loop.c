@@ -111,7 +111,8 @@ static int parse_state(struct loop_run *r, struct record *rec, struct err *e)
 	bool closed = false;
 	if (record_bool(rec, "closed", &closed, e) < 1 || record_int(rec, "updates", &r->updates, e) < 1 ||
 	    record_int(rec, "base", &r->base, e) < 1 || record_int(rec, "batches", &r->batches, e) < 1 ||
-	    record_int(rec, "records", &r->cursor.records, e) < 1 || record_int(rec, "episodes", &r->episodes, e) < 1)
+	    record_int(rec, "records", &r->cursor.records, e) < 1 || record_int(rec, "episodes", &r->episodes, e) < 1 ||
+	    record_int(rec, "version", &r->version, e) < 1)
 		return err_set(e, "the state of the run is damaged");
 	r->closed = closed;
 	if (record_str(rec, "lines", &text, &len, e) < 1 || len != 16)
@@ -146,6 +147,17 @@ int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, str
 	return got < 0 ? -1 : 0;
 }
 
+int loop_run_undisturbed(const struct loop_run *r, const char *run, int64_t version, struct err *e)
+{
+	if (r->version == version)
+		return 0;
+	return err_set(
+	        e,
+	        "run '%s' is not finished and left the policy at version %lld, but another run has brought it to "
+	        "%lld since (another --run begins another run)",
+	        run, (long long)r->version, (long long)version);
+}
+
 int loop_run_save(const struct loop_run *r, struct store_update *u, const char *run, struct err *e)
 {
 	struct str s, key;
@@ -153,10 +165,11 @@ int loop_run_save(const struct loop_run *r, struct store_update *u, const char *
 	str_init(&key);
 	state_key(&key, run);
 	str_addf(&s,
-	         "{\"closed\":%s,\"updates\":%lld,\"base\":%lld,\"batches\":%lld,\"episodes\":%lld,\"records\":%lld,"
-	         "\"lines\":\"%016llx\"",
+	         "{\"closed\":%s,\"updates\":%lld,\"base\":%lld,\"batches\":%lld,\"episodes\":%lld,\"version\":%lld,"
+	         "\"records\":%lld,\"lines\":\"%016llx\"",
 	         r->closed ? "true" : "false", (long long)r->updates, (long long)r->base, (long long)r->batches,
-	         (long long)r->episodes, (long long)r->cursor.records, (unsigned long long)r->cursor.lines);
+	         (long long)r->episodes, (long long)r->version, (long long)r->cursor.records,
+	         (unsigned long long)r->cursor.lines);
 	str_adds(&s, ",\"options\":");
 	json_put_str(&s, r->cursor.options, strlen(r->cursor.options));
 	str_addc(&s, '}');

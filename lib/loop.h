@@ -61,11 +61,15 @@ struct loop_run {
 	int64_t base;     /* version of the policy the run began with */
 	int64_t batches;  /* batches consumed; = updates unless batches were skipped */
 	int64_t episodes; /* rows that were trained on */
+	int64_t version;  /* of the policy, as the run's last update left it */
 	struct loop_cursor cursor;
 };
 void loop_run_release(struct loop_run *r);
 /* Reads the state of a run; begun = false when there is none. */
 int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, struct err *e);
+/* -1 when another run has changed the policy (now at `version`) since this one's last update: going on would not end
+ * with the same bits. */
+int loop_run_undisturbed(const struct loop_run *r, const char *run, int64_t version, struct err *e);
 /* Puts it into an update. */
 int loop_run_save(const struct loop_run *r, struct store_update *u, const char *run, struct err *e);
 

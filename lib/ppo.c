@@ -44,8 +44,10 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (!failed && !p->run.closed)
 		failed = open_models(p, v, e);
 	store_view_close(v);
-	if (failed || p->run.begun)
+	if (failed)
 		return failed;
+	if (p->run.begun)
+		return p->run.closed ? 0 : loop_run_undisturbed(&p->run, p->config->run, p->policy.version, e);
 	p->run.base = p->policy.version;
 	trainer_forget_moments(&p->policy);
 	if (p->config->critic == CRITIC_SEPARATE)
@@ -204,6 +206,7 @@ static void advance(struct ppo *p, struct rollout_rows *rows, int64_t trained)
 {
 	p->run.begun = true;
 	p->run.updates++;
+	p->run.version = p->policy.version + 1;
 	p->run.batches = rows->batch + 1;
 	p->run.episodes += trained;
 	p->run.closed = rows->last || (p->config->steps > 0 && p->run.updates >= p->config->steps);

@@ -201,28 +201,45 @@ static bool same_input(const struct sft *s)
 	return s->run.cursor.records == s->input.records && s->run.cursor.lines == s->input.lines;
 }
 
+/* A run that is not finished: 1, or -1 naming what is not as it was. */
+static int go_on(const struct sft *s, const char *options, struct err *e)
+{
+	if (!same_input(s))
+		return err_set(e, "the input is not the one the run was begun with: %lld records then, %lld now%s",
+		               (long long)s->run.cursor.records, (long long)s->input.records,
+		               " (another --run begins another run)");
+	if (loop_same_options(s->run.cursor.options, options, e) ||
+	    loop_run_undisturbed(&s->run, s->config->run, s->version, e))
+		return -1;
+	return 1;
+}
+
+/* A run that is complete: 0 when this is it, 1 when there is more to do. */
+static int reopen(struct sft *s, const char *options)
+{
+	bool same = same_input(s) && !strcmp(s->run.cursor.options, options);
+	if (same && s->run.updates >= s->batches)
+		return 0;
+	if (same && s->run.version == s->version)
+		s->run.closed = false;
+	else
+		begin_anew(s, options);
+	return 1;
+}
+
 int sft_begin(struct sft *s, struct err *e)
 {
 	struct str options;
+	int result = 1;
+	if (s->n_rows == 0)
+		return err_set(e, "there is no record to train on");
 	str_init(&options);
 	describe(s, &options);
 	s->batches = batches_in_all(s);
-	int result = 1;
-	bool same = s->run.begun && same_input(s) && !strcmp(s->run.cursor.options, options.buf);
-	if (s->n_rows == 0)
-		result = err_set(e, "there is no record to train on");
-	else if (!s->run.begun || (s->run.closed && !same))
+	if (!s->run.begun)
 		begin_anew(s, options.buf);
-	else if (s->run.closed && s->run.updates >= s->batches)
-		result = 0;
-	else if (s->run.closed)
-		s->run.closed = false; /* more --steps than before */
-	else if (!same_input(s))
-		result = err_set(e, "the input is not the one the run was begun with: %lld records then, %lld now%s",
-		                 (long long)s->run.cursor.records, (long long)s->input.records,
-		                 " (another --run begins another run)");
 	else
-		result = loop_same_options(s->run.cursor.options, options.buf, e) ? -1 : 1;
+		result = s->run.closed ? reopen(s, options.buf) : go_on(s, options.buf, e);
 	str_release(&options);
 	return result;
 }
@@ -288,6 +305,7 @@ static int commit(struct sft *s, struct err *e)
 	if (!u)
 		return -1;
 	char *key = run_key(s);
+	s->run.version = s->version + 1;
 	int failed = trainer_put(&s->model, u, s->version + 1, e) || loop_run_save(&s->run, u, key, e);
 	for (char *p = s->pending.buf; *p && !failed; p = strchr(p, '\n') + 1)
 		failed = store_put_log(u, p, (size_t)(strchr(p, '\n') - p), e);

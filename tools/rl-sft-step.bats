@@ -129,6 +129,7 @@ golden() { # CASE
 	fails_with 1 "6 records then, 4 now" rl-sft-step -q --steps 4000 --batch-size 3 fewer
 	fails_with 1 "seed" rl-sft-step -q --steps 4000 --batch-size 3 --seed 7 "$in"
 	rl-sft-step -q --run other --steps 1 --batch-size 3 --seed 7 "$in" >/dev/null
+	fails_with 1 "another run has brought it to" rl-sft-step -q --steps 4000 --batch-size 3 "$in"
 }
 
 @test "rl-sft-step: epochs are shuffled by seed, and not with --no-shuffle; batches run on across epochs" {
