@@ -38,7 +38,65 @@ setup() {
 	fails_with 2 "--compare wants a base and at least one system" rl-eval --compare before.jsonl
 }
 
+@test "rl-eval --trec: the outputs of trec_eval's own test, byte for byte" {
+	data=$(shared data/metrics/trec_eval)
+	is() { # FILE OPTION...
+		rl-eval --trec "${@:2}" | cmp - "$data/$1"
+	}
+	is out.test "$data/qrels.test" "$data/results.test"
+	is out.test "$data/qrels.test.with-comments" "$data/results.test"
+	is out.test.a -m all_trec "$data/qrels.test" "$data/results.test"
+	is out.test.aq -m all_trec -q "$data/qrels.test" "$data/results.test"
+	is out.test.aqc -m all_trec -q -c "$data/qrels.test" "$data/results.trunc"
+	is out.test.aqcM -m all_trec -q -c -M100 "$data/qrels.test" "$data/results.trunc"
+	is out.test - "$data/results.test" <"$data/qrels.test"
+}
+
+@test "rl-eval --trec: runs on real collections" {
+	for name in cran med adi; do
+		data=$(shared "data/retrieval/$name")
+		rl-eval --trec -m map -m recip_rank -m P.5,10 -m recall.5,10,100 -m ndcg_cut.5,10 "$data/qrels.trec" "$data/bm25_lucene_k1.2_b0.75.run" |
+			sort | cmp - <(sort "$data/trec_eval.txt")
+	done
+}
+
+@test "rl-eval --trec: names of measures" {
+	printf '%s\n' '1 0 a 1' '1 0 b 0' '1 0 c 2' >qrels
+	printf '%s\n' '1 Q0 b 1 3 x' '1 Q0 a 2 2.5 x' '1 Q0 d 3 2e0 x' >run
+	[ "$(rl-eval --trec -m P_2 qrels run)" = "$(printf 'P_2                   \tall\t0.5000')" ]
+	[ "$(rl-eval --trec -m P.2 qrels run)" = "$(rl-eval --trec -m P_2 qrels run)" ]
+	[ "$(rl-eval --trec -m iprec_at_recall.5 qrels run)" = "$(printf 'iprec_at_recall_5.00  \tall\t0.0000')" ]
+	[ "$(rl-eval --trec -m set_F.0.5 qrels run | cut -f3)" = 0.3750 ]
+	[ "$(rl-eval --trec -q -m relstring.2 qrels run | cut -f3)" = "'01'" ]
+	[ "$(rl-eval --trec -q -m relstring -J qrels run | cut -f3)" = "'01'" ]
+	[ "$(rl-eval --trec -m num_rel -l 2 qrels run | cut -f3)" = 1 ]
+	fails_with 1 "measure 'nonsense' is not known" rl-eval --trec -m nonsense qrels run
+	fails_with 1 "measure 'P': '0' is no positive integer" rl-eval --trec -m P.0 qrels run
+	fails_with 1 "measure 'map' has no parameters" rl-eval --trec -m map.5 qrels run
+}
+
+@test "rl-eval --trec: broken files by line" {
+	printf '%s\n' '1 0 a 1' '2 0 b 0' >qrels
+	printf '%s\n' '1 Q0 b 1 3 x' '2 Q0 a 2 2.5 x' >run
+	fails_with 2 "--trec wants judgements and a run, but 1 file is given" rl-eval --trec qrels
+	sed 's/ x//' run >r
+	fails_with 1 "r:1: 5 columns, expected 6" rl-eval --trec qrels r
+	sed 's/ 2.5 / high /' run >r
+	fails_with 1 "r:2: score 'high' is no number" rl-eval --trec qrels r
+	sed 's/ 1$/ 1.5/' qrels >q
+	fails_with 1 "q:1: grade '1.5' is no integer" rl-eval --trec q run
+	cat run run >r
+	fails_with 1 "r: query '1' has document 'b' twice" rl-eval --trec qrels r
+	head -n 1 run >r
+	fails_with 1 "r: query '2' of 'qrels' is not there; -c" rl-eval --trec qrels r
+	fails_with 1 "No such file" rl-eval --trec qrels absent
+	true >r
+	fails_with 1 "r: no lines" rl-eval --trec qrels r
+}
+
 @test "rl-eval: the examples of the page" {
 	rl-eval -m reward_bm25 -m '.tokens | length' after.jsonl
 	[ "$(rl-eval --compare before.jsonl after.jsonl -m reward_bm25 | wc -l)" -eq 2 ]
+	echo '1 0 a 1' >qrels.trec && echo '1 Q0 a 1 3 x' >bm25.run
+	[ "$(rl-eval --trec -q -m map -m P.10 qrels.trec bm25.run | wc -l)" -eq 4 ]
 }

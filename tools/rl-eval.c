@@ -3,13 +3,15 @@
  *
  * Over records: per measure n, mean and 95 % t interval.  With --compare: the records of two or more files are joined
  * by id, and each system is compared with the first, by t, Wilcoxon and randomisation tests, with Holm's adjustment of
- * the t tests over all rows.  Output is a table, or with --json one object per row.
+ * the t tests over all rows.  Output is a table, or with --json one object per row.  With --trec: a TREC run against
+ * judgements, in trec_eval's format.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/eval_records.h"
+#include "lib/rank_metrics_trec.h"
 #include "lib/stats.h"
 #include "lib/str.h"
 #include "lib/tool.h"
@@ -19,6 +21,8 @@ struct config {
 	struct cli_list measures;
 	bool compare, json;
 	int64_t seed;
+	bool trec, complete, judged_only;
+	int64_t level, max_docs, n_docs;
 };
 
 #define AT(field) offsetof(struct config, field)
@@ -28,6 +32,18 @@ static const struct opt options[] = {
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
         {"seed", 0, OPT_INT, AT(seed), "0", "N", "of the randomisation test", 0, 9e18},
+        {NULL},
+};
+
+static const struct opt trec_options[] = {
+        {"trec", 0, OPT_FLAG, AT(trec), NULL, NULL, "a TREC run against judgements; -q is then per query", 0, 0},
+        {"complete", 'c', OPT_FLAG, AT(complete), NULL, NULL, "judged queries that the run lacks are empty rankings", 0,
+         0},
+        {"judged-only", 'J', OPT_FLAG, AT(judged_only), NULL, NULL, "leave out documents that were not judged", 0, 0},
+        {"level", 'l', OPT_INT, AT(level), "1", "N", "lowest grade that is relevant", 0, TREC_MAX_GRADE},
+        {"max-docs", 'M', OPT_INT, AT(max_docs), "0", "N", "look at the first N documents of a ranking; 0: all", 0,
+         1e15},
+        {"n-docs", 'N', OPT_INT, AT(n_docs), "0", "N", "documents in the collection, for utility", 0, 1e15},
         {NULL},
 };
 
@@ -214,13 +230,34 @@ static int compare(struct state *s, char **files, int n_files, struct err *e)
 	return failed;
 }
 
+/* ---- trec_eval ---- */
+
+static int trec(struct state *s, char **operands, struct err *e)
+{
+	const struct config *c = &s->c;
+	const struct trec_config config = {.measures = c->measures.item,
+	                                   .n_measures = c->measures.n,
+	                                   .per_query = s->tool.config.quiet,
+	                                   .complete = c->complete,
+	                                   .judged_only = c->judged_only,
+	                                   .level = c->level,
+	                                   .max_docs = c->max_docs,
+	                                   .n_docs = c->n_docs};
+	s->tool.config.quiet = true;
+	if (trec_evaluate(&config, operands[0], operands[1], &s->out, e))
+		return -1;
+	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
+}
+
 int main(int argc, char **argv)
 {
 	static struct state s;
-	const struct opt_group groups[] = {{NULL, options, &s.c}, {"Stream", tool_options, &s.tool.config}};
+	const struct opt_group groups[] = {
+	        {NULL, options, &s.c}, {"trec_eval", trec_options, &s.c}, {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-eval",
 	                        .summary = "means of measures over records, and comparisons of systems",
-	                        .usage = "[OPTION]... [FILE]...\n--compare [OPTION]... BASE SYSTEM...",
+	                        .usage = "[OPTION]... [FILE]...\n--compare [OPTION]... BASE SYSTEM...\n--trec "
+	                                 "[OPTION]... JUDGEMENTS RUN",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
 	                        .max_operands = -1};
@@ -229,12 +266,17 @@ int main(int argc, char **argv)
 	if (s.c.compare && n_operands < 2)
 		cli_misuse("--compare wants a base and at least one system, but %d file%s given", n_operands,
 		           n_operands == 1 ? " is" : "s are");
+	if (s.c.trec && n_operands != 2)
+		cli_misuse("--trec wants judgements and a run, but %d file%s given", n_operands,
+		           n_operands == 1 ? " is" : "s are");
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
 	str_init(&s.out);
 	int failed = tool_open(&s.tool, operands, n_operands, &e);
 	if (!failed)
-		failed = s.c.compare ? compare(&s, operands, n_operands, &e) : means(&s, &e);
+		failed = s.c.trec      ? trec(&s, operands, &e)
+		         : s.c.compare ? compare(&s, operands, n_operands, &e)
+		                       : means(&s, &e);
 	return tool_end(&s.tool, failed, &e);
 }
