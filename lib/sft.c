@@ -293,6 +293,7 @@ static int64_t fill_batch(struct sft *s, struct batch_loss *b, struct arena *a)
 		        (struct trainer_row){.token = r->token, .n_prompt = r->n_prompt, .n = r->n, .temperature = 1};
 		b->row[i].logprobs = arena_array(a, (size_t)r->n, sizeof(float));
 		b->row[i].dlogprobs = arena_array(a, (size_t)r->n, sizeof(float));
+		s->tokens += r->n_prompt + r->n;
 		for (int64_t t = 0; t < r->n; t++)
 			b->tokens += !r->mask || r->mask[t];
 	}

@@ -48,6 +48,7 @@ struct sft {
 	struct sft_row *row;
 	int64_t n_rows, cap;
 	int64_t batches; /* in all */
+	int64_t tokens;  /* gone through by this process, prompts too */
 	int64_t *order, order_epoch;
 	struct str pending; /* log entries since the last commit, a line each */
 	int64_t version;    /* committed */

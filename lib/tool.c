@@ -208,6 +208,11 @@ static void print_counts(struct tool *t)
 	str_release(&s);
 }
 
+void tool_progress(struct tool *t, int64_t records, int64_t done, int64_t total)
+{
+	progress_show(t->progress, records, t->n_tokens, done, total);
+}
+
 int tool_end(struct tool *t, int failed, const struct err *e)
 {
 	struct err why = {""}, at_close = {""};

@@ -85,6 +85,8 @@ bool tool_passes(struct tool *t, const struct record *r);
 int tool_mark(struct tool *t, struct record *r, int64_t line, struct err *e);
 /* tool_mark, and writes the record. */
 int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e);
+/* For tools that work on when the input has ended: shows `records` and t->n_tokens, and how far they are. */
+void tool_progress(struct tool *t, int64_t records, int64_t done, int64_t total);
 /* Closes everything, prints the line of counts (unless -q) or the error (status != 0), and returns the exit status. */
 int tool_end(struct tool *t, int failed, const struct err *e);
 

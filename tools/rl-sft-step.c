@@ -66,6 +66,8 @@ static int train(struct state *s, struct err *e)
 			break;
 		}
 		str_clear(&metrics);
+		s->tool.n_tokens = s->sft.tokens;
+		tool_progress(&s->tool, s->sft.run.episodes, s->sft.run.batches, s->sft.batches);
 	}
 	str_release(&metrics);
 	return got;
