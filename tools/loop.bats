@@ -149,10 +149,10 @@ for line in sys.stdin: sys.stdout.write(line)' | $update > metrics.jsonl"
 	done
 }
 
-@test "resume: killed at random points, the same command ends with the same bits" {
+@test "resume: killed at a hundred random points, the same command ends with the same bits" {
 	pipe 60 "$generate < prompts.jsonl | $update > whole.jsonl"
 	whole=$(weights run.lmdb)
-	for trial in $(seq "${KILLS:-12}"); do
+	for trial in $(seq "${TRIALS:-34}"); do
 		fresh
 		for try in $(seq 40); do
 			setsid bash -o pipefail -c "$generate < prompts.jsonl | $update > part.jsonl" 2>/dev/null 3>&- &
