@@ -1,0 +1,144 @@
+#!/usr/bin/env bats
+# The formulas of the projects that this one began with (../shared/golden/score/seed_vectors.json), by name: each is
+# tested here, or the table says where it is tested or why it is not offered.
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	vectors=$(shared golden/score/seed_vectors.json)
+}
+# cases NAME: one JSON per line
+cases() { jq -ce --arg name "$1" '.vectors[] | select(.name == $name).cases[]' "$vectors"; }
+# near EXPECTED GOT: numbers at all depths, within 1e-6 (arrays of records are float32)
+near() {
+	jq -ne --argjson a "$1" --argjson b "$2" '
+		[$a, $b] | map([.. | numbers]) | transpose | length > 0 and all(.[0] != null and .[1] != null and (.[0] - .[1] | fabs) < 1e-6)' >/dev/null ||
+		{ echo "expected $1, got $2"; return 1; }
+}
+
+# here: tested below.  C: tested on these numbers, or on what other implementations compute, in a unit test.  no: not offered.
+table() {
+	cat <<-'END'
+		chunk V0|no|a defect of its source: it drops sentences
+		chunk V1 and V2|here|V2
+		chunk V1, long first sentence|no|a defect of its source: an empty segment
+		chunk, more cases|here|
+		nDCG@4 and MRR|here|
+		one relevant item|here|
+		GAE, gamma 1.0|here|
+		GAE, gamma 0.99|here|
+		whitening|here|
+		token rewards|here|
+		KL estimators|C|advantage_test, against other implementations
+		adaptive KL controller|no|the coefficient is constant in rl-ppo-step
+		adaptive KL controller, 616 low steps|no|the same
+		PPO, first minibatch|C|policy_loss_test, against other implementations
+		PPO, later minibatch|C|policy_loss_test, against other implementations
+		clipped value loss|C|policy_loss_test, against other implementations
+		RLSF feedback vector|no|one number on every token; a reward that is a number already falls on the completion
+		top-p|C|generate_test
+		margin reward A, 25 words|no|a jq program, not yet a module
+		margin reward A, 200 words|no|the same
+		margin reward A, 5 words|no|the same
+		margin reward B|no|the same
+		margin reward C|no|the same
+		classifier parse|no|the same
+		quality score parse of reward A|no|the same
+		margin cleaning|no|the same
+		format bonus|no|the same
+		recall tiers|no|the same
+		answer rank tiers|no|the same
+		answer in passage|no|the same
+		dialogue reward as documented|no|the same
+		dialogue reward as trained|no|the same
+		BABILong accuracy|no|the same
+		running statistics|no|rl-reward-mix is not there yet
+		percentile filter as coded|no|the same
+		percentile filter as intended|no|the same
+		Boolean expansion|no|queries are bags of words
+		BLEU of single orders|no|rl-reward-overlap is not there yet
+		BLEU-4, nltk method0 and method1|no|the same
+		key-value pairs|no|rl-chunk --keys is not there yet
+		GRPO advantages|no|rl-grpo is not there yet
+		RLOO advantages|no|rl-rloo is not there yet
+	END
+}
+
+@test "seed vectors: every entry has its line in the table" {
+	diff <(jq -r '.vectors[].name' "$vectors" | sort) <(table | cut -d'|' -f1 | sort)
+	table | awk -F'|' '$2 == "here" {print $1}' | while read -r name; do
+		grep -qF "@test \"seed vectors: $name" "$BATS_TEST_FILENAME" || { echo "no test of '$name'"; return 1; }
+	done
+}
+
+# Sentences of as many words as the case says; the segments as numbers of sentences.
+chunk() {
+	cases "$1" | jq -c 'select(.input.counts | all(. > 0))' >chosen
+	[ -s chosen ]
+	while read -r case; do
+		limit=$(jq .input.limit <<<"$case")
+		jq -c '{id: "d", text: ([.input.counts | to_entries[] | "S\(.key + 1)" + (" w" * (.value - 1)) + "."] | join(" "))}' <<<"$case" |
+			rl-chunk -q --max-words "$limit" | jq -c '[.text | match("S([0-9]+)"; "g").captures[0].string | tonumber]' | jq -sc . >got
+		[ "$(jq -c '.expected' <<<"$case")" = "$(cat got)" ] || { echo "$case: $(cat got)"; return 1; }
+	done <chosen
+}
+@test "seed vectors: chunk V1 and V2: V2" {
+	# the source cuts nowhere inside a sentence; here one over the budget is split by words, so that case is left out
+	cases "chunk V1 and V2" | jq -c '(.input.limit) as $l | select(.input.counts | all(. <= $l))' >fitting
+	cases() { cat fitting; }
+	chunk "chunk V1 and V2"
+}
+@test "seed vectors: chunk, more cases: those without a sentence over the budget" {
+	cases "chunk, more cases" | jq -c '(.input.limit) as $l | select(.input.counts | length > 0 and all(. <= $l))' >fitting
+	cases() { cat fitting; }
+	chunk "chunk, more cases"
+}
+
+# corpus ID...: documents that rank in this order for the query "w"
+corpus() {
+	local i=0 id
+	for id; do
+		i=$((i + 1))
+		jq -nc --arg id "$id" --argjson n $i '{id: $id, text: ("w" + (" filler" * $n))}'
+	done | rl-index -q - x.lmdb
+}
+@test "seed vectors: nDCG@4 and MRR" {
+	case=$(cases "nDCG@4 and MRR")
+	mapfile -t ranked < <(jq -r '.input.ranked[]' <<<"$case")
+	corpus "${ranked[@]}"
+	jq -c '{query: "w", relevant_doc_ids: .input.relevant}' <<<"$case" >q
+	[ "$(rl-reward-bm25 -q --query .query --hits 9 x.lmdb q | jq -c '.hits | map(.id)')" = "$(jq -c .input.ranked <<<"$case")" ]
+	near "$(jq -c .expected <<<"$case")" \
+		"[$(rl-reward-bm25 -q --query .query --metric ndcg@4 x.lmdb q | jq .reward_bm25), $(rl-reward-bm25 -q --query .query --metric mrr x.lmdb q | jq .reward_bm25)]"
+}
+@test "seed vectors: one relevant item" {
+	corpus r1 r2 r3 r4 r5 r6 r7 r8 r9 r10 r11 r12
+	cases "one relevant item" >all
+	while read -r case; do
+		jq -c '{query: "w", relevant_doc_ids: ["r\(.input.rank)"]}' <<<"$case" >q
+		k=$(jq .input.k <<<"$case")
+		got=$(for m in recall mrr ndcg; do rl-reward-bm25 -q --query .query --metric "$m@$k" x.lmdb q | jq .reward_bm25; done | jq -sc .)
+		near "$(jq -c .expected <<<"$case")" "$got"
+	done <all
+}
+
+# gae NAME JQ FIELD OPTION...: a record made of each case by JQ, through rl-gae
+gae() {
+	cases "$1" >all
+	while read -r case; do
+		jq -c "{tokens: [range(.input.$4 | length)]} + ($2)" <<<"$case" >in
+		eval "options=($(jq -r "$3" <<<"$case"))"
+		near "$(jq -c .expected <<<"$case")" "$(rl-gae -q "${options[@]}" in | jq -c ".$5")"
+	done <all
+}
+both='"--no-whiten --kl-coef 0 --gamma \(.input.gamma) --lam \(.input.lambda)"'
+@test "seed vectors: GAE, gamma 1.0" { gae "GAE, gamma 1.0" '{reward: .input.rewards, values: .input.values}' "$both" rewards advantages; }
+@test "seed vectors: GAE, gamma 0.99" { gae "GAE, gamma 0.99" '{reward: .input.rewards, values: .input.values}' "$both" rewards advantages; }
+@test "seed vectors: whitening" {
+	# without discount and values an advantage is its reward
+	gae whitening '{reward: .input.advantages, values: (.input.advantages | map(0))}' '"--whiten --kl-coef 0 --gamma 0"' advantages advantages
+}
+@test "seed vectors: token rewards" {
+	gae "token rewards" '{reward: .input.score, logprobs: (.input.d | map(. - 1)), ref_logprobs: (.input.d | map(-1)), values: (.input.d | map(0))}' \
+		'"--no-whiten --kl-coef \(.input.beta)"' d rewards
+}
