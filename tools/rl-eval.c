@@ -211,6 +211,8 @@ static int compare(struct state *s, char **files, int n_files, struct err *e)
 		one.out = s->tool.out;
 		failed = tool_open(&one, &files[i], 1, e) || eval_read(&t[i], &one, &s->c.measures, e);
 		s->tool.n_in += one.n_in;
+		one.config.quiet = true;
+		tool_end(&one, 0, NULL);
 		if (!failed && i > 0)
 			failed = compare_with(s, &t[0], &t[i], files[i], &rows, &n, e);
 	}
