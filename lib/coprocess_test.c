@@ -62,7 +62,7 @@ int main(void)
 
 	test_case("failures say what they are");
 	expect_failure("read x; sleep 9", COPROCESS_FAILED, "no answer within 0.3 seconds");
-	expect_failure("read x; echo 1; echo 2", COPROCESS_FAILED, "more than one line");
+	expect_failure("read x; printf '1\\n2\\n'", COPROCESS_FAILED, "more than one line");
 	expect_failure("cat /dev/zero", COPROCESS_FAILED, "longer than 1000 bytes");
 	expect_failure("exit 7", COPROCESS_DIED, "status 7");
 	expect_failure("kill -TERM $$", COPROCESS_DIED, "signal 15");
@@ -75,6 +75,17 @@ int main(void)
 	usleep(200000);
 	CHECK_INT(ask(c, "b"), COPROCESS_DIED);
 	CHECK(strstr(coprocess_why(c), "status 4"));
+	coprocess_free(c, 0);
+
+	test_case("so is a line that nobody asked for, by the request behind it");
+	c = program("while read -r x; do echo 1; sleep .1; echo 2; done", 5);
+	CHECK_INT(ask(c, "a"), COPROCESS_ANSWERED);
+	coprocess_done(c);
+	usleep(400000);
+	CHECK_INT(ask(c, "b"), COPROCESS_FAILED);
+	CHECK(strstr(coprocess_why(c), "more than one line to the record before"));
+	coprocess_done(c);
+	CHECK_INT(ask(c, "c"), COPROCESS_ANSWERED);
 	coprocess_free(c, 0);
 
 	test_case("several work at once");
