@@ -9,7 +9,7 @@
 #include "lib/test.h"
 #include "lib/util.h"
 
-static char dir[] = "/tmp/rl-bm25-test-XXXXXX";
+static char dir[] = P_tmpdir "/rl-bm25-test-XXXXXX";
 
 static const char *in_dir(const char *name)
 {

@@ -84,7 +84,7 @@ static void test_traps(void)
 	CHECK(strstr(eval("include \"no_such\"; .", "{}"), "error: --query"));
 
 	test_case("filter: modules come from the directories that are given");
-	char dir[] = "/tmp/rl-filter-test.XXXXXX", path[64];
+	char dir[] = P_tmpdir "/rl-filter-test.XXXXXX", path[64];
 	CHECK(mkdtemp(dir));
 	snprintf(path, sizeof path, "%s/m.jq", dir);
 	FILE *file = fopen(path, "w");

@@ -231,7 +231,7 @@ static void test_engine(void)
 
 int main(void)
 {
-	snprintf(store_file, sizeof store_file, "/tmp/model_test.%ld.lmdb", (long)getpid());
+	snprintf(store_file, sizeof store_file, P_tmpdir "/model_test.%ld.lmdb", (long)getpid());
 	test_dtypes("gpt2", test_gpt2_config);
 	test_dtypes("llama", test_llama_config);
 	test_faults();

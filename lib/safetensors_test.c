@@ -153,7 +153,7 @@ static void test_half(void)
 
 int main(void)
 {
-	snprintf(dir, sizeof dir, "/tmp/safetensors-test.XXXXXX");
+	snprintf(dir, sizeof dir, P_tmpdir "/safetensors-test.XXXXXX");
 	if (!mkdtemp(dir))
 		return 1;
 	test_headers();

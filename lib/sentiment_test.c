@@ -10,7 +10,7 @@ static const char *lexicon_text = "good\t1.9\t0.9\nbad\t-2.5\nsmiling\t2.0\nlove
 static char *file(const char *content)
 {
 	static char path[64];
-	snprintf(path, sizeof path, "/tmp/rl-sentiment-test-%ld", (long)getpid());
+	snprintf(path, sizeof path, P_tmpdir "/rl-sentiment-test-%ld", (long)getpid());
 	FILE *f = fopen(path, "w");
 	CHECK(f && fputs(content, f) >= 0 && !fclose(f));
 	return path;

@@ -759,7 +759,7 @@ int main(int argc, char **argv)
 		return second_writer();
 	}
 	const char *tmp = getenv("TMPDIR");
-	snprintf(dir, sizeof dir, "%s/store-test.XXXXXX", tmp ? tmp : "/tmp");
+	snprintf(dir, sizeof dir, "%s/store-test.XXXXXX", tmp ? tmp : P_tmpdir);
 	if (!mkdtemp(dir))
 		return 1;
 	snprintf(path, sizeof path, "%s/store.lmdb", dir);

@@ -12,7 +12,7 @@
 #include <zstd.h>
 
 static struct err e;
-static char dir[] = "/tmp/rl-stream-test.XXXXXX";
+static char dir[] = P_tmpdir "/rl-stream-test.XXXXXX";
 
 static const char *path_of(const char *name)
 {

@@ -28,7 +28,7 @@ static int run(const char *const *argv)
 static void build_full(void)
 {
 	const char *make = test_shared("golden/make/tokenizer_vectors.py"), *data = test_shared("data");
-	char dir[] = "/tmp/rl-tokenizer-XXXXXX";
+	char dir[] = P_tmpdir "/rl-tokenizer-XXXXXX";
 
 	if (!make || !data || !mkdtemp(dir))
 		return;
@@ -217,7 +217,7 @@ static void decoding(struct sheet *s)
 /* The digest of the ids in decimal, one per line, by sha256sum. */
 static void digest(const int32_t *ids, int64_t n, char *hex)
 {
-	char path[] = "/tmp/rl-ids-XXXXXX", command[128];
+	char path[] = P_tmpdir "/rl-ids-XXXXXX", command[128];
 	FILE *f = fdopen(mkstemp(path), "w");
 
 	for (int64_t i = 0; i < n; i++)

@@ -51,7 +51,7 @@ static void make(const char *key, const char *value)
 
 int main(void)
 {
-	char dir[] = "/tmp/rl-tokenizer-store-XXXXXX";
+	char dir[] = P_tmpdir "/rl-tokenizer-store-XXXXXX";
 
 	if (!mkdtemp(dir))
 		return 1;

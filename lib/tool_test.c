@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-static char dir[] = "/tmp/rl-tool-test.XXXXXX";
+static char dir[] = P_tmpdir "/rl-tool-test.XXXXXX";
 
 /* `x` decides: a number is doubled, "consume" goes, "fail" fails, "fatal" ends the tool. */
 static int process(struct tool *t, struct record *r, void *arg, struct err *e)

@@ -422,7 +422,7 @@ static void two_steps(struct trainer *t, struct rows *r)
 
 static void test_store(const char *config)
 {
-	char path[] = "/tmp/rl-trainer-test-XXXXXX", file[64];
+	char path[] = P_tmpdir "/rl-trainer-test-XXXXXX", file[64];
 	struct test_backend b;
 	struct test_model m;
 	struct trainer t, again, value;
