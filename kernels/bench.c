@@ -380,13 +380,14 @@ static void op_attention_bwd(struct job *j)
 
 static void op_head_fwd(struct job *j)
 {
-	k->head_fwd(k->ctx, j->t[0], j->t[1], j->t[2], NULL, j->x, &j->mat, NULL, j->ids, j->t[4], 256, j->scratch);
+	k->head_fwd(k->ctx, j->t[0], j->t[1], j->t[2], NULL, j->x, &j->mat, NULL, j->ids, j->t[4], 256, NULL,
+	            j->scratch);
 }
 
 static void op_head_bwd(struct job *j)
 {
 	k->head_bwd(k->ctx, j->y, j->t[3], NULL, j->t[0], NULL, j->x, &j->mat, NULL, j->ids, j->t[4], j->t[1], NULL,
-	            256, j->scratch);
+	            256, NULL, j->scratch);
 }
 
 static void op_logits_stats(struct job *j)

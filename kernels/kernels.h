@@ -108,6 +108,8 @@ struct kn_attn {
 	const struct kn_seq *seq; /* host memory */
 };
 
+#define KN_KEEP_STRIDE(V) (((V) + 15) / 16 * 16)
+
 enum kn_act { KN_GELU_TANH, KN_GELU_ERF, KN_RELU, KN_SILU };
 
 /* One parameter group for the optimizer: n elements, all float32. */
@@ -196,18 +198,21 @@ struct kernels {
 	 * target (host, may be NULL with logprob NULL) and inv_temp (host [M]; 1 for none) as given.
 	 * Logits are never in memory at once: scratch holds head_scratch(ctx, M, V) bytes.
 	 * b is NULL or [V].
+	 * keep, unless NULL, is room for M rows of KN_KEEP_STRIDE(V) floats: what head_bwd would else compute again.
 	 */
 	size_t (*head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
 	void (*head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
 	                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-	                 int64_t M, void *scratch);
+	                 int64_t M, float *keep, void *scratch);
 	/*
 	 * Gradient of sum_m (dlogprob[m] logprob[m] + dentropy[m] entropy[m]) by h, w, b.
 	 * dh[M,C] overwrites; dw[V,C], db[V] add (may be NULL: frozen head); dentropy and entropy may be NULL.
+	 * keep: as head_fwd left it for the same rows, used up here; or NULL.  The bits are the same either way.
 	 */
 	void (*head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
 	                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target,
-	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M, void *scratch);
+	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M, float *keep,
+	                 void *scratch);
 	/* plain logits[M,V] = h w^T + b, same bits as inside head_fwd before inv_temp: for the sampler */
 	void (*head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b,
 	                    int64_t M);

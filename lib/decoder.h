@@ -103,10 +103,14 @@ int decoder_backward(struct decoder *d, const struct weights *w, const struct ba
                      float *dh, struct weights *g, struct err *e);
 void decoder_backward_finish(struct decoder *d, struct weights *g);
 
-/* The head over M rows of h; see head_fwd, head_bwd in kernels.h (targets, inv_temp on the host).  Outputs are in
- * backend memory; entropy, argmax may be NULL. */
+/*
+ * The head over M rows of h; see head_fwd, head_bwd in kernels.h (targets, inv_temp on the host).  Outputs are in
+ * backend memory; entropy, argmax may be NULL.  keep: decoder_head_backward over the same rows is the next call of the
+ * two, and the logits of as many of them as go into half a gigabyte wait for it, which saves one product of four there.
+ */
 int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
-                 const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, struct err *e);
+                 const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, bool keep,
+                 struct err *e);
 int decoder_head_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
                           const float *inv_temp, const float *lse, const float *entropy, const float *dlogprob,
                           const float *dentropy, float *dh, struct weights *g, struct err *e);

@@ -109,7 +109,7 @@ static struct parts step_run(struct step *s)
 	double t0 = now_seconds();
 	int failed = decoder_forward(d, w, &s->b, NULL, s->acts, s->h, &e);
 	double t1 = now_seconds();
-	failed |= decoder_head(d, w, s->h, N, s->token, NULL, s->logprob, s->lse, NULL, NULL, &e);
+	failed |= decoder_head(d, w, s->h, N, s->token, NULL, s->logprob, s->lse, NULL, NULL, true, &e);
 	failed |=
 	        decoder_head_backward(d, w, s->h, N, s->token, NULL, s->lse, NULL, s->dlogprob, NULL, s->dh, &s->g, &e);
 	double t2 = now_seconds();

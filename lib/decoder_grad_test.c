@@ -70,7 +70,7 @@ static double loss(struct test_model *m, const struct part *p, struct activation
 	float *hm = xaligned((size_t)(M * C) * 4), *dhm = xaligned((size_t)(M * C) * 4);
 	CHECK_INT(decoder_forward(&m->d, &m->w, &p->b, NULL, acts, h, &e), 0);
 	k->gather_rows(k->ctx, hm, h, p->row, M, C);
-	CHECK_INT(decoder_head(&m->d, &m->w, hm, M, p->target, p->inv_temp, logprob, lse, entropy, NULL, &e), 0);
+	CHECK_INT(decoder_head(&m->d, &m->w, hm, M, p->target, p->inv_temp, logprob, lse, entropy, NULL, true, &e), 0);
 	CHECK_INT(decoder_values(&m->d, &m->w, h, N, values, &e), 0);
 	for (int64_t i = 0; i < M; i++)
 		sum += (double)p->weight[i] * logprob[i] + (double)p->entropy_weight[i] * entropy[i];

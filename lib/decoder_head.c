@@ -3,6 +3,7 @@
 #include "lib/decoder_impl.h"
 
 enum { HEAD_ROWS = 2048 }; /* rows of one call, which bounds its scratch */
+#define KEEP_BYTES ((size_t)512 << 20)
 
 static int head_index(const struct decoder *d, struct err *e)
 {
@@ -15,6 +16,25 @@ static int64_t rows_at_once(int64_t left)
 	return left < HEAD_ROWS ? left : HEAD_ROWS;
 }
 
+/* Rows from m on of one call: all have kept logits, or none. */
+static int64_t rows_alike(int64_t m, int64_t M, int64_t kept)
+{
+	return rows_at_once(m < kept ? kept - m : M - m);
+}
+
+/* Room for the logits of the first rows of M; how many says kept.  Without memory there is none. */
+static float *keep_room(struct decoder *d, int64_t M)
+{
+	struct decoder_impl *m = d->impl;
+	struct err ignored;
+	size_t row = (size_t)KN_KEEP_STRIDE(d->arch->V) * sizeof(float);
+	int64_t rows = (int64_t)(KEEP_BYTES / row);
+	rows = rows < M ? rows : M;
+	float *keep = rows ? decoder_scratch(d, BUFFER_KEEP, (size_t)rows * row, &ignored) : NULL;
+	m->kept = keep ? rows : 0;
+	return keep;
+}
+
 static void *head_scratch(struct decoder *d, int64_t M, struct err *e)
 {
 	int64_t rows = rows_at_once(M);
@@ -24,16 +44,21 @@ static void *head_scratch(struct decoder *d, int64_t M, struct err *e)
 #define FROM(p, at) ((p) ? (p) + (at) : NULL)
 
 int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
-                 const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, struct err *e)
+                 const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, bool keep,
+                 struct err *e)
 {
+	struct decoder_impl *impl = d->impl;
 	int head = head_index(d, e);
 	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
 	if (!scratch)
 		return -1;
+	impl->kept = 0;
+	float *room = keep ? keep_room(d, M) : NULL;
 	for (int64_t m = 0, n; m < M; m += n) {
-		n = rows_at_once(M - m);
+		n = rows_alike(m, M, impl->kept);
 		d->k->head_fwd(d->k->ctx, FROM(logprob, m), lse + m, FROM(entropy, m), FROM(argmax, m),
-		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), n, scratch);
+		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), n,
+		               m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL, scratch);
 	}
 	return decoder_sync(d, e);
 }
@@ -46,13 +71,16 @@ int decoder_head_backward(struct decoder *d, const struct weights *w, const floa
 	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
 	if (!scratch)
 		return -1;
-	float *dw = g ? g->slab + d->table->tensor[head].offset : NULL;
+	struct decoder_impl *impl = d->impl;
+	float *dw = g ? g->slab + d->table->tensor[head].offset : NULL, *room = impl->buffer[BUFFER_KEEP].p;
 	for (int64_t m = 0, n; m < M; m += n) {
-		n = rows_at_once(M - m);
+		n = rows_alike(m, M, impl->kept);
 		d->k->head_bwd(d->k->ctx, dh + m * d->arch->C, dw, NULL, FROM(dlogprob, m), FROM(dentropy, m),
 		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), lse + m,
-		               FROM(entropy, m), n, scratch);
+		               FROM(entropy, m), n, m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL,
+		               scratch);
 	}
+	impl->kept = 0; /* they are gradients now */
 	return decoder_sync(d, e);
 }
 

@@ -47,6 +47,7 @@ enum decoder_buffer {
 	BUFFER_DGATE, /* [N,F] */
 	BUFFER_DUP,   /* [N,F] */
 	BUFFER_HEAD,  /* of head_fwd and head_bwd */
+	BUFFER_KEEP,  /* logits between them */
 	BUFFER_COUNT
 };
 
@@ -57,6 +58,7 @@ struct decoder_impl {
 		size_t bytes;
 	} buffer[BUFFER_COUNT];
 	struct activations *one; /* of inference: one layer */
+	int64_t kept;            /* rows of BUFFER_KEEP that decoder_head has filled for decoder_head_backward */
 	int64_t *row;            /* host, rows to copy */
 	int64_t row_cap;
 };

@@ -203,7 +203,7 @@ static void test_tinystories(void)
 		struct kn_seq seq = {0, N, 0, 0, 0, 0};
 		struct batch batch = {N, 1, token, pos, &seq};
 		CHECK_INT(decoder_forward(&m.d, &m.w, &batch, NULL, NULL, h, &e), 0);
-		CHECK_INT(decoder_head(&m.d, &m.w, h, N - 1, token + 1, NULL, logprob, lse, NULL, NULL, &e), 0);
+		CHECK_INT(decoder_head(&m.d, &m.w, h, N - 1, token + 1, NULL, logprob, lse, NULL, NULL, false, &e), 0);
 		mean[turned] = 0;
 		for (int i = 0; i < N - 1; i++)
 			mean[turned] += logprob[i] / (N - 1);

@@ -109,7 +109,7 @@ static void check_logits(const struct golden *g, struct test_model *m, const flo
 	      *entropy = xaligned((size_t)g->N * 4);
 	CHECK_INT(decoder_logits(&m->d, &m->w, h, g->N, logits, &e), 0);
 	check_near(g, "logits", logits, g->N * V, 1e-4, 1e-11);
-	CHECK_INT(decoder_head(&m->d, &m->w, h, g->N, NULL, NULL, NULL, lse, entropy, NULL, &e), 0);
+	CHECK_INT(decoder_head(&m->d, &m->w, h, g->N, NULL, NULL, NULL, lse, entropy, NULL, false, &e), 0);
 	check_near(g, "entropy", entropy, g->N, 5e-5, 1);
 	free(logits);
 	free(lse);
@@ -154,7 +154,7 @@ static void check_greedy(const struct golden *g, struct test_model *m)
 			struct batch b = {len, 1, token, pos, &seq};
 			CHECK_INT(decoder_forward(&m->d, &m->w, &b, NULL, NULL, h, &e), 0);
 			CHECK_INT(decoder_head(&m->d, &m->w, h + (len - 1) * m->arch.C, 1, NULL, NULL, NULL, lse, NULL,
-			                       &best, &e),
+			                       &best, false, &e),
 			          0);
 			wrong += best != (int32_t)greedy[s * each + t];
 			token[len] = (int32_t)greedy[s * each + t];
@@ -188,7 +188,7 @@ static struct step loss_and_gradient(const struct golden *gold, struct test_mode
 	k->zero(k->ctx, g->slab, (size_t)m->table.size * 4);
 	CHECK_INT(decoder_forward(&m->d, &m->w, &b, NULL, acts, h, &e), 0);
 	k->gather_rows(k->ctx, hm, h, gold->row, M, C);
-	CHECK_INT(decoder_head(&m->d, &m->w, hm, M, gold->target, NULL, s.logprob, lse, NULL, NULL, &e), 0);
+	CHECK_INT(decoder_head(&m->d, &m->w, hm, M, gold->target, NULL, s.logprob, lse, NULL, NULL, true, &e), 0);
 	for (int64_t i = 0; i < M; i++) {
 		s.loss -= s.logprob[i] / (double)M;
 		d[i] = -1.0F / (float)M;

@@ -82,7 +82,7 @@ static void full_logprobs(struct world *w, const struct generate_request *q, con
 	}
 	CHECK_INT(decoder_forward(&w->m.d, &w->m.w, &b, NULL, NULL, h, &e), 0);
 	CHECK_INT(decoder_head(&w->m.d, &w->m.w, h + (q->n_prompt - 1) * C, r->n, r->token, temp, logprob, lse, NULL,
-	                       NULL, &e),
+	                       NULL, false, &e),
 	          0);
 	free(h);
 }

@@ -289,7 +289,7 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 	if (logprobs && p->M) {
 		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->head_row, p->M, C);
 		if (decoder_head(d, w, p->hm, p->M, p->target, p->inv_temp, p->logprob, p->lse,
-		                 entropy ? p->entropy : NULL, NULL, e))
+		                 entropy ? p->entropy : NULL, NULL, acts != NULL, e))
 			return -1;
 		hand_out(p, p->logprob, row, n_rows, offsetof(struct trainer_row, logprobs), 0);
 		if (entropy)

@@ -15,7 +15,7 @@ void check_head_fwd(struct run *r, const int64_t *d)
 	int32_t *argmax = all ? check_bytes(r, (size_t)M * 4, ROLE_OUT) : NULL;
 	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
 	r->k->head_fwd(r->k->ctx, logprob, lse, entropy, argmax, h, &w, b, all ? check_ids(r, M, V) : NULL, inv_temp, M,
-	               scratch);
+	               NULL, scratch);
 }
 
 void check_head_bwd(struct run *r, const int64_t *d)
@@ -32,8 +32,9 @@ void check_head_bwd(struct run *r, const int64_t *d)
 		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
 	int32_t *target = check_ids(r, M, V);
 	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
-	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, scratch);
-	r->k->head_bwd(r->k->ctx, dh, dw, db, dlogprob, dentropy, h, &w, b, target, inv_temp, lse, entropy, M, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, NULL, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, db, dlogprob, dentropy, h, &w, b, target, inv_temp, lse, entropy, M, NULL,
+	               scratch);
 }
 
 void check_head_logits(struct run *r, const int64_t *d)

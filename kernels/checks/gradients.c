@@ -193,7 +193,7 @@ static void head_forward(struct diff *d)
 {
 	struct kn_block b;
 	struct kn_mat w = matrix(d->x[1], 9, 6, &b);
-	ref64_head_fwd(NULL, d->y, lse, d->y + 3, NULL, d->x[0], &w, d->x[2], tokens, d->inv_temp, 3, scratch);
+	ref64_head_fwd(NULL, d->y, lse, d->y + 3, NULL, d->x[0], &w, d->x[2], tokens, d->inv_temp, 3, NULL, scratch);
 }
 
 static void head_backward(struct diff *d)
@@ -201,7 +201,7 @@ static void head_backward(struct diff *d)
 	struct kn_block b;
 	struct kn_mat w = matrix(d->x[1], 9, 6, &b);
 	ref64_head_bwd(NULL, d->g[0], d->g[1], d->g[2], d->dy, d->dy + 3, d->x[0], &w, d->x[2], tokens, d->inv_temp,
-	               lse, d->y + 3, 3, scratch);
+	               lse, d->y + 3, 3, NULL, scratch);
 }
 
 static void check_acts(struct diff *d)

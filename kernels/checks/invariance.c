@@ -135,7 +135,7 @@ static int head_rows(struct run *r)
 	for (int64_t m = 0; m < ROWS; m++)
 		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
 	r->k->head_fwd(r->k->ctx, all.logprob, all.lse, all.entropy, (int32_t *)all.argmax, h, &w, b, target, inv_temp,
-	               ROWS, scratch);
+	               ROWS, NULL, scratch);
 	r->k->head_logits(r->k->ctx, logits, h, &w, b, ROWS);
 	r->k->logits_stats(r->k->ctx, part.logprob, part.lse, part.entropy, (int32_t *)part.argmax, logits, target,
 	                   inv_temp, ROWS, V);
@@ -143,7 +143,7 @@ static int head_rows(struct run *r)
 	for (int i = 0; i < RANGES; i++) {
 		int64_t m = ranges[i][0], n = ranges[i][1] - m;
 		r->k->head_fwd(r->k->ctx, part.logprob, part.lse, part.entropy, (int32_t *)part.argmax, h + m * C, &w,
-		               b, target + m, inv_temp + m, n, scratch);
+		               b, target + m, inv_temp + m, n, NULL, scratch);
 		ok &= head_same(r, &all, m, &part, n);
 	}
 	return ok;
@@ -156,13 +156,15 @@ static int head_tokens(struct run *r)
 	float *h = check_in(r, M * C, 1), *lse = check_out(r, M), *d = check_in(r, M, 1), *zero = check_in(r, V * C, 0);
 	float *dh = check_out(r, M * C), *dw = check_in_from(r, zero, V * C);
 	float *dh2 = check_out(r, M * C), *dw2 = check_in_from(r, zero, V * C);
+	float *keep = check_bytes(r, (size_t)(cut * KN_KEEP_STRIDE(V)) * sizeof *keep, ROLE_SCRATCH);
 	int32_t *target = check_ids(r, M, V);
 	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
-	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, M, scratch);
-	r->k->head_bwd(r->k->ctx, dh, dw, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, M, scratch);
-	r->k->head_bwd(r->k->ctx, dh2, dw2, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, cut, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, M, NULL, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, M, NULL, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, cut, keep, scratch);
+	r->k->head_bwd(r->k->ctx, dh2, dw2, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, cut, keep, scratch);
 	r->k->head_bwd(r->k->ctx, dh2 + cut * C, dw2, NULL, d + cut, NULL, h + cut * C, &w, NULL, target + cut, NULL,
-	               lse + cut, NULL, M - cut, scratch);
+	               lse + cut, NULL, M - cut, NULL, scratch);
 	return same(r, dh, dh2, M * C) && same(r, dw, dw2, V * C);
 }
 
@@ -252,7 +254,7 @@ static const struct invariance {
         {"norms: a row alone and in a batch", norm_rows},
         {"act: an element in a vector and in a tail", act_elements},
         {"head_fwd: rows alone, in a batch, and by head_logits and logits_stats", head_rows},
-        {"head_bwd: tokens in one call and in two", head_tokens},
+        {"head_bwd: tokens in one call and in two, logits kept or not", head_tokens},
         {"attention_fwd: at once, in pieces, token by token, behind a prefix", attention_queries},
         {"attention_bwd: two sequences in one call and in two", attention_batches},
 };

@@ -10,6 +10,7 @@
 #include "kernels/cpu/vec_math.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #define HEAD_ROWS 128    /* rows of h of one work item */
 #define GRAD_CHUNK 256   /* rows of h whose dz is in memory at once */
@@ -42,6 +43,7 @@ struct head {
 	int64_t M, V;
 	struct block_stats *stats; /* [blocks][M] */
 	float *target_z;           /* [M] */
+	float *keep;               /* [M] of KN_KEEP_STRIDE(V), or NULL */
 };
 
 static int64_t block_count(int64_t V)
@@ -125,12 +127,17 @@ static void head_item(void *arg, int64_t item, int worker)
 	int64_t chunks = ceil_div(a->M, HEAD_ROWS), block = item / chunks, m0 = item % chunks * HEAD_ROWS;
 	int64_t v0 = block * KN_VOCAB_BLOCK, n = min64(KN_VOCAB_BLOCK, a->V - v0), rows = min64(HEAD_ROWS, a->M - m0);
 	float *z = (float *)((char *)cpu_scratch(a->cpu, worker) + KN_FORWARD_SCRATCH);
-	KN(forward_block)(a->cpu, worker, z, n, a->h + m0 * a->w->cols, a->w, a->b, v0, v0 + n, rows);
+	int64_t ldz = n;
+	if (a->keep) {
+		ldz = KN_KEEP_STRIDE(a->V);
+		z = a->keep + m0 * ldz + v0;
+	}
+	KN(forward_block)(a->cpu, worker, z, ldz, a->h + m0 * a->w->cols, a->w, a->b, v0, v0 + n, rows);
 	for (int64_t r = 0; r < rows; r++) {
 		int64_t m = m0 + r, t = a->logprob ? a->target[m] - v0 : -1;
-		a->stats[block * a->M + m] = stats_of(z + r * n, n, temperature(a, m), a->argmax != NULL);
+		a->stats[block * a->M + m] = stats_of(z + r * ldz, n, temperature(a, m), a->argmax != NULL);
 		if (t >= 0 && t < n)
-			a->target_z[m] = z[r * n + t] * temperature(a, m);
+			a->target_z[m] = z[r * ldz + t] * temperature(a, m);
 	}
 }
 
@@ -145,10 +152,10 @@ size_t KN(head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C)
 
 void KN(head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
                   const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
-                  void *scratch)
+                  float *keep, void *scratch)
 {
-	struct head a = {ctx,      logprob, lse,    entropy, argmax,  h,       b,   NULL,
-	                 inv_temp, w,       target, M,       w->rows, scratch, NULL};
+	struct head a = {ctx,      logprob, lse,    entropy, argmax,  h,       b,    NULL,
+	                 inv_temp, w,       target, M,       w->rows, scratch, NULL, keep};
 	int64_t blocks = block_count(a.V);
 	a.target_z = (float *)(a.stats + blocks * M);
 	cpu_for(ctx, blocks * ceil_div(M, HEAD_ROWS), (double)M * (double)a.V * (double)w->cols, head_item, &a);
@@ -194,6 +201,7 @@ struct head_grad {
 	const struct cpu *cpu;
 	float *dz; /* row stride ldz */
 	int64_t ldz;
+	bool kept; /* dz holds the logits already */
 	const float *dlogprob, *dentropy, *h, *b, *inv_temp, *lse, *entropy;
 	const struct kn_mat *w;
 	const int32_t *target;
@@ -229,7 +237,8 @@ static void grad_item(void *arg, int64_t item, int worker)
 	int64_t v0 = g->v0 + item / chunks * KN_VOCAB_BLOCK, v1 = min64(v0 + KN_VOCAB_BLOCK, g->v1);
 	int64_t rows = min64(HEAD_ROWS, g->rows - m0);
 	float *dz = g->dz + m0 * g->ldz + v0 - g->v0;
-	KN(forward_block)(g->cpu, worker, dz, g->ldz, g->h + m0 * g->w->cols, g->w, g->b, v0, v1, rows);
+	if (!g->kept)
+		KN(forward_block)(g->cpu, worker, dz, g->ldz, g->h + m0 * g->w->cols, g->w, g->b, v0, v1, rows);
 	for (int64_t r = 0; r < rows; r++)
 		grad_row(g, dz + r * g->ldz, v1 - v0, m0 + r, v0);
 }
@@ -241,12 +250,12 @@ static const float *skip(const float *p, int64_t n)
 
 void KN(head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
                   const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-                  const float *lse, const float *entropy, int64_t M, void *scratch)
+                  const float *lse, const float *entropy, int64_t M, float *keep, void *scratch)
 {
 	int64_t C = w->cols, V = w->rows;
 	for (int64_t m = 0; m < M; m += GRAD_CHUNK) {
-		struct head_grad g = {.cpu = ctx, .dz = scratch, .h = h + m * C, .b = b, .lse = lse + m, .w = w};
-		g.ldz = min64(V, GRAD_VOCAB);
+		struct head_grad g = {.cpu = ctx, .h = h + m * C, .b = b, .lse = lse + m, .w = w, .kept = keep};
+		g.ldz = keep ? KN_KEEP_STRIDE(V) : min64(V, GRAD_VOCAB);
 		g.dlogprob = skip(dlogprob, m);
 		g.dentropy = skip(dentropy, m);
 		g.entropy = skip(entropy, m);
@@ -256,6 +265,7 @@ void KN(head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogp
 		for (g.v0 = 0; g.v0 < V; g.v0 = g.v1) {
 			g.v1 = min64(g.v0 + GRAD_VOCAB, V);
 			int64_t n = g.v1 - g.v0;
+			g.dz = keep ? keep + m * g.ldz + g.v0 : scratch;
 			cpu_for(ctx, block_count(n) * ceil_div(g.rows, HEAD_ROWS),
 			        (double)g.rows * (double)n * (double)C, grad_item, &g);
 			KN(dx_rows)(ctx, dh + m * C, g.dz, g.ldz, w, g.v0, g.v1, g.rows, g.v0 > 0);

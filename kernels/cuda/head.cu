@@ -219,7 +219,7 @@ static int stage_rows(struct cuda *cu, const int32_t **target, const float **inv
 
 void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
                  const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
-                 void *scratch)
+                 float *keep, void *scratch)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	int64_t V = w->rows;
@@ -233,6 +233,10 @@ void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t 
 		for (int64_t v = 0; v < V; v += HEAD_VOCAB) {
 			int64_t n = cu_min(HEAD_VOCAB, V - v);
 			struct tile t = {r.target_z + M, n, v, n, cu_min(HEAD_ROWS, M - m)};
+			if (keep) {
+				t.ldz = KN_KEEP_STRIDE(V);
+				t.z = keep + m * t.ldz + v;
+			}
 			struct rows part = rows_from(&r, m);
 			cu_forward_rows(cu, t.z, t.ldz, h + m * w->cols, w, b, v, v + n, t.M);
 			queue_stats(cu, &t, &part);
@@ -284,7 +288,7 @@ static const float *skip(const float *p, int64_t n)
 
 void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
                  const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-                 const float *lse, const float *entropy, int64_t M, void *scratch)
+                 const float *lse, const float *entropy, int64_t M, float *keep, void *scratch)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	int64_t C = w->cols, V = w->rows;
@@ -299,10 +303,15 @@ void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogpr
 		for (int64_t v = 0; v < V; v += HEAD_VOCAB) {
 			int64_t n = cu_min(HEAD_VOCAB, V - v), rows = cu_min(HEAD_ROWS, M - m);
 			struct tile t = {(float *)scratch, n, v, n, rows};
-			cu_forward_rows(cu, t.z, n, h + m * C, w, b, v, v + n, rows);
+			if (keep) {
+				t.ldz = KN_KEEP_STRIDE(V);
+				t.z = keep + m * t.ldz + v;
+			} else {
+				cu_forward_rows(cu, t.z, n, h + m * C, w, b, v, v + n, rows);
+			}
 			CU_LAUNCH(cu, grad_kernel, cu_grid(cu, rows * n), CU_THREADS, t, g);
-			cu_dx_rows(cu, dh + m * C, t.z, n, w, v, v + n, rows, v > 0);
-			cu_dw_rows(cu, dw ? dw + v * C : NULL, db ? db + v : NULL, t.z, n, h + m * C, rows, n, C);
+			cu_dx_rows(cu, dh + m * C, t.z, t.ldz, w, v, v + n, rows, v > 0);
+			cu_dw_rows(cu, dw ? dw + v * C : NULL, db ? db + v : NULL, t.z, t.ldz, h + m * C, rows, n, C);
 		}
 	}
 }

@@ -44,8 +44,9 @@ void REF(logits_stats)(void *ctx, real *logprob, real *lse, real *entropy, int32
 
 void REF(head_fwd)(void *ctx, real *logprob, real *lse, real *entropy, int32_t *argmax, const real *h,
                    const struct kn_mat *w, const real *b, const int32_t *target, const float *inv_temp, int64_t M,
-                   void *scratch)
+                   real *keep, void *scratch)
 {
+	(void)keep; /* head_bwd computes them again */
 	for (int64_t m = 0; m < M; m++) {
 		REF(head_logits)(ctx, scratch, h + m * w->cols, w, b, 1);
 		REF(logits_stats)
@@ -57,8 +58,9 @@ void REF(head_fwd)(void *ctx, real *logprob, real *lse, real *entropy, int32_t *
 /* By z: dlogprob ([v = target] - p) - dentropy p (log p + entropy). */
 void REF(head_bwd)(void *ctx, real *dh, real *dw, real *db, const real *dlogprob, const real *dentropy, const real *h,
                    const struct kn_mat *w, const real *b, const int32_t *target, const float *inv_temp, const real *lse,
-                   const real *entropy, int64_t M, void *scratch)
+                   const real *entropy, int64_t M, real *keep, void *scratch)
 {
+	(void)keep;
 	real *z = scratch;
 	int64_t C = w->cols;
 	for (int64_t m = 0; m < M; m++, h += C, dh += C) {
