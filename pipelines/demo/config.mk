@@ -1,10 +1,9 @@
-# What the experiment depends on.  Every option can be given to make: make demo STEPS=20
-SEED      ?= 1
-VOCAB     ?= 384
-SFT_EPOCHS ?= 2
-SFT_LR    ?= 2e-3
-STEPS     ?= 80
-BATCH     ?= 128
-LR        ?= 5e-4
-KL        ?= 0.02
-METRIC    ?= ndcg@10
+# What the experiment depends on.  Every setting can be given to make: make demo SEED=2 STEPS=40
+SEED       ?= 1
+VOCAB      ?= 512
+SFT_EPOCHS ?= 3
+SFT_LR     ?= 2e-3
+STEPS      ?= 120
+BATCH      ?= 256
+LR         ?= 3e-4
+KL         ?= 0.03
