@@ -169,6 +169,13 @@ bool utf8_is_punct(uint32_t cp)
 	return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
 }
 
+bool utf8_is_symbol(uint32_t cp)
+{
+	utf8proc_category_t c = category(cp);
+
+	return c >= UTF8PROC_CATEGORY_SM && c <= UTF8PROC_CATEGORY_SO;
+}
+
 bool utf8_is_word(uint32_t cp)
 {
 	utf8proc_category_t c = category(cp);
@@ -327,4 +334,74 @@ void utf8_lower(const char *s, size_t len, struct str *out)
 		}
 		str_add(out, bytes, utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), bytes));
 	}
+}
+
+/* Case_Ignorable: marks, format characters, modifiers, and what may stand inside a word. */
+static bool is_case_ignorable(uint32_t cp)
+{
+	switch (category(cp)) {
+	case UTF8PROC_CATEGORY_MN:
+	case UTF8PROC_CATEGORY_ME:
+	case UTF8PROC_CATEGORY_CF:
+	case UTF8PROC_CATEGORY_LM:
+	case UTF8PROC_CATEGORY_SK:
+		return true;
+	default:
+		return cp == '\'' || cp == '.' || cp == ':' || cp == 0xB7 || cp == 0x387 || cp == 0x55F ||
+		       cp == 0x5F4 || cp == 0x2018 || cp == 0x2019 || cp == 0x2024 || cp == 0x2027 || cp == 0xFE13 ||
+		       cp == 0xFE52 || cp == 0xFE55 || cp == 0xFF07 || cp == 0xFF0E || cp == 0xFF1A;
+	}
+}
+
+/* Cased: letters that have a case, Roman numerals, circled letters. */
+static bool is_cased(uint32_t cp)
+{
+	utf8proc_category_t c = category(cp);
+
+	return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LT) || cp == 0xAA || cp == 0xBA ||
+	       (cp >= 0x2160 && cp <= 0x217F) || (cp >= 0x24B6 && cp <= 0x24E9) || (cp >= 0x1F130 && cp <= 0x1F149) ||
+	       (cp >= 0x1F150 && cp <= 0x1F169) || (cp >= 0x1F170 && cp <= 0x1F189);
+}
+
+/* The first character at or behind s[i] that is not ignorable has a case. */
+static bool cased_ahead(const char *s, size_t len, size_t i)
+{
+	uint32_t cp;
+
+	while (i < len) {
+		i += utf8_next(s + i, len - i, &cp);
+		if (!is_case_ignorable(cp))
+			return is_cased(cp);
+	}
+	return false;
+}
+
+void utf8_lower_text(const char *s, size_t len, struct str *out)
+{
+	bool cased_behind = false;
+	size_t done = 0;
+	uint32_t cp;
+
+	while (done < len && (unsigned char)s[done] < 0x80)
+		done++;
+	if (done == len) { /* ASCII: most texts */
+		str_reserve(out, len);
+		for (size_t i = 0; i < len; i++)
+			out->buf[out->len++] = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] | 0x20) : s[i];
+		out->buf[out->len] = 0;
+		return;
+	}
+	done = 0;
+	for (size_t i = 0; i < len;) {
+		size_t n = utf8_next(s + i, len - i, &cp);
+		if (cp == 0x3A3 && cased_behind && !cased_ahead(s, len, i + n)) {
+			utf8_lower(s + done, i - done, out);
+			str_adds(out, "\xCF\x82");
+			done = i + n;
+		}
+		if (!is_case_ignorable(cp))
+			cased_behind = is_cased(cp);
+		i += n;
+	}
+	utf8_lower(s + done, len - done, out);
 }

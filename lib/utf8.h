@@ -39,6 +39,7 @@ bool utf8_is_space(uint32_t cp);  /* White_Space: \s */
 bool utf8_is_letter(uint32_t cp); /* \p{L} */
 bool utf8_is_number(uint32_t cp); /* \p{N} */
 bool utf8_is_punct(uint32_t cp);  /* \p{P}, and the ASCII symbols $+<=>^`|~ */
+bool utf8_is_symbol(uint32_t cp); /* \p{S} */
 bool utf8_is_word(uint32_t cp);   /* \w: letters, marks, decimal digits, connectors, joiners */
 bool utf8_is_upper(uint32_t cp);  /* \p{Lu}, \p{Lt} */
 bool utf8_is_lower(uint32_t cp);  /* \p{Ll} */
@@ -50,5 +51,8 @@ enum utf8_form { UTF8_NFC, UTF8_NFD, UTF8_NFKC, UTF8_NFKD };
 void utf8_normalize(enum utf8_form form, const char *s, size_t len, struct str *out);
 /* Lower case, one code point at a time, but U+0130, which becomes i and U+0307. */
 void utf8_lower(const char *s, size_t len, struct str *out);
+/* The same, and a capital sigma at the end of a word becomes the final one (Unicode 3.13, Final_Sigma): Python's
+ * str.lower. */
+void utf8_lower_text(const char *s, size_t len, struct str *out);
 
 #endif

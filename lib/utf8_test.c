@@ -87,6 +87,7 @@ int main(void)
 	CHECK(utf8_is_punct('$') && utf8_is_punct('`') && utf8_is_punct(0xBF) && !utf8_is_punct(0x20AC));
 	CHECK(utf8_is_word('_') && utf8_is_word(0x301) && utf8_is_word(0x24B6) && !utf8_is_word('-') &&
 	      !utf8_is_word(0xBD));
+	CHECK(utf8_is_symbol('$') && utf8_is_symbol(0x1F600) && !utf8_is_symbol('-') && !utf8_is_symbol(0xBF));
 	CHECK(utf8_is_upper('A') && utf8_is_lower(0xE9) && !utf8_is_upper('1'));
 
 	test_case("normal forms");
@@ -111,6 +112,9 @@ int main(void)
 	           7, &s);
 	CHECK_STR(s.buf, "\xC3\xA9"
 	                 "ai\xCC\x87\xCF\x83");
+	str_clear(&s);
+	utf8_lower_text("ΟΔΟΣ ΣΑ ΑΣ. ΑΣ'Α Σ 1Σ İΣ", strlen("ΟΔΟΣ ΣΑ ΑΣ. ΑΣ'Α Σ 1Σ İΣ"), &s); /* as Python's lower() */
+	CHECK_STR(s.buf, "οδος σα ας. ασ'α σ 1σ i̇ς");
 	str_release(&s);
 
 	test_case("marks in the wrong order take time in proportion");
