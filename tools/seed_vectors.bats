@@ -56,8 +56,8 @@ table() {
 		percentile filter as coded|no|the same
 		percentile filter as intended|no|the same
 		Boolean expansion|no|queries are bags of words
-		BLEU of single orders|no|rl-reward-overlap is not there yet
-		BLEU-4, nltk method0 and method1|no|the same
+		BLEU of single orders|here|
+		BLEU-4, nltk method0 and method1|here|
 		key-value pairs|no|rl-chunk --keys is not there yet
 		GRPO advantages|no|rl-grpo is not there yet
 		RLOO advantages|no|rl-rloo is not there yet
@@ -142,3 +142,16 @@ both='"--no-whiten --kl-coef 0 --gamma \(.input.gamma) --lam \(.input.lambda)"'
 	gae "token rewards" '{reward: .input.score, logprobs: (.input.d | map(. - 1)), ref_logprobs: (.input.d | map(-1)), values: (.input.d | map(0))}' \
 		'"--no-whiten --kl-coef \(.input.beta)"' d rewards
 }
+
+# overlap NAME MEASURE...: the measures of each case's hyp and ref
+overlap() {
+	local name=$1 options=() m
+	shift
+	for m; do options+=(-m "$m"); done
+	cases "$name" >all
+	while read -r case; do
+		near "$(jq -c .expected <<<"$case")" "$(rl-reward-overlap -q --text .input.hyp --refs .input.ref "${options[@]}" <<<"$case" | jq -c '[.overlap[]]')"
+	done <all
+}
+@test "seed vectors: BLEU of single orders" { overlap "BLEU of single orders" bleu@1 bleu@2 bleu@3 bleu@4; }
+@test "seed vectors: BLEU-4, nltk method0 and method1" { overlap "BLEU-4, nltk method0 and method1" nltk_bleu nltk_bleu:method=1; }
