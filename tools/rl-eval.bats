@@ -100,3 +100,29 @@ setup() {
 	echo '1 0 a 1' >qrels.trec && echo '1 Q0 a 1 3 x' >bm25.run
 	[ "$(rl-eval --trec -q -m map -m P.10 qrels.trec bm25.run | wc -l)" -eq 4 ]
 }
+
+@test "rl-eval: --corpus, every golden corpus" {
+	pairs=$(shared golden/score/overlap/pairs.jsonl)
+	golden=$(shared golden/score/overlap/corpus.json)
+	for set in all redial wiki-long; do
+		jq -c --arg set "$set" '.sets[$set] | {ids, references}' "$golden" >set
+		jq -c --slurpfile set set '. as $p | select($set[0].ids | index($p.id)) | {hyp, refs: .refs[:$set[0].references]}' "$pairs" >in
+		rl-eval -q --corpus --json --text .hyp --refs .refs -m bleu -m chrf++ -m distinct_2 -m distinct_2:ecr in >got
+		jq -e -n --arg set "$set" --slurpfile all "$golden" '$all[0].sets[$set] as $want | [inputs] as $got |
+			($got | all(.n == ($want.ids | length))) and
+			([$got[].value, $want.bleu_exp, $want["chrf++"], $want.distinct_corpus[1], $want.distinct_per_sentence_ecr[1]] |
+			[.[:4], .[4:]] | transpose | all(.[0] - .[1] | fabs < 1e-9))' got
+	done
+}
+
+@test "rl-eval: --corpus, what is printed, left out, refused" {
+	printf '%s\n' '{"completion":"a b c d e","references":["a b c d x"]}' '{"completion":"a b"}' '{"completion":null}' >answers.jsonl
+	rl-eval --corpus -m wer -m distinct_1 -m distinct_2 -m self_bleu answers.jsonl >out 2>said
+	[ "$(tr -s ' ' <out)" = "$(printf 'measure n value\nwer 1 0.2\ndistinct_1 2 0.7143\ndistinct_2 2 0.8\nself_bleu 2 0.09209')" ]
+	grep -qF "3 records in, 4 out, 1 without a text, 1 without references" said
+	[ "$(rl-eval -q --json --corpus -m rougeL </dev/null)" = '{"measure":"rougeL","n":0,"value":null}' ]
+	rl-eval -q --corpus -m bleu -m distinct_2 -m self_bleu answers.jsonl | grep -q '^bleu .* 66.87'
+	fails_with 2 "--corpus wants a --measure" rl-eval --corpus answers.jsonl
+	fails_with 1 "no measure 'blue'" rl-eval -q --corpus -m blue answers.jsonl
+	fails_with 1 "answers.jsonl:1: " rl-eval -q --corpus -m wer --refs '.completion | {a: .}' answers.jsonl
+}

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/eval_corpus.h"
 #include "lib/eval_records.h"
 #include "lib/rank_metrics_trec.h"
 #include "lib/stats.h"
@@ -49,6 +50,7 @@ static const struct opt trec_options[] = {
 
 struct state {
 	struct config c;
+	struct eval_corpus_config corpus;
 	struct tool tool;
 	struct str out;
 };
@@ -251,14 +253,24 @@ static int trec(struct state *s, char **operands, struct err *e)
 	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
 }
 
+static int corpus(struct state *s, struct err *e)
+{
+	if (eval_corpus(&s->tool, &s->corpus, &s->c.measures, s->c.json, &s->out, e))
+		return -1;
+	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
+}
+
 int main(int argc, char **argv)
 {
 	static struct state s;
-	const struct opt_group groups[] = {
-	        {NULL, options, &s.c}, {"trec_eval", trec_options, &s.c}, {"Stream", tool_options, &s.tool.config}};
+	const struct opt_group groups[] = {{NULL, options, &s.c},
+	                                   {"Corpus", eval_corpus_options, &s.corpus},
+	                                   {"trec_eval", trec_options, &s.c},
+	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-eval",
 	                        .summary = "means of measures over records, and comparisons of systems",
-	                        .usage = "[OPTION]... [FILE]...\n--compare [OPTION]... BASE SYSTEM...\n--trec "
+	                        .usage = "[OPTION]... [FILE]...\n--compare [OPTION]... BASE SYSTEM...\n--corpus -m "
+	                                 "NAME... [OPTION]... [FILE]...\n--trec "
 	                                 "[OPTION]... JUDGEMENTS RUN",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
@@ -271,14 +283,17 @@ int main(int argc, char **argv)
 	if (s.c.trec && n_operands != 2)
 		cli_misuse("--trec wants judgements and a run, but %d file%s given", n_operands,
 		           n_operands == 1 ? " is" : "s are");
+	if (s.corpus.corpus && (s.c.compare || s.c.trec || !s.c.measures.n))
+		cli_misuse("--corpus wants a --measure, and neither --compare nor --trec");
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
 	str_init(&s.out);
 	int failed = tool_open(&s.tool, operands, n_operands, &e);
 	if (!failed)
-		failed = s.c.trec      ? trec(&s, operands, &e)
-		         : s.c.compare ? compare(&s, operands, n_operands, &e)
-		                       : means(&s, &e);
+		failed = s.c.trec          ? trec(&s, operands, &e)
+		         : s.c.compare     ? compare(&s, operands, n_operands, &e)
+		         : s.corpus.corpus ? corpus(&s, &e)
+		                           : means(&s, &e);
 	return tool_end(&s.tool, failed, &e);
 }

@@ -1,0 +1,73 @@
+/* eval_corpus - see eval_corpus.h */
+#include "lib/eval_corpus.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "lib/filter.h"
+#include "lib/overlap.h"
+
+#define AT(field) offsetof(struct eval_corpus_config, field)
+const struct opt eval_corpus_options[] = {
+        {"corpus", 0, OPT_FLAG, AT(corpus), NULL, NULL, "overlap measures of all texts together", 0, 0},
+        {"text", 0, OPT_STR, AT(text), ".completion", "FILTER", "what is scored", 0, 0},
+        {"refs", 0, OPT_STR, AT(refs), ".references", "FILTER", "what it is compared with: a string or several", 0, 0},
+        {NULL},
+};
+
+static int add_record(struct tool *t, struct overlap *o, struct filter *text, struct filter *refs, struct err *e)
+{
+	const char *s, **ref = NULL;
+	size_t len, *ref_len = NULL;
+	int64_t n = -1;
+	int found = filter_str(text, t->record, &s, &len, &t->arena, e);
+	int has = found > 0 ? filter_strs(refs, t->record, &ref, &ref_len, &n, &t->arena, e) : 0;
+	if (found < 0 || has < 0)
+		return err_where(e, "%s:%lld", t->source, (long long)t->line);
+	t->count[0].n += !found;
+	t->count[1].n += found && !has;
+	if (found)
+		overlap_corpus_add(o, s, len, &(struct overlap_refs){ref, ref_len, has ? n : -1}, NULL);
+	return 0;
+}
+
+static void put_row(struct str *out, bool json, const char *name, int64_t n, double value)
+{
+	if (json) {
+		str_adds(out, "{\"measure\":");
+		json_put_str(out, name, strlen(name));
+		str_addf(out, ",\"n\":%lld,\"value\":", (long long)n);
+		json_put_num(out, value);
+		str_adds(out, "}\n");
+	} else if (isnan(value)) {
+		str_addf(out, "%-28s %8lld %10s\n", name, (long long)n, "-");
+	} else {
+		str_addf(out, "%-28s %8lld %10.4g\n", name, (long long)n, value);
+	}
+}
+
+int eval_corpus(struct tool *t, const struct eval_corpus_config *c, const struct cli_list *measures, bool json,
+                struct str *out, struct err *e)
+{
+	struct filter *text = filter_new("--text", c->text, NULL, 0, e);
+	struct filter *refs = text ? filter_new("--refs", c->refs, NULL, 0, e) : NULL;
+	struct overlap *o = refs ? overlap_new(measures->item, measures->n, true, e) : NULL;
+	int got = o ? 1 : -1;
+	t->count[0].name = "without a text";
+	t->count[1].name = "without references";
+	while (got > 0 && (got = tool_next(t, e)) > 0)
+		if (!tool_passes(t, t->record) && add_record(t, o, text, refs, e))
+			got = -1;
+	if (got == 0 && !json)
+		str_addf(out, "%-28s %8s %10s\n", "measure", "n", "value");
+	for (size_t i = 0; i < measures->n && got == 0; i++) {
+		int64_t n;
+		double value = overlap_corpus_value(o, i, &n);
+		put_row(out, json, measures->item[i], n, value);
+		t->n_out++;
+	}
+	overlap_free(o);
+	filter_free(refs);
+	filter_free(text);
+	return got;
+}
