@@ -603,7 +603,7 @@ static int nlg_case(void *arg, int64_t i, const char *key, size_t key_len, const
 	(void)key;
 	(void)key_len;
 	for (int n = 1; n <= 4; n++) {
-		char field[8], name[16];
+		char field[24], name[32];
 		snprintf(field, sizeof field, "Bleu_%d", n);
 		snprintf(name, sizeof name, "nltk_bleu:n=%d", n);
 		struct json want = member(c, field);
@@ -628,7 +628,7 @@ static void test_nlg(void)
 	CHECK_INT(json_length(&individual), 2);
 	json_each(&individual, nlg_case, NULL);
 	for (int n = 1; n <= 4; n++) {
-		char field[8], name[40];
+		char field[24], name[48];
 		snprintf(field, sizeof field, "Bleu_%d", n);
 		snprintf(name, sizeof name, "bleu:tok=none:smooth=none:n=%d", n);
 		near("corpus", name, corpus_of(name, &hyps, &refs, NULL), 100 * member(&corpus, field).number, 1e-4);
@@ -916,7 +916,7 @@ static void test_edges(void)
 	/* nltk's own example of all methods, four digits of each */
 	static const double chen[] = {.4118, .4118, .4452, .4118, .4118, .4905, .4135, .4905};
 	for (int i = 0; i < 8; i++) {
-		char name[24];
+		char name[40];
 		snprintf(name, sizeof name, "nltk_bleu:method=%d", i);
 		CHECK_NEAR(
 		        ONE(name,

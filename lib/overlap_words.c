@@ -58,31 +58,12 @@ void pairs_clear(struct pairs *p, size_t room)
 	p->n = 0;
 }
 
-/* Where the key is, or the empty place for it. */
-static inline size_t pairs_place(const struct pairs *p, uint64_t key)
+int32_t pairs_add(struct pairs *p, uint64_t key, size_t place)
 {
-	size_t at = hash_mix(key) & (p->cap - 1);
-	while (p->slot[at].stamp == p->stamp && p->slot[at].key != key)
-		at = (at + 1) & (p->cap - 1);
-	return at;
-}
-
-int32_t pairs_intern(struct pairs *p, uint32_t a, uint32_t b)
-{
-	uint64_t key = (uint64_t)a << 32 | b;
-	size_t at = pairs_place(p, key);
-	if (p->slot[at].stamp == p->stamp)
-		return p->slot[at].id;
-	p->slot[at] = (struct hash_slot){key, p->stamp, p->n};
+	p->slot[place] = (struct hash_slot){key, p->stamp, p->n};
 	if ((size_t)p->n * 2 >= p->cap)
 		slots_grow(&p->slot, &p->cap, p->stamp, false);
 	return p->n++;
-}
-
-int32_t pairs_find(const struct pairs *p, uint32_t a, uint32_t b)
-{
-	size_t at = pairs_place(p, (uint64_t)a << 32 | b);
-	return p->slot[at].stamp == p->stamp ? p->slot[at].id : -1;
 }
 
 void vocab_init(struct vocab *v)
@@ -108,38 +89,76 @@ void vocab_clear(struct vocab *v)
 
 static uint64_t hash_word(const char *s, size_t len)
 {
-	uint64_t h = len, x;
-	for (; len >= 8; s += 8, len -= 8) {
-		memcpy(&x, s, 8);
+	uint64_t h = len, x = 0;
+	uint32_t first, last;
+	if (len < 4) {
+		if (len)
+			x = (uint64_t)(unsigned char)s[0] << 16 | (uint64_t)(unsigned char)s[len / 2] << 8 |
+			    (unsigned char)s[len - 1];
+		return hash_mix(h << 32 ^ x);
+	}
+	if (len < 8) {
+		memcpy(&first, s, 4);
+		memcpy(&last, s + len - 4, 4);
+		return hash_mix(h << 56 ^ ((uint64_t)first << 32 | last));
+	}
+	for (size_t i = 0; i + 8 < len; i += 8) {
+		memcpy(&x, s + i, 8);
 		h = hash_mix(h ^ x);
 	}
-	x = 0;
-	memcpy(&x, s, len);
+	memcpy(&x, s + len - 8, 8);
 	return hash_mix(h ^ x);
 }
 
-int32_t vocab_intern(struct vocab *v, size_t start)
+/* The number of the word, -1 where it is new; *place is where its slot is or goes. */
+static int32_t vocab_find(const struct vocab *v, const char *s, size_t len, uint64_t key, size_t *place)
 {
-	const char *s = v->text.buf + start;
-	size_t len = v->text.len - start;
-	uint64_t key = hash_word(s, len);
 	size_t at = key & (v->cap - 1);
-	for (; v->slot[at].stamp == v->stamp; at = (at + 1) & (v->cap - 1)) {
+	*place = at;
+	for (; v->slot[at].stamp == v->stamp; *place = at = (at + 1) & (v->cap - 1)) {
 		const struct vocab_word *w = &v->word[v->slot[at].id];
-		if (v->slot[at].key == key && w->len == len && !memcmp(v->text.buf + w->at, s, len)) {
-			v->text.len = start;
+		if (v->slot[at].key == key && w->len == len && !memcmp(v->text.buf + w->at, s, len))
 			return v->slot[at].id;
-		}
 	}
-	v->slot[at] = (struct hash_slot){key, v->stamp, v->n};
+	return -1;
+}
+
+/* The new word is at the end of the text, from `start` on. */
+static int32_t vocab_add(struct vocab *v, size_t start, uint64_t key, size_t place)
+{
+	v->slot[place] = (struct hash_slot){key, v->stamp, v->n};
 	if ((size_t)v->n * 2 >= v->cap)
 		slots_grow(&v->slot, &v->cap, v->stamp, true);
 	if ((size_t)v->n == v->word_cap) {
 		v->word_cap = v->word_cap ? 2 * v->word_cap : 64;
 		v->word = xrealloc_array(v->word, v->word_cap, sizeof *v->word);
 	}
-	v->word[v->n] = (struct vocab_word){start, len};
+	v->word[v->n] = (struct vocab_word){start, v->text.len - start};
 	return v->n++;
+}
+
+int32_t vocab_intern(struct vocab *v, size_t start)
+{
+	const char *s = v->text.buf + start;
+	size_t len = v->text.len - start, place;
+	uint64_t key = hash_word(s, len);
+	int32_t id = vocab_find(v, s, len, key, &place);
+	if (id < 0)
+		return vocab_add(v, start, key, place);
+	v->text.len = start;
+	return id;
+}
+
+/* The same for a word that is elsewhere: copied only when it is new. */
+static int32_t vocab_intern_copy(struct vocab *v, const char *s, size_t len)
+{
+	size_t place, start = v->text.len;
+	uint64_t key = hash_word(s, len);
+	int32_t id = vocab_find(v, s, len, key, &place);
+	if (id >= 0)
+		return id;
+	str_add(&v->text, s, len);
+	return vocab_add(v, start, key, place);
 }
 
 /* ---- texts ---- */
@@ -150,6 +169,7 @@ void words_init(struct words *w, enum words_rule rule, bool lower)
 	vocab_init(&w->vocab);
 	str_init(&w->scratch);
 	str_init(&w->scratch2);
+	str_init(&w->part);
 }
 
 void words_release(struct words *w)
@@ -157,6 +177,7 @@ void words_release(struct words *w)
 	vocab_release(&w->vocab);
 	str_release(&w->scratch);
 	str_release(&w->scratch2);
+	str_release(&w->part);
 	free(w->ids);
 	free(w->text);
 	free(w->line);
@@ -180,11 +201,8 @@ static void put_id(struct words *w, int32_t id)
 
 static void put_word(struct words *w, const char *s, size_t len)
 {
-	size_t start = w->vocab.text.len;
-	if (!len)
-		return;
-	str_add(&w->vocab.text, s, len);
-	put_id(w, vocab_intern(&w->vocab, start));
+	if (len)
+		put_id(w, vocab_intern_copy(&w->vocab, s, len));
 }
 
 static void put_line(struct words *w)
@@ -201,15 +219,23 @@ bool words_is_space(uint32_t cp)
 	return (cp >= 0x1C && cp <= 0x1F) || utf8_is_space(cp);
 }
 
+/* Bytes that a splitter looks at; 0 for all others. */
+enum { SPACE = 1, WIDE = 2 /* white space may begin here */, MARK = 4, PERIOD = 8, DASH = 16 };
+static const unsigned char byte_class[256] = {
+        ['\t' ... '\r'] = SPACE, [0x1C ... ' '] = SPACE, [0xC2] = WIDE,        [0xE1 ... 0xE3] = WIDE,
+        ['!' ... '&'] = MARK,    ['(' ... '+'] = MARK,   [','] = PERIOD,       ['-'] = DASH,
+        ['.'] = PERIOD,          ['/'] = MARK,           [':' ... '@'] = MARK, ['[' ... '`'] = MARK,
+        ['{' ... '~'] = MARK};
+
 /* Bytes of white space at s[i], 0 for none. */
 static inline size_t space_at(const char *s, size_t len, size_t i)
 {
-	unsigned char c = (unsigned char)s[i];
+	unsigned char class = byte_class[(unsigned char)s[i]];
 	uint32_t cp;
-	if (c < 0x80)
-		return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F);
-	if (c != 0xC2 && c != 0xE1 && c != 0xE2 && c != 0xE3) /* the leads of all other white space */
+	if (!(class & (SPACE | WIDE)))
 		return 0;
+	if (class == SPACE)
+		return 1;
 	size_t n = utf8_next(s + i, len - i, &cp);
 	return words_is_space(cp) ? n : 0;
 }
@@ -255,8 +281,11 @@ static void split_chars(struct words *w, const char *s, size_t len)
 {
 	uint32_t cp;
 	for (size_t i = 0, n; i < len; i += n) {
-		n = utf8_next(s + i, len - i, &cp);
-		if (words_is_space(cp))
+		n = 1;
+		cp = (unsigned char)s[i];
+		if (cp >= 0x80)
+			n = utf8_next(s + i, len - i, &cp);
+		if (cp < 0x80 ? byte_class[cp] == SPACE : words_is_space(cp))
 			continue;
 		if (w->rule == CHARS)
 			put_id(w, (int32_t)cp);
@@ -304,15 +333,16 @@ static void substitute(struct str *out, const char *s, size_t len, const char *f
 	str_add(out, s, (size_t)(end - s));
 }
 
-/* mteval-v13a's clean-up: what the task left, line ends, four entities, one after the other; result in scratch. */
-static void clean_13a(struct words *w, const char *s, size_t len)
+/* mteval-v13a's clean-up: what the task left, line ends, four entities, one after the other; the result is in scratch.
+ * False: there is nothing to clean. */
+static bool clean_13a(struct words *w, const char *s, size_t len)
 {
 	static const char *const pair[][2] = {{"<skipped>", ""}, {"-\n", ""},   {"\n", " "},  {"&quot;", "\""},
 	                                      {"&amp;", "&"},    {"&lt;", "<"}, {"&gt;", ">"}};
+	if (!memchr(s, '<', len) && !memchr(s, '\n', len) && !memchr(s, '&', len))
+		return false;
 	str_clear(&w->scratch);
-	str_addc(&w->scratch, ' ');
 	str_add(&w->scratch, s, len);
-	str_addc(&w->scratch, ' ');
 	for (size_t i = 0; i < ARRAY_LEN(pair); i++) {
 		if (!memmem(w->scratch.buf, w->scratch.len, pair[i][0], strlen(pair[i][0])))
 			continue;
@@ -322,64 +352,118 @@ static void clean_13a(struct words *w, const char *s, size_t len)
 		w->scratch = w->scratch2;
 		w->scratch2 = swap;
 	}
+	return true;
 }
 
-/* ASCII marks that are always words of their own: all but ' , - . */
-static bool is_13a_mark(char c)
+static void put_split(struct str *out, char c)
 {
-	return is_ascii_punct(c) && c != '\'' && c != ',' && c != '-' && c != '.';
+	out->buf[out->len++] = ' ';
+	out->buf[out->len++] = c;
+	out->buf[out->len++] = ' ';
 }
 
 /*
- * The three later substitutions of 13a, each over the result of the one before, left to right and without overlap, as
- * Python's re.sub works.  Bytes do: what stands beside a period is only asked whether it is a digit.
+ * The four substitutions of 13a, each over the result of the one before, left to right and without overlap, as Python's
+ * re.sub works; each makes `out` of `in`, at most three times as long.  Bytes do: what stands beside a period is only
+ * asked whether it is a digit.  And they do part by part between white space, with a blank at both ends: no match goes
+ * from one part to the next.
  */
-static void put_split(struct str *out, char c)
+static void spread_marks(const struct str *in, struct str *out)
 {
-	const char three[] = {' ', c, ' '};
-	str_add(out, three, 3);
+	for (size_t i = 0; i < in->len; i++)
+		if (byte_class[(unsigned char)in->buf[i]] == MARK)
+			put_split(out, in->buf[i]);
+		else
+			out->buf[out->len++] = in->buf[i];
 }
 
-static void spread_13a(struct words *w)
+static void spread_after_no_digit(const struct str *in, struct str *out)
 {
-	struct str *a = &w->scratch, *b = &w->scratch2;
-	str_clear(b); /* marks */
-	str_reserve(b, 3 * a->len);
-	for (size_t i = 0; i < a->len; i++)
-		if (is_13a_mark(a->buf[i]))
-			put_split(b, a->buf[i]);
-		else
-			b->buf[b->len++] = a->buf[i];
-	str_clear(a); /* a period or comma that follows no digit */
-	str_reserve(a, 3 * b->len);
-	for (size_t i = 0; i < b->len; i++) {
-		a->buf[a->len++] = b->buf[i];
-		if (!is_digit(b->buf[i]) && i + 1 < b->len && is_period(b->buf[i + 1]))
-			put_split(a, b->buf[++i]);
+	for (size_t i = 0; i < in->len; i++) {
+		out->buf[out->len++] = in->buf[i];
+		if (!is_digit(in->buf[i]) && i + 1 < in->len && is_period(in->buf[i + 1]))
+			put_split(out, in->buf[++i]);
 	}
-	str_clear(b); /* one that no digit follows */
-	str_reserve(b, 3 * a->len);
-	for (size_t i = 0; i < a->len; i++) {
-		if (is_period(a->buf[i]) && i + 1 < a->len && !is_digit(a->buf[i + 1])) {
-			put_split(b, a->buf[i]);
-			i++;
-		}
-		b->buf[b->len++] = a->buf[i];
+}
+
+static void spread_before_no_digit(const struct str *in, struct str *out)
+{
+	for (size_t i = 0; i < in->len; i++) {
+		if (is_period(in->buf[i]) && i + 1 < in->len && !is_digit(in->buf[i + 1]))
+			put_split(out, in->buf[i++]);
+		out->buf[out->len++] = in->buf[i];
 	}
-	str_clear(a); /* a dash that follows a digit */
-	str_reserve(a, 3 * b->len);
-	for (size_t i = 0; i < b->len; i++) {
-		a->buf[a->len++] = b->buf[i];
-		if (is_digit(b->buf[i]) && i + 1 < b->len && b->buf[i + 1] == '-')
-			put_split(a, b->buf[++i]);
+}
+
+static void spread_dashes(const struct str *in, struct str *out)
+{
+	for (size_t i = 0; i < in->len; i++) {
+		out->buf[out->len++] = in->buf[i];
+		if (is_digit(in->buf[i]) && i + 1 < in->len && in->buf[i + 1] == '-')
+			put_split(out, in->buf[++i]);
 	}
+}
+
+/* A part between white space; seen: the classes of its bytes. */
+static void put_13a(struct words *w, const char *s, size_t len, unsigned seen)
+{
+	static const struct {
+		unsigned when;
+		void (*spread)(const struct str *, struct str *);
+	} step[] = {{MARK, spread_marks},
+	            {PERIOD, spread_after_no_digit},
+	            {PERIOD, spread_before_no_digit},
+	            {DASH, spread_dashes}};
+	struct str *in = &w->part, *out = &w->scratch2;
+	if (!(seen & (MARK | PERIOD | DASH))) {
+		put_word(w, s, len);
+		return;
+	}
+	str_clear(in);
+	str_addc(in, ' ');
+	str_add(in, s, len);
+	str_addc(in, ' ');
+	for (size_t i = 0; i < ARRAY_LEN(step); i++) {
+		if (!(seen & step[i].when))
+			continue;
+		str_clear(out);
+		str_reserve(out, 3 * in->len);
+		step[i].spread(in, out);
+		struct str *swap = in;
+		in = out;
+		out = swap;
+	}
+	size_t begin = 0;
+	for (size_t i = 0; i < in->len; i++) {
+		if (in->buf[i] != ' ')
+			continue;
+		put_word(w, in->buf + begin, i - begin);
+		begin = i + 1;
+	}
+	put_word(w, in->buf + begin, in->len - begin);
 }
 
 static void split_13a(struct words *w, const char *s, size_t len)
 {
-	clean_13a(w, s, strip_right(s, len));
-	spread_13a(w);
-	split_at_space(w, w->scratch.buf, w->scratch.len);
+	size_t begin = 0, n;
+	unsigned seen = 0;
+	len = strip_right(s, len);
+	if (clean_13a(w, s, len)) {
+		s = w->scratch.buf;
+		len = w->scratch.len;
+	}
+	for (size_t i = 0; i < len;) {
+		unsigned class = byte_class[(unsigned char)s[i]];
+		if (!(class & (SPACE | WIDE)) || !(n = space_at(s, len, i))) {
+			seen |= class;
+			i++;
+			continue;
+		}
+		put_13a(w, s + begin, i - begin, seen);
+		begin = i += n;
+		seen = 0;
+	}
+	put_13a(w, s + begin, len - begin, seen);
 }
 
 static bool is_mark(uint32_t cp) /* \p{P} */

@@ -21,8 +21,6 @@ struct hash_slot {
 static inline uint64_t hash_mix(uint64_t x)
 {
 	x *= 0x9E3779B97F4A7C15u;
-	x ^= x >> 32;
-	x *= 0xD6E8FEB86659FD93u;
 	return x ^ x >> 32;
 }
 
@@ -36,10 +34,28 @@ struct pairs {
 void pairs_release(struct pairs *p);
 /* Forgets all pairs; room for that many is made at once. */
 void pairs_clear(struct pairs *p, size_t room);
+/* Where the key is, or the empty place for it. */
+static inline size_t pairs_place(const struct pairs *p, uint64_t key)
+{
+	size_t at = hash_mix(key) & (p->cap - 1);
+	while (p->slot[at].stamp == p->stamp && p->slot[at].key != key)
+		at = (at + 1) & (p->cap - 1);
+	return at;
+}
+int32_t pairs_add(struct pairs *p, uint64_t key, size_t place);
 /* The number of the pair; a new one is p->n, which grows. */
-int32_t pairs_intern(struct pairs *p, uint32_t a, uint32_t b);
+static inline int32_t pairs_intern(struct pairs *p, uint32_t a, uint32_t b)
+{
+	uint64_t key = (uint64_t)a << 32 | b;
+	size_t at = pairs_place(p, key);
+	return p->slot[at].stamp == p->stamp ? p->slot[at].id : pairs_add(p, key, at);
+}
 /* -1 where the pair is not there. */
-int32_t pairs_find(const struct pairs *p, uint32_t a, uint32_t b);
+static inline int32_t pairs_find(const struct pairs *p, uint32_t a, uint32_t b)
+{
+	size_t at = pairs_place(p, (uint64_t)a << 32 | b);
+	return p->slot[at].stamp == p->stamp ? p->slot[at].id : -1;
+}
 
 /* Different words, in one buffer. */
 struct vocab {
@@ -88,7 +104,7 @@ struct words {
 	size_t n_texts, text_cap;
 	size_t *line; /* WORDS_ROUGE, WORDS_STEM: places in ids where a line of text begins */
 	size_t n_lines, line_cap;
-	struct str scratch, scratch2;
+	struct str scratch, scratch2, part;
 };
 void words_init(struct words *w, enum words_rule rule, bool lower);
 void words_release(struct words *w);
