@@ -21,7 +21,8 @@ static void see_answer(struct overlap *o)
 	const struct words *w = &o->space->words;
 	int64_t len = (int64_t)w->text[0].n;
 	int32_t *at = xmalloc((size_t)(len + 1) * sizeof *at);
-	memcpy(at, w->ids + w->text[0].at, (size_t)len * sizeof *at);
+	if (len)
+		memcpy(at, w->ids + w->text[0].at, (size_t)len * sizeof *at);
 	for (int n = 1; n <= 4; n++) {
 		struct pairs *p = &o->seen[n - 1];
 		if (!p->cap)

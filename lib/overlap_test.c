@@ -910,6 +910,7 @@ static void test_edges(void)
 	CHECK_NEAR(ONE("wer", "a b c", "", "a b x y", "a b"), .5, 1e-12);
 	CHECK_NEAR(ONE("squad_f1", "the cat", "dog", "a cat sat"), 2. / 3, 1e-12);
 	CHECK_NEAR(ONE("squad2_f1", "", "", "x"), 0, 0);
+	CHECK_NEAR(ONE("squad2_em", "", "", "x"), 0, 0);
 	CHECK_NEAR(ONE("squad2_em", "", "the"), 1, 0);
 	CHECK_NEAR(ONE("squad_f1", "", ""), 0, 0);
 	CHECK_NEAR(ONE("squad_em", "\xCE\x9F\xCE\x94\xCE\x9F\xCE\xA3", "\xCE\xBF\xCE\xB4\xCE\xBF\xCF\x82"), 1, 0);
