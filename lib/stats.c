@@ -68,21 +68,54 @@ double stats_t_quantile(double alpha, double df)
 
 /* ---- means ---- */
 
-void stats_mean(struct stats_mean *out, const double *x, int64_t n)
+static int rising(const void *pa, const void *pb)
+{
+	double a = *(const double *)pa, b = *(const double *)pb;
+	return (a > b) - (a < b);
+}
+
+/* sd, min, median and max of the sorted values. */
+static void spread(struct stats_mean *out, double *x, int64_t n)
 {
 	double sum = 0, squares = 0;
+	qsort(x, (size_t)n, sizeof *x, rising);
 	for (int64_t i = 0; i < n; i++)
 		sum += x[i];
-	double mean = n ? sum / (double)n : NAN;
 	for (int64_t i = 0; i < n; i++)
-		squares += (x[i] - mean) * (x[i] - mean);
-	*out = (struct stats_mean){.n = n, .mean = mean, .low = NAN, .high = NAN};
-	if (n < 2)
+		squares += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
+	out->sd = n > 1 ? sqrt(squares / (double)(n - 1)) : 0;
+	out->min = x[0];
+	out->median = (x[(n - 1) / 2] + x[n / 2]) / 2;
+	out->max = x[n - 1];
+}
+
+void stats_mean(struct stats_mean *out, const double *x, const double *w, int64_t n, const struct stats_config *c)
+{
+	double sum = 0, weight = 0, squares = 0;
+	*out = (struct stats_mean){n, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
+	if (!n)
 		return;
-	out->sd = sqrt(squares / (double)(n - 1));
-	double half = stats_t_quantile(0.05, (double)(n - 1)) * out->sd / sqrt((double)n);
-	out->low = mean - half;
-	out->high = mean + half;
+	for (int64_t i = 0; i < n; i++) {
+		sum += x[i];
+		weight += w ? w[i] : 1;
+	}
+	double mean = sum / weight, *each = xcalloc((size_t)n, sizeof *each);
+	for (int64_t i = 0; i < n; i++) {
+		double rest = x[i] - mean * (w ? w[i] : 1);
+		squares += rest * rest;
+		each[i] = w ? x[i] / w[i] : x[i];
+	}
+	out->mean = mean;
+	spread(out, each, n);
+	free(each);
+	if (n > 1 && c->interval == STATS_T) {
+		double half = stats_t_quantile(0.05, (double)(n - 1)) * sqrt(squares / (double)(n - 1)) /
+		              (sqrt((double)n) * (weight / (double)n));
+		out->low = mean - half;
+		out->high = mean + half;
+	} else if (n > 1) {
+		stats_bootstrap(&out->low, &out->high, x, w, n, c);
+	}
 }
 
 /* ---- Wilcoxon's signed ranks ---- */
@@ -91,6 +124,21 @@ static int by_size(const void *a, const void *b)
 {
 	double x = fabs(*(const double *)a), y = fabs(*(const double *)b);
 	return (x > y) - (x < y);
+}
+
+/* Of the 2^m sign patterns, those whose smaller sum is at most w: counted by sum, rank after rank. */
+static double wilcoxon_exact(int64_t m, double w)
+{
+	int64_t most = m * (m + 1) / 2;
+	double *share = xcalloc((size_t)most + 1, sizeof *share), p = 0;
+	share[0] = 1;
+	for (int64_t rank = 1; rank <= m; rank++)
+		for (int64_t sum = rank * (rank + 1) / 2; sum >= 0; sum--)
+			share[sum] = (share[sum] + (sum >= rank ? share[sum - rank] : 0)) / 2;
+	for (int64_t sum = 0; sum <= most && (double)sum <= w; sum++)
+		p += 2 * share[sum];
+	free(share);
+	return p < 1 ? p : 1;
 }
 
 static void wilcoxon(struct stats_paired *out, const double *d, int64_t n)
@@ -113,6 +161,22 @@ static void wilcoxon(struct stats_paired *out, const double *d, int64_t n)
 	double mm = (double)m, variance = mm * (mm + 1) * (2 * mm + 1) / 24 - ties / 48;
 	double z = (out->w_plus - mm * (mm + 1) / 4) / sqrt(variance);
 	out->p_wilcoxon = m && variance > 0 ? erfc(fabs(z) / sqrt(2)) : 1;
+	out->p_wilcoxon_exact = NAN;
+	if (ties == 0 && m <= STATS_EXACT_RANKS)
+		out->p_wilcoxon_exact = wilcoxon_exact(m, fmin(out->w_plus, out->w_minus));
+	out->rank_biserial = m ? (out->w_plus - out->w_minus) / (out->w_plus + out->w_minus) : 0;
+}
+
+/* ---- signs ---- */
+
+static void signs(struct stats_paired *out, const double *d, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		++*(d[i] > 0 ? &out->wins : d[i] < 0 ? &out->losses : &out->ties);
+	double fewer = (double)(out->wins < out->losses ? out->wins : out->losses);
+	/* twice the binomial's tail, which is an incomplete beta function */
+	double tail = incomplete_beta((double)(out->wins + out->losses) - fewer, fewer + 1, 0.5);
+	out->p_sign = out->wins == out->losses ? 1 : fmin(1, 2 * tail);
 }
 
 /* ---- sign flips ---- */
@@ -137,17 +201,18 @@ static double randomization(const double *d, int64_t n, double observed, uint64_
 	return n > EXACT_FLIPS ? (double)(hits + 1) / (double)(draws + 1) : (double)hits / (double)draws;
 }
 
-void stats_paired(struct stats_paired *out, const double *a, const double *b, int64_t n, uint64_t seed)
+void stats_paired(struct stats_paired *out, const double *a, const double *b, int64_t n, const struct stats_config *c)
 {
+	const struct stats_config plain = {.interval = STATS_T};
 	double *d = xcalloc((size_t)n, sizeof *d), sum = 0;
 	struct stats_mean ma, mb, md;
 	for (int64_t i = 0; i < n; i++) {
 		d[i] = nearbyint((a[i] - b[i]) * 1e12) / 1e12;
 		sum += d[i];
 	}
-	stats_mean(&ma, a, n);
-	stats_mean(&mb, b, n);
-	stats_mean(&md, d, n);
+	stats_mean(&ma, a, NULL, n, &plain);
+	stats_mean(&mb, b, NULL, n, &plain);
+	stats_mean(&md, d, NULL, n, c);
 	*out = (struct stats_paired){.n = n, .mean_a = ma.mean, .mean_b = mb.mean, .difference = md.mean};
 	out->low = md.low;
 	out->high = md.high;
@@ -155,7 +220,8 @@ void stats_paired(struct stats_paired *out, const double *a, const double *b, in
 	out->t = md.sd > 0 ? md.mean / (md.sd / sqrt((double)n)) : md.mean == 0 ? 0 : copysign(INFINITY, md.mean);
 	out->p_t = n > 1 ? stats_t_p(out->t, (double)(n - 1)) : 1;
 	wilcoxon(out, d, n);
-	out->p_randomization = randomization(d, n, sum, seed);
+	signs(out, d, n);
+	out->p_randomization = randomization(d, n, sum, (uint64_t)c->seed);
 	free(d);
 }
 
@@ -172,17 +238,23 @@ static int by_p(const void *a, const void *b)
 	return x->p != y->p ? (x->p > y->p) - (x->p < y->p) : (x->at > y->at) - (x->at < y->at);
 }
 
-void stats_holm(double *adjusted, const double *p, int64_t n)
+void stats_adjust(enum stats_adjust how, double *adjusted, const double *p, int64_t n)
 {
 	struct ranked *r = xcalloc((size_t)n, sizeof *r);
-	double largest = 0;
+	double largest = 0, smallest = 1;
 	for (int64_t i = 0; i < n; i++)
 		r[i] = (struct ranked){p[i], i};
 	qsort(r, (size_t)n, sizeof *r, by_p);
 	for (int64_t i = 0; i < n; i++) {
-		double x = r[i].p * (double)(n - i);
-		largest = x > largest ? x : largest;
-		adjusted[r[i].at] = largest < 1 ? largest : 1;
+		largest = fmax(largest, r[i].p * (double)(n - i));
+		if (how == STATS_HOLM)
+			adjusted[r[i].at] = fmin(1, largest);
+		else if (how == STATS_BONFERRONI)
+			adjusted[r[i].at] = fmin(1, r[i].p * (double)n);
+	}
+	for (int64_t i = n - 1; i >= 0 && how == STATS_BH; i--) {
+		smallest = fmin(smallest, r[i].p * (double)n / (double)(i + 1));
+		adjusted[r[i].at] = smallest;
 	}
 	free(r);
 }

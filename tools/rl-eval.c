@@ -21,7 +21,7 @@
 struct config {
 	struct cli_list measures;
 	bool compare, json;
-	int64_t seed;
+	struct stats_config stats;
 	bool trec, complete, judged_only;
 	int64_t level, max_docs, n_docs;
 };
@@ -32,7 +32,7 @@ static const struct opt options[] = {
          "a field, or a jq program that begins with a dot (may be repeated)", 0, 0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
-        {"seed", 0, OPT_INT, AT(seed), "0", "N", "of the randomisation test", 0, 9e18},
+        {"seed", 0, OPT_INT, AT(stats.seed), "0", "N", "of the randomisation test", 0, 9e18},
         {NULL},
 };
 
@@ -119,7 +119,7 @@ static int means(struct state *s, struct err *e)
 	double *x = xcalloc((size_t)t.n + 1, sizeof *x);
 	for (int64_t c = 0; c < t.n_columns && !failed; c++) {
 		struct stats_mean m;
-		stats_mean(&m, x, present(x, &t.column[c], t.n));
+		stats_mean(&m, x, NULL, present(x, &t.column[c], t.n), &s->c.stats);
 		begin_row(s, t.column[c].name, m.n);
 		put(s, "mean", m.mean);
 		put(s, "low", m.low);
@@ -170,7 +170,7 @@ static int compare_with(struct state *s, const struct eval_table *base, const st
 		struct comparison *r = &(*rows)[(*n_rows)++];
 		*r = (struct comparison){.system = system, .measure = base->column[c].name};
 		/* The system against the base: a gain is positive. */
-		stats_paired(&r->p, y, x, n, (uint64_t)s->c.seed);
+		stats_paired(&r->p, y, x, n, &s->c.stats);
 	}
 	free(x);
 	free(y);
@@ -221,7 +221,7 @@ static int compare(struct state *s, char **files, int n_files, struct err *e)
 	double *p = xcalloc((size_t)n + 1, sizeof *p);
 	for (int64_t i = 0; i < n; i++)
 		p[i] = rows[i].p.p_t;
-	stats_holm(p, p, n);
+	stats_adjust(STATS_HOLM, p, p, n);
 	for (int64_t i = 0; i < n; i++)
 		rows[i].holm = p[i];
 	if (!failed)
