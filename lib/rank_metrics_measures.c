@@ -3,11 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/rank_metrics_trec.h"
+#include "lib/rank_metrics_impl.h"
 #include "lib/util.h"
 
-#define ARGS const struct trec_ranking *r, const struct trec_parameter *p, int n, double *out
-#define UNUSED (void)r, (void)p, (void)n
+/* A measure of one value; of a value per cut; and of several that are found together. */
+#define UNUSED __attribute__((unused))
+#define ONE const struct trec_ranking *r UNUSED, const struct trec_parameter *p UNUSED, int n UNUSED
+#define AT const struct trec_ranking *r, double cut
+#define MANY const struct trec_ranking *r, const struct trec_parameter *p, int n, double *out
 
 static double ratio(double a, double b)
 {
@@ -30,61 +33,50 @@ static int64_t found(const struct trec_ranking *r, int64_t k)
 
 /* ---- counts and sets ---- */
 
-static void one(ARGS)
+static double one(ONE)
 {
-	UNUSED;
-	*out = 1;
+	return 1;
 }
-static void num_ret(ARGS)
+static double num_ret(ONE)
 {
-	UNUSED;
-	*out = (double)r->n;
+	return (double)r->n;
 }
-static void num_rel(ARGS)
+static double num_rel(ONE)
 {
-	UNUSED;
-	*out = (double)r->n_relevant;
+	return (double)r->n_relevant;
 }
-static void num_rel_ret(ARGS)
+static double num_rel_ret(ONE)
 {
-	UNUSED;
-	*out = (double)r->n_relevant_found;
+	return (double)r->n_relevant_found;
 }
-static void num_nonrel_judged_ret(ARGS)
+static double num_nonrel_judged_ret(ONE)
 {
-	UNUSED;
-	*out = (double)(r->n - r->n_outside - r->n_unjudged - r->n_relevant_found);
+	return (double)(r->n - r->n_outside - r->n_unjudged - r->n_relevant_found);
 }
-static void set_p(ARGS)
+static double set_p(ONE)
 {
-	UNUSED;
-	*out = ratio((double)r->n_relevant_found, (double)r->n);
+	return ratio((double)r->n_relevant_found, (double)r->n);
 }
-static void set_recall(ARGS)
+static double set_recall(ONE)
 {
-	UNUSED;
-	*out = ratio((double)r->n_relevant_found, (double)r->n_relevant);
+	return ratio((double)r->n_relevant_found, (double)r->n_relevant);
 }
-static void set_relative_p(ARGS)
+static double set_relative_p(ONE)
 {
-	UNUSED;
-	*out = ratio((double)r->n_relevant_found, (double)(r->n < r->n_relevant ? r->n : r->n_relevant));
+	return ratio((double)r->n_relevant_found, (double)(r->n < r->n_relevant ? r->n : r->n_relevant));
 }
-static void set_map(ARGS)
+static double set_map(ONE)
 {
-	UNUSED;
-	*out = ratio((double)r->n_relevant_found * (double)r->n_relevant_found, (double)r->n * (double)r->n_relevant);
+	return ratio((double)r->n_relevant_found * (double)r->n_relevant_found, (double)r->n * (double)r->n_relevant);
 }
-static void set_f(ARGS)
+static double set_f(ONE)
 {
-	double precision, recall;
-	set_p(r, p, n, &precision);
-	set_recall(r, p, n, &recall);
-	*out = ratio((p[0].value + 1) * precision * recall, p[0].value * precision + recall);
+	double share = set_p(r, p, n), of_all = set_recall(r, p, n);
+	return ratio((p[0].value + 1) * share * of_all, p[0].value * share + of_all);
 }
-static void utility(ARGS)
+static double utility(ONE)
 {
-	*out = n == 4 ? p[0].value * (double)r->n_relevant_found + p[1].value * (double)(r->n - r->n_relevant_found) +
+	return n == 4 ? p[0].value * (double)r->n_relevant_found + p[1].value * (double)(r->n - r->n_relevant_found) +
 	                        p[2].value * (double)(r->n_relevant - r->n_relevant_found) +
 	                        p[3].value * (double)(r->n_docs + r->n_relevant_found - r->n - r->n_relevant)
 	              : 0;
@@ -92,46 +84,37 @@ static void utility(ARGS)
 
 /* ---- precision and recall at cuts ---- */
 
-static void precision(ARGS)
+static double precision(AT)
 {
-	for (int i = 0; i < n; i++)
-		out[i] = (double)found(r, (int64_t)p[i].value) / p[i].value;
+	return (double)found(r, (int64_t)cut) / cut;
 }
-static void recall(ARGS)
+static double recall(AT)
 {
-	for (int i = 0; i < n; i++)
-		out[i] = ratio((double)found(r, (int64_t)p[i].value), (double)r->n_relevant);
+	return ratio((double)found(r, (int64_t)cut), (double)r->n_relevant);
 }
-static void relative_p(ARGS)
+static double relative_p(AT)
 {
-	for (int i = 0; i < n; i++)
-		out[i] = ratio((double)found(r, (int64_t)p[i].value), fmin(p[i].value, (double)r->n_relevant));
+	return ratio((double)found(r, (int64_t)cut), fmin(cut, (double)r->n_relevant));
 }
-static void success(ARGS)
+static double success(AT)
 {
-	for (int i = 0; i < n; i++)
-		out[i] = found(r, (int64_t)p[i].value) > 0;
+	return found(r, (int64_t)cut) > 0;
 }
-static void unj(ARGS)
+static double unj(AT)
 {
-	for (int i = 0; i < n; i++) {
-		int64_t sum = 0;
-		for (int64_t j = 0; j < (int64_t)p[i].value && j < r->n; j++)
-			sum += r->rel[j] < 0;
-		out[i] = (double)sum / p[i].value;
-	}
+	int64_t sum = 0;
+	for (int64_t i = 0; i < (int64_t)cut && i < r->n; i++)
+		sum += r->rel[i] < 0;
+	return (double)sum / cut;
 }
-static void r_precision(ARGS)
+static double r_precision(ONE)
 {
-	UNUSED;
-	*out = ratio((double)found(r, r->n_relevant), (double)r->n_relevant);
+	return ratio((double)found(r, r->n_relevant), (double)r->n_relevant);
 }
-static void r_precision_multiples(ARGS)
+static double r_precision_multiple(AT)
 {
-	for (int i = 0; i < n; i++) {
-		int64_t cut = (int64_t)(p[i].value * (double)r->n_relevant + .9);
-		out[i] = ratio((double)found(r, cut), (double)cut);
-	}
+	int64_t k = (int64_t)(cut * (double)r->n_relevant + .9);
+	return ratio((double)found(r, k), (double)k);
 }
 
 /* ---- averages of precision ---- */
@@ -145,39 +128,35 @@ static double sum_precisions(const struct trec_ranking *r, int64_t k)
 			sum += (double)++seen / (double)(i + 1);
 	return sum;
 }
-static void map(ARGS)
+static double map(ONE)
 {
-	UNUSED;
-	*out = ratio(sum_precisions(r, r->n), (double)r->n_relevant);
+	return ratio(sum_precisions(r, r->n), (double)r->n_relevant);
 }
-static void map_cut(ARGS)
+static double map_cut(AT)
 {
-	for (int i = 0; i < n; i++)
-		out[i] = ratio(sum_precisions(r, (int64_t)p[i].value), (double)r->n_relevant);
+	return ratio(sum_precisions(r, (int64_t)cut), (double)r->n_relevant);
 }
-static void yaap(ARGS)
+static double yaap(ONE)
 {
-	UNUSED;
 	double sum = sum_precisions(r, r->n);
-	*out = log((1 + sum) / (1 + (double)r->n_relevant - sum));
+	return log((1 + sum) / (1 + (double)r->n_relevant - sum));
 }
 #define GEOMETRIC_FLOOR 1e-5
-static void gm_map(ARGS)
+static double gm_map(ONE)
 {
-	map(r, p, n, out);
-	*out = log(fmax(*out, GEOMETRIC_FLOOR));
+	return log(fmax(map(r, p, n), GEOMETRIC_FLOOR));
 }
-static void recip_rank(ARGS)
+static double recip_rank(ONE)
 {
-	UNUSED;
-	*out = 0;
-	for (int64_t i = 0; i < r->n && *out == 0; i++)
-		*out = relevant(r, i) ? 1 / (double)(i + 1) : 0;
+	for (int64_t i = 0; i < r->n; i++)
+		if (relevant(r, i))
+			return 1 / (double)(i + 1);
+	return 0;
 }
 
 /* Interpolated precision, the best at this rank or behind it, at shares of the relevant documents; each share in
  * falling order meets the ranks from the last one on. */
-static void iprec_at_recall(ARGS)
+static void iprec_at_recall(MANY)
 {
 	int64_t seen = r->n_relevant_found;
 	double best = ratio((double)seen, (double)r->n);
@@ -197,21 +176,20 @@ static void iprec_at_recall(ARGS)
 	for (; at >= 0; at--)
 		out[at] = best;
 }
-static void eleven_points(ARGS)
+static double eleven_points(ONE)
 {
 	double at[TREC_MAX_PARAMETERS], sum = 0;
 	iprec_at_recall(r, p, n, at);
 	for (int i = n - 1; i >= 0; i--)
 		sum += at[i];
-	*out = ratio(sum, n);
+	return ratio(sum, n);
 }
 
 /* ---- incomplete judgements ---- */
 
 /* Buckley and Voorhees 2004. */
-static void bpref(ARGS)
+static double bpref(ONE)
 {
-	UNUSED;
 	int64_t worse = 0, nonrelevant = 0;
 	double sum = 0;
 	for (int64_t i = 0; i < r->level && i < r->n_levels; i++)
@@ -227,18 +205,16 @@ static void bpref(ARGS)
 		else
 			sum += 1;
 	}
-	*out = ratio(sum, (double)r->n_relevant);
+	return ratio(sum, (double)r->n_relevant);
 }
-static void gm_bpref(ARGS)
+static double gm_bpref(ONE)
 {
-	bpref(r, p, n, out);
-	*out = log(fmax(*out, GEOMETRIC_FLOOR));
+	return log(fmax(bpref(r, p, n), GEOMETRIC_FLOOR));
 }
 
 /* Yilmaz and Aslam 2006. */
-static void inf_ap(ARGS)
+static double inf_ap(ONE)
 {
-	UNUSED;
 	const double epsilon = .00001;
 	double sum = 0, above_rel = 0, above_non = 0, above_pool = 0;
 	for (int64_t i = 0; i < r->n; i++) {
@@ -259,7 +235,7 @@ static void inf_ap(ARGS)
 			above_rel++;
 		}
 	}
-	*out = ratio(sum, (double)r->n_relevant);
+	return ratio(sum, (double)r->n_relevant);
 }
 
 /* Moffat and Zobel 2008. */
@@ -271,7 +247,7 @@ static double persistence(const struct trec_parameter *p, int n)
 			x = p[i].value;
 	return x;
 }
-static void rbp_resid(ARGS)
+static double rbp_resid(ONE)
 {
 	double x = persistence(p, n), weight = 1, sum = 0;
 	int64_t unknown = 0;
@@ -280,7 +256,7 @@ static void rbp_resid(ARGS)
 			unknown++;
 			sum += weight;
 		}
-	*out = unknown ? weight + (1 - x) * sum : 0;
+	return unknown ? weight + (1 - x) * sum : 0;
 }
 
 /* ---- gains ---- */
@@ -351,41 +327,50 @@ static double next_ideal(struct ideal *x)
 	return gain_here > 0 ? gain_here : 0;
 }
 
-static void ndcg(ARGS)
+static double dcg(ONE)
 {
 	struct gains g;
-	double dcg = 0, best = 0, here;
+	double sum = 0;
 	gains_init(&g, r, p, n);
-	struct ideal x = {&g, r, g.n - 1, 0};
 	for (int64_t i = 0; i < r->n; i++)
 		if (gain(&g, r->rel[i]) != 0)
-			dcg += gain(&g, r->rel[i]) / log2((double)(i + 2));
-	for (int64_t i = 0; (here = next_ideal(&x)) > 0; i++)
-		best += here / log2((double)(i + 2));
-	*out = best > 0 ? dcg / best : 0;
+			sum += gain(&g, r->rel[i]) / log2((double)(i + 2));
 	gains_release(&g);
+	return sum;
 }
-
-static void ndcg_cut(ARGS)
+static double ideal_dcg(ONE)
 {
 	struct gains g;
-	gains_init(&g, r, NULL, 0);
-	for (int c = 0; c < n; c++) {
-		struct ideal x = {&g, r, g.n - 1, 0};
-		double dcg = 0, best = 0, here;
-		int64_t k = (int64_t)p[c].value;
-		for (int64_t i = 0; i < k && i < r->n; i++)
-			if (r->rel[i] > 0)
-				dcg += (double)r->rel[i] / log2((double)(i + 2));
-		for (int64_t i = 0; i < k && (here = next_ideal(&x)) > 0; i++)
-			best += here / log2((double)(i + 2));
-		out[c] = best > 0 ? dcg / best : dcg;
-	}
+	double sum = 0, here;
+	gains_init(&g, r, p, n);
+	struct ideal x = {&g, r, g.n - 1, 0};
+	for (int64_t i = 0; (here = next_ideal(&x)) > 0; i++)
+		sum += here / log2((double)(i + 2));
 	gains_release(&g);
+	return sum;
+}
+static double ndcg(ONE)
+{
+	double best = ideal_dcg(r, p, n);
+	return best > 0 ? dcg(r, p, n) / best : 0;
+}
+
+/* Gains are the grades. */
+static double ndcg_cut(AT)
+{
+	double sum = 0, best = 0;
+	int64_t k = (int64_t)cut, at = 0;
+	for (int64_t i = 0; i < k && i < r->n; i++)
+		if (r->rel[i] > 0)
+			sum += (double)r->rel[i] / log2((double)(i + 2));
+	for (int64_t level = r->n_levels - 1; level > 0; level--)
+		for (int64_t i = 0; i < r->at_level[level] && at < k; i++, at++)
+			best += (double)level / log2((double)(at + 2));
+	return best > 0 ? sum / best : sum;
 }
 
 /* nDCG averaged over the ranks of relevant documents; those not found count at the end of the ranking. */
-static void ndcg_rel(ARGS)
+static double ndcg_rel(ONE)
 {
 	struct gains g;
 	double dcg = 0, best = 0, sum = 0;
@@ -408,12 +393,12 @@ static void ndcg_rel(ARGS)
 		}
 	}
 	sum += ratio((double)(all - seen) * dcg, best);
-	*out = sum > 0 ? ratio(sum, (double)all) : 0;
 	gains_release(&g);
+	return sum > 0 ? ratio(sum, (double)all) : 0;
 }
 
 /* nDCG averaged over the ranks at which the best ranking goes down in gain. */
-static void r_ndcg(ARGS)
+static double r_ndcg(ONE)
 {
 	struct gains g;
 	double dcg = 0, best = 0, sum = 0;
@@ -442,12 +427,12 @@ static void r_ndcg(ARGS)
 		sum += dcg / best;
 		steps++;
 	}
-	*out = ratio(sum, (double)steps);
 	gains_release(&g);
+	return ratio(sum, (double)steps);
 }
 
 /* A relevant document counts by how far the ranking is behind the best one. */
-static void g_measure(ARGS)
+static double g_measure(ONE)
 {
 	struct gains g;
 	double got = 0, best = 0, cost = 0, sum = 0;
@@ -465,21 +450,20 @@ static void g_measure(ARGS)
 		if (mine != 0)
 			sum += mine / log2(2 + cost - got);
 	}
-	*out = best > 0 ? sum / best : 0;
 	gains_release(&g);
+	return best > 0 ? sum / best : 0;
 }
-static void bin_g(ARGS)
+static double bin_g(ONE)
 {
-	UNUSED;
 	int64_t seen = 0;
 	double sum = 0;
 	for (int64_t i = 0; i < r->n; i++)
 		if (relevant(r, i))
 			sum += 1 / log2((double)(3 + i - ++seen));
-	*out = ratio(sum, (double)r->n_relevant);
+	return ratio(sum, (double)r->n_relevant);
 }
 
-static void rbp(ARGS)
+static double rbp(ONE)
 {
 	struct gains g;
 	double x = persistence(p, n), weight = 1, sum = 0, low = 0, high = 0;
@@ -492,51 +476,138 @@ static void rbp(ARGS)
 		g.of[i] = (g.of[i] - low) / (high - low);
 	for (int64_t i = 0; i < r->n; i++, weight *= x)
 		sum += gain(&g, r->rel[i]) * weight;
-	*out = (1 - x) * sum;
 	gains_release(&g);
+	return (1 - x) * sum;
+}
+
+/* ---- preferences ---- */
+
+/* What a measure counts: pairs with both documents ranked; with one; with none of them. */
+enum { BOTH = 1, EITHER = 2, ALL = 3 };
+
+static int64_t kept(const struct trec_judge *g, int scope)
+{
+	return g->kept_both + (scope >= EITHER ? g->kept_one : 0);
+}
+static int64_t possible(const struct trec_judge *g, int scope)
+{
+	return g->all_both + (scope >= EITHER ? g->all_one : 0) + (scope == ALL ? g->none : 0);
+}
+static double sum_possible(const struct trec_ranking *r, int scope)
+{
+	int64_t sum = 0;
+	for (int64_t i = 0; i < r->preferences->n; i++)
+		sum += possible(&r->preferences->judge[i], scope);
+	return (double)sum;
+}
+static double sum_kept(const struct trec_ranking *r, int scope)
+{
+	int64_t sum = 0;
+	for (int64_t i = 0; i < r->preferences->n; i++)
+		sum += kept(&r->preferences->judge[i], scope);
+	return (double)sum;
+}
+static double simple(const struct trec_ranking *r, int scope)
+{
+	return ratio(sum_kept(r, scope), sum_possible(r, scope));
+}
+static double pair(const struct trec_ranking *r, int scope)
+{
+	const struct trec_preferences *p = r->preferences;
+	int64_t pairs = p->pairs_both + (scope >= EITHER ? p->pairs_one : 0) + (scope == ALL ? p->pairs_none : 0);
+	return ratio(scope == BOTH ? p->share_both : p->share_one, (double)pairs);
+}
+static double mean_judges(const struct trec_ranking *r, int scope)
+{
+	double sum = 0;
+	for (int64_t i = 0; i < r->preferences->n; i++)
+		sum += ratio((double)kept(&r->preferences->judge[i], scope),
+		             (double)possible(&r->preferences->judge[i], scope));
+	return sum / (double)r->preferences->n;
+}
+/* One judge without any preference makes the whole 0, as the NaN in trec_eval's sum does. */
+static double even(const struct trec_ranking *r, int scope)
+{
+	bool ranked = scope == BOTH;
+	double sum = 0;
+	for (int64_t i = 0; i < r->preferences->n; i++) {
+		const struct trec_judge *g = &r->preferences->judge[i];
+		int64_t all = ranked ? g->even_ranked_all : g->even_all;
+		if (!all)
+			return 0;
+		sum += (double)(ranked ? g->even_ranked_kept : g->even_kept) / (double)all;
+	}
+	return sum / (double)r->preferences->n;
 }
 
 #define CUTS "5,10,15,20,30,100,200,500,1000"
 #define ELEVEN "0,.1,.2,.3,.4,.5,.6,.7,.8,.9,1"
 
+#define MULTIPLES ".2,.4,.6,.8,1,1.2,1.4,1.6,1.8,2"
+enum {
+	QRELS = 1 << TREC_QRELS,
+	JUDGES = 1 << TREC_QRELS_JG,
+	PREFS = 1 << TREC_PREFS | 1 << TREC_QRELS_PREFS,
+	ANY = QRELS | JUDGES | PREFS
+};
+
 const struct trec_measure trec_measures[] = {
-        {"runid", TREC_RUN, TREC_NONE, NULL, one},
-        {"num_q", TREC_QUERIES, TREC_NONE, NULL, one},
-        {"num_ret", TREC_COUNT, TREC_NONE, NULL, num_ret},
-        {"num_rel", TREC_COUNT, TREC_NONE, NULL, num_rel},
-        {"num_rel_ret", TREC_COUNT, TREC_NONE, NULL, num_rel_ret},
-        {"map", TREC_MEAN, TREC_NONE, NULL, map},
-        {"gm_map", TREC_GEOMETRIC, TREC_NONE, NULL, gm_map},
-        {"Rprec", TREC_MEAN, TREC_NONE, NULL, r_precision},
-        {"bpref", TREC_MEAN, TREC_NONE, NULL, bpref},
-        {"recip_rank", TREC_MEAN, TREC_NONE, NULL, recip_rank},
-        {"iprec_at_recall", TREC_MEAN, TREC_SHARES, ELEVEN, iprec_at_recall},
-        {"P", TREC_MEAN, TREC_CUTS, CUTS, precision},
-        {"relstring", TREC_STRING, TREC_NUMBERS, "10", one},
-        {"recall", TREC_MEAN, TREC_CUTS, CUTS, recall},
-        {"infAP", TREC_MEAN, TREC_NONE, NULL, inf_ap},
-        {"gm_bpref", TREC_GEOMETRIC, TREC_NONE, NULL, gm_bpref},
-        {"Rprec_mult", TREC_MEAN, TREC_SHARES, ".2,.4,.6,.8,1,1.2,1.4,1.6,1.8,2", r_precision_multiples},
-        {"utility", TREC_MEAN, TREC_NUMBERS, "1,-1,0,0", utility},
-        {"11pt_avg", TREC_MEAN, TREC_NUMBERS, ELEVEN, eleven_points},
-        {"binG", TREC_MEAN, TREC_NONE, NULL, bin_g},
-        {"G", TREC_MEAN, TREC_PAIRS, "", g_measure},
-        {"ndcg", TREC_MEAN, TREC_PAIRS, "", ndcg},
-        {"ndcg_rel", TREC_MEAN, TREC_PAIRS, "", ndcg_rel},
-        {"Rndcg", TREC_MEAN, TREC_PAIRS, "", r_ndcg},
-        {"ndcg_cut", TREC_MEAN, TREC_CUTS, CUTS, ndcg_cut},
-        {"map_cut", TREC_MEAN, TREC_CUTS, CUTS, map_cut},
-        {"relative_P", TREC_MEAN, TREC_CUTS, CUTS, relative_p},
-        {"success", TREC_MEAN, TREC_CUTS, "1,5,10", success},
-        {"set_P", TREC_MEAN, TREC_NONE, NULL, set_p},
-        {"set_relative_P", TREC_MEAN, TREC_NONE, NULL, set_relative_p},
-        {"set_recall", TREC_MEAN, TREC_NONE, NULL, set_recall},
-        {"set_map", TREC_MEAN, TREC_NONE, NULL, set_map},
-        {"set_F", TREC_MEAN, TREC_NUMBERS, "1", set_f},
-        {"num_nonrel_judged_ret", TREC_COUNT, TREC_NONE, NULL, num_nonrel_judged_ret},
-        {"yaap", TREC_MEAN, TREC_NONE, NULL, yaap},
-        {"rbp", TREC_MEAN, TREC_PAIRS, "", rbp},
-        {"rbp_resid", TREC_MEAN, TREC_PAIRS, "", rbp_resid},
-        {"unj", TREC_MEAN, TREC_CUTS, "5,10,20", unj},
+        {"runid", TREC_RUN, TREC_NONE, NULL, ANY, .one = one},
+        {"num_q", TREC_QUERIES, TREC_NONE, NULL, ANY, .one = one},
+        {"num_ret", TREC_COUNT, TREC_NONE, NULL, QRELS, .one = num_ret},
+        {"num_rel", TREC_COUNT, TREC_NONE, NULL, QRELS, .one = num_rel},
+        {"num_rel_ret", TREC_COUNT, TREC_NONE, NULL, QRELS, .one = num_rel_ret},
+        {"map", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = map},
+        {"gm_map", TREC_GEOMETRIC, TREC_NONE, NULL, QRELS, .one = gm_map},
+        {"Rprec", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = r_precision},
+        {"bpref", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = bpref},
+        {"recip_rank", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = recip_rank},
+        {"iprec_at_recall", TREC_MEAN, TREC_SHARES, ELEVEN, QRELS, .many = iprec_at_recall},
+        {"P", TREC_MEAN, TREC_CUTS, CUTS, QRELS, .at = precision},
+        {"relstring", TREC_STRING, TREC_NUMBERS, "10", QRELS, .one = one},
+        {"recall", TREC_MEAN, TREC_CUTS, CUTS, QRELS, .at = recall},
+        {"infAP", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = inf_ap},
+        {"gm_bpref", TREC_GEOMETRIC, TREC_NONE, NULL, QRELS, .one = gm_bpref},
+        {"Rprec_mult", TREC_MEAN, TREC_SHARES, MULTIPLES, QRELS, .at = r_precision_multiple},
+        {"utility", TREC_MEAN, TREC_NUMBERS, "1,-1,0,0", QRELS, .one = utility},
+        {"11pt_avg", TREC_MEAN, TREC_NUMBERS, ELEVEN, QRELS, .one = eleven_points},
+        {"binG", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = bin_g},
+        {"G", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = g_measure},
+        {"dcg", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = dcg},
+        {"ideal_dcg", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = ideal_dcg},
+        {"ndcg", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = ndcg},
+        {"ndcg_rel", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = ndcg_rel},
+        {"Rndcg", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = r_ndcg},
+        {"ndcg_cut", TREC_MEAN, TREC_CUTS, CUTS, QRELS, .at = ndcg_cut},
+        {"map_cut", TREC_MEAN, TREC_CUTS, CUTS, QRELS, .at = map_cut},
+        {"relative_P", TREC_MEAN, TREC_CUTS, CUTS, QRELS, .at = relative_p},
+        {"success", TREC_MEAN, TREC_CUTS, "1,5,10", QRELS, .at = success},
+        {"set_P", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = set_p},
+        {"set_relative_P", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = set_relative_p},
+        {"set_recall", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = set_recall},
+        {"set_map", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = set_map},
+        {"set_F", TREC_MEAN, TREC_NUMBERS, "1", QRELS, .one = set_f},
+        {"num_nonrel_judged_ret", TREC_COUNT, TREC_NONE, NULL, QRELS, .one = num_nonrel_judged_ret},
+        {"prefs_num_prefs_poss", TREC_COUNT, TREC_NONE, NULL, PREFS, .prefs = sum_possible, .scope = ALL},
+        {"prefs_num_prefs_ful", TREC_COUNT, TREC_NONE, NULL, PREFS, .prefs = sum_kept, .scope = EITHER},
+        {"prefs_num_prefs_ful_ret", TREC_COUNT, TREC_NONE, NULL, PREFS, .prefs = sum_kept, .scope = BOTH},
+        {"prefs_simp", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = simple, .scope = ALL},
+        {"prefs_pair", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = pair, .scope = ALL},
+        {"prefs_avgjg", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = mean_judges, .scope = ALL},
+        {"prefs_avgjg_Rnonrel", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = even, .scope = ALL},
+        {"prefs_simp_ret", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = simple, .scope = BOTH},
+        {"prefs_pair_ret", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = pair, .scope = BOTH},
+        {"prefs_avgjg_ret", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = mean_judges, .scope = BOTH},
+        {"prefs_avgjg_Rnonrel_ret", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = even, .scope = BOTH},
+        {"prefs_simp_imp", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = simple, .scope = EITHER},
+        {"prefs_pair_imp", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = pair, .scope = EITHER},
+        {"prefs_avgjg_imp", TREC_MEAN, TREC_NONE, NULL, PREFS, .prefs = mean_judges, .scope = EITHER},
+        {"map_avgjg", TREC_MEAN, TREC_NONE, NULL, JUDGES, .one = map},
+        {"P_avgjg", TREC_MEAN, TREC_CUTS, CUTS, JUDGES, .at = precision},
+        {"Rprec_mult_avgjg", TREC_MEAN, TREC_SHARES, MULTIPLES, JUDGES, .at = r_precision_multiple},
+        {"yaap", TREC_MEAN, TREC_NONE, NULL, QRELS, .one = yaap},
+        {"rbp", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = rbp},
+        {"rbp_resid", TREC_MEAN, TREC_PAIRS, "", QRELS, .one = rbp_resid},
+        {"unj", TREC_MEAN, TREC_CUTS, "5,10,20", QRELS, .at = unj},
 };
 const size_t trec_n_measures = ARRAY_LEN(trec_measures);

@@ -245,8 +245,30 @@ bool parse_i64(const char *s, int64_t *out)
 	return true;
 }
 
+/* Digits below 2^53 over a power of ten that a double holds exactly: one division rounds it right (Clinger 1990). */
+static bool short_decimal(const char *s, double *out)
+{
+	static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+	                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+	bool minus = *s == '-';
+	uint64_t digits = 0;
+	size_t n = 0, behind = 0;
+	for (s += minus; *s >= '0' && *s <= '9'; s++, n++)
+		digits = digits * 10 + (uint64_t)(*s - '0');
+	if (*s == '.')
+		for (s++; *s >= '0' && *s <= '9'; s++, n++, behind++)
+			digits = digits * 10 + (uint64_t)(*s - '0');
+	if (*s || !n || n > 18 || digits > (uint64_t)1 << 53)
+		return false;
+	*out = (double)digits / power[behind];
+	*out = minus ? -*out : *out;
+	return true;
+}
+
 bool parse_double(const char *s, double *out)
 {
+	if (short_decimal(s, out))
+		return true;
 	static locale_t c_locale;
 	if (!c_locale)
 		c_locale = newlocale(LC_ALL_MASK, "C", NULL);

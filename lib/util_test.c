@@ -7,6 +7,8 @@
 #include "lib/test.h"
 #include "lib/util.h"
 
+#include <math.h>
+
 static void test_err(void)
 {
 	struct err e;
@@ -134,6 +136,23 @@ static void test_words(void)
 	CHECK(!parse_i64("99999999999999999999", &i));
 	CHECK(parse_double("1e-3", &x) && x == 1e-3);
 	CHECK(!parse_double("1,5", &x) && !parse_double("nan", &x) && !parse_double("inf", &x));
+	CHECK(!parse_double(".", &x) && !parse_double("-", &x) && !parse_double("", &x) && !parse_double("1.2.3", &x));
+	CHECK(parse_double("-0", &x) && x == 0 && signbit(x) && parse_double(".5", &x) && x == .5);
+
+	test_case("decimals of every length are rounded as strtod does");
+	uint64_t state = 1;
+	for (int trial = 0; trial < 20000; trial++) {
+		char text[64];
+		state = state * 6364136223846793005u + 1442695040888963407u;
+		int whole = (int)(state >> 60), behind = (int)(state >> 56 & 15);
+		snprintf(text, sizeof text, "%s%.*s.%.*s", state & 1 << 20 ? "-" : "", whole, "9007199254740993",
+		         behind, "4503599627370497");
+		for (char *c = text; *c; c++)
+			if (*c >= '0' && *c <= '9' && (state >> (c - text) & 3) == 0)
+				*c = (char)('0' + (state >> (2 * (c - text) % 60)) % 10);
+		if (whole + behind)
+			CHECK(parse_double(text, &x) && x == strtod(text, NULL));
+	}
 
 	test_case("the nearest word is near");
 	const char *words[] = {"kl-coef", "gamma", "temperature"};

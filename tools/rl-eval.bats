@@ -50,6 +50,15 @@ setup() {
 	is out.test.aqc -m all_trec -q -c "$data/qrels.test" "$data/results.trunc"
 	is out.test.aqcM -m all_trec -q -c -M100 "$data/qrels.test" "$data/results.trunc"
 	is out.test - "$data/results.test" <"$data/qrels.test"
+	is out.test.prefs -m all_prefs -q -R prefs "$data/prefs.test" "$data/prefs.results.test"
+	is out.test.qrels_prefs -m all_prefs -q -R qrels_prefs "$data/qrels.test" "$data/results.test"
+	is out.test.qrels_jg -m qrels_jg -q -R qrels_jg "$data/qrels.123" "$data/results.test"
+	[ "$(rl-eval --trec -n -q -m all_trec "$data/qrels.test" "$data/results.test")" = "$(grep -vw all "$data/out.test.aq")" ]
+	# a distance from the mean, by hand from the file's mean and deviation of query 301
+	rl-eval --trec -q -m map -Z "$data/zscores_file" "$data/qrels.test" "$data/results.test" >z
+	value=$(awk '$1 == "map" && $2 == 301 {print $3}' "$data/out.test.aq")
+	awk -v v="$value" -v line="$(head -n 1 z)" '$1 == 301 && $2 == "map" {
+		split(line, got); d = (v - $3) / $4 - got[3]; exit !(got[1] == "Zmap" && d < .001 && d > -.001)}' "$data/zscores_file"
 }
 
 @test "rl-eval --trec: runs on real collections" {
@@ -81,6 +90,12 @@ setup() {
 	fails_with 2 "--trec wants judgements and a run, but 1 file is given" rl-eval --trec qrels
 	sed 's/ x//' run >r
 	fails_with 1 "r:1: 5 columns, expected 6" rl-eval --trec qrels r
+	sed 's/$/ more/' qrels >q
+	fails_with 1 "q:1: at least 5 columns, expected 4: query 0 document grade" rl-eval --trec q run
+	printf '1 0 a 1\n1 0 \303( 1\n' >q
+	fails_with 1 "q:2: the line is no valid UTF-8" rl-eval --trec q run
+	sed 's/ 2.5 / nan /' run >r
+	fails_with 1 "r:2: score 'nan' is no number" rl-eval --trec qrels r
 	sed 's/ 2.5 / high /' run >r
 	fails_with 1 "r:2: score 'high' is no number" rl-eval --trec qrels r
 	sed 's/ 1$/ 1.5/' qrels >q
@@ -92,6 +107,15 @@ setup() {
 	fails_with 1 "No such file" rl-eval --trec qrels absent
 	true >r
 	fails_with 1 "r: no lines" rl-eval --trec qrels r
+	printf '1 map 0.5\n' >z
+	fails_with 1 "z:1: 3 columns, expected 4: query measure mean deviation" rl-eval --trec -Z z qrels run
+	fails_with 1 "measure 'map' is not one of judgements in the format prefs" rl-eval --trec -R prefs -m map qrels run
+	printf '%s\n' '1 j p a 1' '1 j p b 2' '1 j s b 1' '1 j s a 2' >q
+	fails_with 1 "q: query '1': judge 'j': documents 'a' and 'b' are preferred to each other" rl-eval --trec -R prefs q run
+	printf '%s\n' '1 j a 1' '1 j a 2' >q
+	fails_with 1 "q: query '1': judge 'j': document 'a' has levels 2 and 1" rl-eval --trec -R qrels_prefs q run
+	printf '%s\n' '1 j a -1' >q
+	fails_with 1 "q:1: level '-1' is below 0" rl-eval --trec -R qrels_prefs q run
 }
 
 @test "rl-eval: the examples of the page" {

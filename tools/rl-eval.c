@@ -24,6 +24,9 @@ struct config {
 	struct stats_config stats;
 	bool trec, complete, judged_only;
 	int64_t level, max_docs, n_docs;
+	int format;
+	bool no_summary;
+	const char *zscores;
 };
 
 #define AT(field) offsetof(struct config, field)
@@ -44,6 +47,10 @@ static const struct opt trec_options[] = {
         {"level", 'l', OPT_INT, AT(level), "1", "N", "lowest grade that is relevant", 0, TREC_MAX_GRADE},
         {"max-docs", 'M', OPT_INT, AT(max_docs), "0", "N", "look at the first N documents of a ranking; 0: all", 0,
          1e15},
+        {"judgements", 'R', OPT_CHOICE, AT(format), "qrels", TREC_FORMATS, "format of the judgements", 0, 0},
+        {"no-summary", 'n', OPT_FLAG, AT(no_summary), NULL, NULL, "no values over all queries", 0, 0},
+        {"zscores", 'Z', OPT_STR, AT(zscores), NULL, "FILE", "print distances from the means in FILE, in deviations", 0,
+         0},
         {"n-docs", 'N', OPT_INT, AT(n_docs), "0", "N", "documents in the collection, for utility", 0, 1e15},
         {NULL},
 };
@@ -242,6 +249,9 @@ static int trec(struct state *s, char **operands, struct err *e)
 	const struct trec_config config = {.measures = c->measures.item,
 	                                   .n_measures = c->measures.n,
 	                                   .per_query = s->tool.config.quiet,
+	                                   .format = c->format,
+	                                   .no_summary = c->no_summary,
+	                                   .zscores = c->zscores,
 	                                   .complete = c->complete,
 	                                   .judged_only = c->judged_only,
 	                                   .level = c->level,
