@@ -2,6 +2,7 @@
 #include "lib/rank_metrics_trec.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,22 @@
 #include "lib/rank_metrics_impl.h"
 #include "lib/stream.h"
 #include "lib/util.h"
+
+#define AT(field) offsetof(struct trec_config, field)
+const struct opt trec_options[] = {
+        {"complete", 'c', OPT_FLAG, AT(complete), NULL, NULL, "judged queries that the run lacks are empty rankings", 0,
+         0},
+        {"judged-only", 'J', OPT_FLAG, AT(judged_only), NULL, NULL, "leave out documents that were not judged", 0, 0},
+        {"level", 'l', OPT_INT, AT(level), "1", "N", "lowest grade that is relevant", 0, TREC_MAX_GRADE},
+        {"max-docs", 'M', OPT_INT, AT(max_docs), "0", "N", "look at the first N documents of a ranking; 0: all", 0,
+         1e15},
+        {"judgements", 'R', OPT_CHOICE, AT(format), "qrels", TREC_FORMATS, "format of the judgements", 0, 0},
+        {"no-summary", 'n', OPT_FLAG, AT(no_summary), NULL, NULL, "no values over all queries", 0, 0},
+        {"zscores", 'Z', OPT_STR, AT(zscores), NULL, "FILE", "print distances from the means in FILE, in deviations", 0,
+         0},
+        {"n-docs", 'N', OPT_INT, AT(n_docs), "0", "N", "documents in the collection, for utility", 0, 1e15},
+        {NULL},
+};
 
 /* ---- measures that were asked for ---- */
 

@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/cli.h"
 #include "lib/err.h"
 #include "lib/str.h"
 
@@ -55,6 +56,8 @@ struct trec_config {
 };
 
 enum { TREC_MAX_GRADE = 1000000 };
+
+extern const struct opt trec_options[]; /* over a struct trec_config: format and what follows */
 
 /* Appends the lines to out.  "-" is standard input. */
 int trec_evaluate(const struct trec_config *c, const char *judgements, const char *run, struct str *out, struct err *e);

@@ -2,11 +2,20 @@
 #include "lib/stats.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/rng.h"
 #include "lib/util.h"
+
+#define AT(field) offsetof(struct stats_config, field)
+const struct opt stats_options[] = {
+        {"interval", 0, OPT_CHOICE, AT(interval), "t", STATS_INTERVALS, "how the 95 % interval is made", 0, 0},
+        {"bootstrap", 0, OPT_INT, AT(draws), "10000", "N", "draws of the bootstrap", 100, 1e8},
+        {"seed", 0, OPT_INT, AT(seed), "0", "N", "of the bootstrap and the randomisation test", 0, 9e18},
+        {NULL},
+};
 
 enum { EXACT_FLIPS = 16, DRAWS = 100000 };
 

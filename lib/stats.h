@@ -14,6 +14,8 @@
 
 #include <stdint.h>
 
+#include "lib/cli.h"
+
 enum stats_interval { STATS_T, STATS_PERCENTILE, STATS_BCA };
 #define STATS_INTERVALS "t|percentile|bca"
 struct stats_config {
@@ -21,6 +23,7 @@ struct stats_config {
 	int64_t draws; /* of the bootstrap */
 	int64_t seed;
 };
+extern const struct opt stats_options[];
 
 struct stats_mean {
 	int64_t n;

@@ -38,6 +38,33 @@ setup() {
 	fails_with 2 "--compare wants a base and at least one system" rl-eval --compare before.jsonl
 }
 
+@test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {
+	for how in percentile bca; do
+		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out
+		jq -e '.mean == 0.4375 and .min == 0 and .median == 0.4375 and .max == 0.875 and .low > 0.2 and .low < 0.35 and .high > 0.52 and .high < 0.68' out
+		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl | cmp - out
+	done
+}
+
+@test "rl-eval --compare: sign test, rank-biserial, exact Wilcoxon, per cent, other adjustments" {
+	rl-eval -q --json --compare before.jsonl after.jsonl before.jsonl -m reward_bm25 >out
+	jq -se '.[0] | .wins == 8 and .losses == 0 and .rank_biserial == 1 and (.sign_p - 0.0078125 | fabs) < 1e-12 and (.wilcoxon_exact_p - 0.0078125 | fabs) < 1e-12
+		and (.percent - 100 * .difference / .base | fabs) < 1e-9' out
+	rl-eval -q --json --adjust bh --compare before.jsonl after.jsonl before.jsonl -m reward_bm25 >out
+	jq -se '.[0].bh_p == ([.[0].t_p * 2, 1] | min) and .[1].bh_p == 1 and .[0].holm_p == null' out
+	rl-eval -q --json --adjust bonferroni --compare before.jsonl after.jsonl before.jsonl -m reward_bm25 | jq -se '.[0].bonferroni_p < 1'
+}
+
+@test "rl-eval --fail-under: exit 1 with both numbers, after the rows" {
+	rl-eval -q --fail-under reward_bm25=0.4 before.jsonl
+	fails_with 1 "'reward_bm25' is 0.4375, under 0.5" rl-eval --fail-under reward_bm25=0.5 before.jsonl
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/out")" -eq 3 ]
+	fails_with 1 "before.jsonl: 'reward_bm25' is 0.4375, under 0.5" rl-eval -m reward_bm25 --fail-under reward_bm25=0.5 --compare after.jsonl before.jsonl
+	fails_with 1 "--fail-under nosuch=1: there is no such measure" rl-eval --fail-under nosuch=1 before.jsonl
+	fails_with 2 "'reward_bm25' is not MEASURE=NUMBER" rl-eval --fail-under reward_bm25 before.jsonl
+	fails_with 1 "measure 'nosuch' is in none of 8 records" rl-eval -m nosuch before.jsonl
+}
+
 @test "rl-eval --trec: the outputs of trec_eval's own test, byte for byte" {
 	data=$(shared data/metrics/trec_eval)
 	is() { # FILE OPTION...
@@ -121,6 +148,7 @@ setup() {
 @test "rl-eval: the examples of the page" {
 	rl-eval -m reward_bm25 -m '.tokens | length' after.jsonl
 	[ "$(rl-eval --compare before.jsonl after.jsonl -m reward_bm25 | wc -l)" -eq 2 ]
+	rl-eval --interval bca --fail-under reward_bm25=0.4 after.jsonl
 	echo '1 0 a 1' >qrels.trec && echo '1 Q0 a 1 3 x' >bm25.run
 	[ "$(rl-eval --trec -q -m map -m P.10 qrels.trec bm25.run | wc -l)" -eq 4 ]
 }

@@ -1,16 +1,15 @@
 /*
  * rl-eval - measures over records: means with intervals, and comparisons of systems with significance.
  *
- * Over records: per measure n, mean and 95 % t interval.  With --compare: the records of two or more files are joined
- * by id, and each system is compared with the first, by t, Wilcoxon and randomisation tests, with Holm's adjustment of
- * the t tests over all rows.  Output is a table, or with --json one object per row.  With --trec: a TREC run against
- * judgements, in trec_eval's format.
+ * With --compare the records of two or more files are joined by id and each system compared with the first, p values
+ * adjusted over all rows.  With --trec: a TREC run against judgements, in trec_eval's format.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/eval_corpus.h"
+#include "lib/eval_limits.h"
 #include "lib/eval_records.h"
 #include "lib/rank_metrics_trec.h"
 #include "lib/stats.h"
@@ -22,11 +21,10 @@ struct config {
 	struct cli_list measures;
 	bool compare, json;
 	struct stats_config stats;
-	bool trec, complete, judged_only;
-	int64_t level, max_docs, n_docs;
-	int format;
-	bool no_summary;
-	const char *zscores;
+	struct trec_config trec;
+	struct cli_list fail_under;
+	int adjust;
+	bool is_trec;
 };
 
 #define AT(field) offsetof(struct config, field)
@@ -35,23 +33,10 @@ static const struct opt options[] = {
          "a field, or a jq program that begins with a dot (may be repeated)", 0, 0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
-        {"seed", 0, OPT_INT, AT(stats.seed), "0", "N", "of the randomisation test", 0, 9e18},
-        {NULL},
-};
-
-static const struct opt trec_options[] = {
-        {"trec", 0, OPT_FLAG, AT(trec), NULL, NULL, "a TREC run against judgements; -q is then per query", 0, 0},
-        {"complete", 'c', OPT_FLAG, AT(complete), NULL, NULL, "judged queries that the run lacks are empty rankings", 0,
-         0},
-        {"judged-only", 'J', OPT_FLAG, AT(judged_only), NULL, NULL, "leave out documents that were not judged", 0, 0},
-        {"level", 'l', OPT_INT, AT(level), "1", "N", "lowest grade that is relevant", 0, TREC_MAX_GRADE},
-        {"max-docs", 'M', OPT_INT, AT(max_docs), "0", "N", "look at the first N documents of a ranking; 0: all", 0,
-         1e15},
-        {"judgements", 'R', OPT_CHOICE, AT(format), "qrels", TREC_FORMATS, "format of the judgements", 0, 0},
-        {"no-summary", 'n', OPT_FLAG, AT(no_summary), NULL, NULL, "no values over all queries", 0, 0},
-        {"zscores", 'Z', OPT_STR, AT(zscores), NULL, "FILE", "print distances from the means in FILE, in deviations", 0,
-         0},
-        {"n-docs", 'N', OPT_INT, AT(n_docs), "0", "N", "documents in the collection, for utility", 0, 1e15},
+        {"adjust", 0, OPT_CHOICE, AT(adjust), "holm", STATS_ADJUSTMENTS, "of the t tests' p over all rows", 0, 0},
+        {"fail-under", 0, OPT_LIST, AT(fail_under), NULL, "MEASURE=X",
+         "exit 1 when the mean, with --compare a system's, is under X", 0, 0},
+        {"trec", 0, OPT_FLAG, AT(is_trec), NULL, NULL, "a TREC run against judgements; -q is then per query", 0, 0},
         {NULL},
 };
 
@@ -60,6 +45,7 @@ struct state {
 	struct eval_corpus_config corpus;
 	struct tool tool;
 	struct str out;
+	struct eval_limits limits;
 };
 
 /* A cell of a row; NaN is null in JSON and a dash in the table. */
@@ -120,23 +106,32 @@ static int64_t present(double *out, const struct eval_column *c, int64_t n)
 
 static int means(struct state *s, struct err *e)
 {
-	static const char *const names[] = {"mean", "low", "high", "sd"};
+	static const char *const names[] = {"mean", "low", "high", "sd", "min", "median", "max"};
 	struct eval_table t;
 	int failed = eval_read(&t, &s->tool, &s->c.measures, e) || head(s, names, ARRAY_LEN(names), e);
 	double *x = xcalloc((size_t)t.n + 1, sizeof *x);
 	for (int64_t c = 0; c < t.n_columns && !failed; c++) {
 		struct stats_mean m;
 		stats_mean(&m, x, NULL, present(x, &t.column[c], t.n), &s->c.stats);
+		if (!m.n && t.n) {
+			failed =
+			        err_set(e, "measure '%s' is in none of %lld records", t.column[c].name, (long long)t.n);
+			break;
+		}
+		eval_limits_check(&s->limits, t.column[c].name, m.mean, "");
 		begin_row(s, t.column[c].name, m.n);
 		put(s, "mean", m.mean);
 		put(s, "low", m.low);
 		put(s, "high", m.high);
 		put(s, "sd", m.n > 1 ? m.sd : NAN);
+		put(s, "min", m.min);
+		put(s, "median", m.median);
+		put(s, "max", m.max);
 		failed = end_row(s, e);
 	}
 	free(x);
 	eval_table_release(&t);
-	return failed;
+	return failed ? failed : eval_limits_end(&s->limits, e);
 }
 
 /* ---- comparisons ---- */
@@ -144,7 +139,7 @@ static int means(struct state *s, struct err *e)
 struct comparison {
 	const char *system, *measure;
 	struct stats_paired p;
-	double holm;
+	double adjusted;
 };
 
 /* Rows of both in which the measure is there: fills x, y. */
@@ -187,8 +182,9 @@ static int compare_with(struct state *s, const struct eval_table *base, const st
 
 static int print_comparisons(struct state *s, struct comparison *rows, int64_t n, bool several, struct err *e)
 {
-	static const char *const names[] = {"base", "system",     "difference", "low", "high",
-	                                    "t_p",  "wilcoxon_p", "random_p",   "dz",  "holm_p"};
+	static const char *const adjusted[] = {"holm_p", "bonferroni_p", "bh_p"};
+	const char *const names[] = {"base", "system",     "difference", "low", "high",
+	                             "t_p",  "wilcoxon_p", "random_p",   "dz",  adjusted[s->c.adjust]};
 	int failed = head(s, names, ARRAY_LEN(names), e);
 	for (int64_t i = 0; i < n && !failed; i++) {
 		const struct stats_paired *p = &rows[i].p;
@@ -198,9 +194,19 @@ static int print_comparisons(struct state *s, struct comparison *rows, int64_t n
 			json_put_str(&s->out, rows[i].system, strlen(rows[i].system));
 		}
 		const double cells[] = {p->mean_b, p->mean_a,     p->difference,      p->low, p->high,
-		                        p->p_t,    p->p_wilcoxon, p->p_randomization, p->dz,  rows[i].holm};
+		                        p->p_t,    p->p_wilcoxon, p->p_randomization, p->dz,  rows[i].adjusted};
 		for (size_t k = 0; k < ARRAY_LEN(cells); k++)
 			put(s, names[k], cells[k]);
+		eval_limits_check(&s->limits, rows[i].measure, p->mean_a, rows[i].system);
+		if (s->c.json) {
+			put(s, "percent", 100 * p->difference / fabs(p->mean_b));
+			put(s, "t", p->t);
+			put(s, "wilcoxon_exact_p", p->p_wilcoxon_exact);
+			put(s, "rank_biserial", p->rank_biserial);
+			put(s, "sign_p", p->p_sign);
+			str_addf(&s->out, ",\"wins\":%lld,\"losses\":%lld,\"ties\":%lld", (long long)p->wins,
+			         (long long)p->losses, (long long)p->ties);
+		}
 		if (several && !s->c.json)
 			str_addf(&s->out, "  %s", rows[i].system);
 		failed = end_row(s, e);
@@ -228,11 +234,11 @@ static int compare(struct state *s, char **files, int n_files, struct err *e)
 	double *p = xcalloc((size_t)n + 1, sizeof *p);
 	for (int64_t i = 0; i < n; i++)
 		p[i] = rows[i].p.p_t;
-	stats_adjust(STATS_HOLM, p, p, n);
+	stats_adjust((enum stats_adjust)s->c.adjust, p, p, n);
 	for (int64_t i = 0; i < n; i++)
-		rows[i].holm = p[i];
+		rows[i].adjusted = p[i];
 	if (!failed)
-		failed = print_comparisons(s, rows, n, n_files > 2, e);
+		failed = print_comparisons(s, rows, n, n_files > 2, e) || eval_limits_end(&s->limits, e) ? -1 : 0;
 	for (int i = 0; i < n_files; i++)
 		eval_table_release(&t[i]);
 	free(p);
@@ -245,20 +251,12 @@ static int compare(struct state *s, char **files, int n_files, struct err *e)
 
 static int trec(struct state *s, char **operands, struct err *e)
 {
-	const struct config *c = &s->c;
-	const struct trec_config config = {.measures = c->measures.item,
-	                                   .n_measures = c->measures.n,
-	                                   .per_query = s->tool.config.quiet,
-	                                   .format = c->format,
-	                                   .no_summary = c->no_summary,
-	                                   .zscores = c->zscores,
-	                                   .complete = c->complete,
-	                                   .judged_only = c->judged_only,
-	                                   .level = c->level,
-	                                   .max_docs = c->max_docs,
-	                                   .n_docs = c->n_docs};
+	struct trec_config *c = &s->c.trec;
+	c->measures = s->c.measures.item;
+	c->n_measures = s->c.measures.n;
+	c->per_query = s->tool.config.quiet;
 	s->tool.config.quiet = true;
-	if (trec_evaluate(&config, operands[0], operands[1], &s->out, e))
+	if (trec_evaluate(c, operands[0], operands[1], &s->out, e))
 		return -1;
 	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
 }
@@ -275,7 +273,8 @@ int main(int argc, char **argv)
 	static struct state s;
 	const struct opt_group groups[] = {{NULL, options, &s.c},
 	                                   {"Corpus", eval_corpus_options, &s.corpus},
-	                                   {"trec_eval", trec_options, &s.c},
+	                                   {"Statistics", stats_options, &s.c.stats},
+	                                   {"trec_eval", trec_options, &s.c.trec},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-eval",
 	                        .summary = "means of measures over records, and comparisons of systems",
@@ -290,20 +289,29 @@ int main(int argc, char **argv)
 	if (s.c.compare && n_operands < 2)
 		cli_misuse("--compare wants a base and at least one system, but %d file%s given", n_operands,
 		           n_operands == 1 ? " is" : "s are");
-	if (s.c.trec && n_operands != 2)
+	if (s.c.is_trec && n_operands != 2)
 		cli_misuse("--trec wants judgements and a run, but %d file%s given", n_operands,
 		           n_operands == 1 ? " is" : "s are");
-	if (s.corpus.corpus && (s.c.compare || s.c.trec || !s.c.measures.n))
+	if (s.corpus.corpus && (s.c.compare || s.c.is_trec || !s.c.measures.n))
 		cli_misuse("--corpus wants a --measure, and neither --compare nor --trec");
+	const char *wrong;
+	if (!eval_limits_valid(&s.c.fail_under, &wrong))
+		cli_misuse("--fail-under '%s' is not MEASURE=NUMBER", wrong);
+	if (s.c.fail_under.n && s.c.is_trec)
+		cli_misuse("--fail-under does not go with --trec");
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
 	str_init(&s.out);
+	s.limits.specs = &s.c.fail_under;
 	int failed = tool_open(&s.tool, operands, n_operands, &e);
 	if (!failed)
 		failed = s.c.trec          ? trec(&s, operands, &e)
 		         : s.c.compare     ? compare(&s, operands, n_operands, &e)
 		         : s.corpus.corpus ? corpus(&s, &e)
 		                           : means(&s, &e);
+		failed = s.c.is_trec   ? trec(&s, operands, &e)
+		         : s.c.compare ? compare(&s, operands, n_operands, &e)
+		                       : means(&s, &e);
 	return tool_end(&s.tool, failed, &e);
 }
