@@ -131,16 +131,24 @@ static int take_record(struct eval_table *t, struct tool *tool, struct filter **
 	return failed;
 }
 
+/* What stands behind NAME=, or NULL. */
+static const char *named_program(const char *spec)
+{
+	size_t len = strspn(spec, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@-");
+	return len && spec[len] == '=' ? spec + len + 1 : NULL;
+}
+
 int eval_read(struct eval_table *out, struct tool *t, const struct cli_list *measures, struct err *e)
 {
 	struct filter **filter = xcalloc(measures->n + 1, sizeof(struct filter *));
 	int got = 1;
 	*out = (struct eval_table){0};
 	for (size_t i = 0; i < measures->n && got > 0; i++) {
-		add_column(out, measures->item[i], strlen(measures->item[i]));
-		if (measures->item[i][0] != '.')
+		const char *spec = measures->item[i], *program = named_program(spec);
+		add_column(out, spec, program ? (size_t)(program - 1 - spec) : strlen(spec));
+		if (!program && *spec != '.')
 			continue;
-		filter[i] = filter_new("--measure", measures->item[i], NULL, 0, e);
+		filter[i] = filter_new("--measure", program ? program : spec, NULL, 0, e);
 		got = filter[i] ? 1 : -1;
 	}
 	while (got > 0 && (got = tool_next(t, e)) > 0)

@@ -28,9 +28,10 @@ void eval_table_release(struct eval_table *t);
 int64_t eval_table_find(const struct eval_table *t, const char *name);
 
 /*
- * Reads all records of the tool's input.  measures: names of top-level fields, or jq programs (they begin with a dot);
- * with none, every top-level field that is a number (true and false count as 1 and 0) but the book-keeping ones of
- * rl-record(5). A measure that is something else than a number somewhere is an error naming the record.
+ * Reads all records of the tool's input.  measures: names of top-level fields, jq programs that begin with a dot, or
+ * NAME=PROGRAM; with none, every top-level field that is a number (true and false count as 1 and 0) but the
+ * book-keeping ones of rl-record(5). A measure that is something else than a number somewhere is an error naming the
+ * record.
  */
 int eval_read(struct eval_table *out, struct tool *t, const struct cli_list *measures, struct err *e);
 

@@ -38,6 +38,12 @@ setup() {
 	fails_with 2 "--compare wants a base and at least one system" rl-eval --compare before.jsonl
 }
 
+@test "rl-eval: a measure by a name and a program" {
+	printf '%s\n' '{"completion":"a","target":"a"}' '{"completion":"b","target":"a"}' |
+		rl-eval -q --json -m 'accuracy=.completion == .target' | jq -e '.measure == "accuracy" and .mean == 0.5 and .n == 2'
+	fails_with 1 "--measure" rl-eval -q -m 'x=.a |' before.jsonl
+}
+
 @test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {
 	for how in percentile bca; do
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out

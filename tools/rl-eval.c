@@ -30,7 +30,7 @@ struct config {
 #define AT(field) offsetof(struct config, field)
 static const struct opt options[] = {
         {"measure", 'm', OPT_LIST, AT(measures), NULL, "NAME",
-         "a field, or a jq program that begins with a dot (may be repeated)", 0, 0},
+         "a field, a jq program that begins with a dot, or NAME=PROGRAM", 0, 0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
         {"adjust", 0, OPT_CHOICE, AT(adjust), "holm", STATS_ADJUSTMENTS, "of the t tests' p over all rows", 0, 0},
