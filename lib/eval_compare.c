@@ -1,0 +1,122 @@
+/* eval_compare - see eval_compare.h */
+#include "lib/eval_compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/eval_records.h"
+#include "lib/record.h"
+#include "lib/util.h"
+
+struct comparison {
+	const char *system, *measure;
+	struct stats_paired p;
+	double adjusted;
+};
+
+/* Rows of both in which the measure is there: fills x, y. */
+static int64_t pairs(double *x, double *y, const struct eval_table *a, const struct eval_table *b, const int64_t *match,
+                     int64_t ca, int64_t cb)
+{
+	int64_t k = 0;
+	for (int64_t i = 0; i < a->n; i++) {
+		if (match[i] < 0 || isnan(a->column[ca].x[i]) || isnan(b->column[cb].x[match[i]]))
+			continue;
+		x[k] = a->column[ca].x[i];
+		y[k++] = b->column[cb].x[match[i]];
+	}
+	return k;
+}
+
+static int compare_with(struct eval_compare *c, const struct eval_table *base, const struct eval_table *t,
+                        const char *system, struct comparison **rows, int64_t *n_rows, struct err *e)
+{
+	int64_t *match, before = *n_rows;
+	if (eval_join(base, t, &match, e))
+		return err_where(e, "%s", system);
+	double *x = xcalloc((size_t)base->n + 1, sizeof *x), *y = xcalloc((size_t)base->n + 1, sizeof *y);
+	for (int64_t k = 0; k < base->n_columns; k++) {
+		int64_t other = eval_table_find(t, base->column[k].name);
+		int64_t n = other < 0 ? 0 : pairs(x, y, base, t, match, k, other);
+		if (n == 0)
+			continue;
+		*rows = xrealloc_array(*rows, (size_t)*n_rows + 1, sizeof **rows);
+		struct comparison *r = &(*rows)[(*n_rows)++];
+		*r = (struct comparison){.system = system, .measure = base->column[k].name};
+		/* The system against the base: a gain is positive. */
+		stats_paired(&r->p, y, x, n, c->stats);
+	}
+	free(x);
+	free(y);
+	free(match);
+	return *n_rows > before ? 0 : err_set(e, "%s: no id and measure in common with the first file", system);
+}
+
+static int print_comparisons(struct eval_compare *c, struct comparison *rows, int64_t n, bool several, struct err *e)
+{
+	static const char *const adjusted[] = {"holm_p", "bonferroni_p", "bh_p"};
+	const char *const names[] = {"base", "system",     "difference", "low", "high",
+	                             "t_p",  "wilcoxon_p", "random_p",   "dz",  adjusted[c->adjust]};
+	int failed = eval_rows_head(c->rows, names, ARRAY_LEN(names), e);
+	for (int64_t i = 0; i < n && !failed; i++) {
+		const struct stats_paired *p = &rows[i].p;
+		eval_rows_begin(c->rows, rows[i].measure, p->n);
+		if (c->rows->json) {
+			str_adds(c->rows->out, ",\"file\":");
+			json_put_str(c->rows->out, rows[i].system, strlen(rows[i].system));
+		}
+		const double cells[] = {p->mean_b, p->mean_a,     p->difference,      p->low, p->high,
+		                        p->p_t,    p->p_wilcoxon, p->p_randomization, p->dz,  rows[i].adjusted};
+		for (size_t k = 0; k < ARRAY_LEN(cells); k++)
+			eval_rows_put(c->rows, names[k], cells[k]);
+		eval_limits_check(c->limits, rows[i].measure, p->mean_a, rows[i].system);
+		if (c->rows->json) {
+			eval_rows_put(c->rows, "percent", 100 * p->difference / fabs(p->mean_b));
+			eval_rows_put(c->rows, "t", p->t);
+			eval_rows_put(c->rows, "wilcoxon_exact_p", p->p_wilcoxon_exact);
+			eval_rows_put(c->rows, "rank_biserial", p->rank_biserial);
+			eval_rows_put(c->rows, "sign_p", p->p_sign);
+			str_addf(c->rows->out, ",\"wins\":%lld,\"losses\":%lld,\"ties\":%lld", (long long)p->wins,
+			         (long long)p->losses, (long long)p->ties);
+		}
+		if (several && !c->rows->json)
+			str_addf(c->rows->out, "  %s", rows[i].system);
+		failed = eval_rows_end(c->rows, e);
+	}
+	return failed;
+}
+
+int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *e)
+{
+	struct tool *tool = c->rows->tool;
+	struct eval_table *t = xcalloc((size_t)n_files, sizeof *t);
+	struct comparison *rows = NULL;
+	int64_t n = 0;
+	int failed = 0;
+	for (int i = 0; i < n_files && !failed; i++) {
+		struct tool one;
+		tool_init(&one, &tool->config);
+		one.out = tool->out;
+		failed = tool_open(&one, &files[i], 1, e) || eval_read(&t[i], &one, c->measures, e);
+		tool->n_in += one.n_in;
+		one.config.quiet = true;
+		tool_end(&one, 0, NULL);
+		if (!failed && i > 0)
+			failed = compare_with(c, &t[0], &t[i], files[i], &rows, &n, e);
+	}
+	double *p = xcalloc((size_t)n + 1, sizeof *p);
+	for (int64_t i = 0; i < n; i++)
+		p[i] = rows[i].p.p_t;
+	stats_adjust((enum stats_adjust)c->adjust, p, p, n);
+	for (int64_t i = 0; i < n; i++)
+		rows[i].adjusted = p[i];
+	if (!failed)
+		failed = print_comparisons(c, rows, n, n_files > 2, e) || eval_limits_end(c->limits, e) ? -1 : 0;
+	for (int i = 0; i < n_files; i++)
+		eval_table_release(&t[i]);
+	free(p);
+	free(rows);
+	free(t);
+	return failed;
+}

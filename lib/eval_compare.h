@@ -1,0 +1,24 @@
+/*
+ * eval_compare - systems against a base, record by record: rl-eval --compare.
+ */
+#ifndef LIB_EVAL_COMPARE_H
+#define LIB_EVAL_COMPARE_H
+
+#include "lib/cli.h"
+#include "lib/err.h"
+#include "lib/eval_limits.h"
+#include "lib/eval_rows.h"
+#include "lib/stats.h"
+
+struct eval_compare { /* all borrowed */
+	struct eval_rows *rows;
+	const struct cli_list *measures; /* empty: every number that the records have */
+	const struct stats_config *stats;
+	enum stats_adjust adjust; /* of the t tests' p over all rows */
+	struct eval_limits *limits;
+};
+
+/* files[0] is the base.  Reads all of them, joins each with the base by id, and prints a row per system and measure. */
+int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *e);
+
+#endif

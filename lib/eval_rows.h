@@ -1,0 +1,28 @@
+/*
+ * eval_rows - the rows that rl-eval prints: a table with a head, or an object per row.
+ */
+#ifndef LIB_EVAL_ROWS_H
+#define LIB_EVAL_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/err.h"
+#include "lib/str.h"
+#include "lib/tool.h"
+
+struct eval_rows {
+	struct tool *tool; /* whose output they go to; n_out counts them */
+	struct str *out;   /* the row under way */
+	bool json;
+};
+
+/* The names of the cells behind measure and n; nothing for JSON. */
+int eval_rows_head(struct eval_rows *r, const char *const *names, size_t n, struct err *e);
+void eval_rows_begin(struct eval_rows *r, const char *measure, int64_t n);
+/* A cell; NaN is null in JSON and a dash in the table. */
+void eval_rows_put(struct eval_rows *r, const char *name, double x);
+int eval_rows_end(struct eval_rows *r, struct err *e);
+
+#endif
