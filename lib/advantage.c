@@ -18,7 +18,7 @@ const struct opt advantage_options[] = {
         {"kl-coef", 0, OPT_NUM, FIELD(kl_coef), ".05", "X", "weight of the KL penalty per token", 0, 1e9},
         {"kl-estimator", 0, OPT_CHOICE, FIELD(kl_estimator), "k1", "k1|k2|k3", "estimate of the KL in the penalty", 0,
          0},
-        {"whiten", 0, OPT_FLAG, FIELD(whiten), "1", NULL, "advantages to mean 0, variance 1 over the batch (default)",
+        {"whiten", 0, OPT_FLAG, FIELD(whiten), "1", NULL, "advantages to mean 0, variance 1 over the batch",
          0, 0},
         {"whiten-rewards", 0, OPT_FLAG, FIELD(whiten_rewards), NULL, NULL, "rewards to variance 1 over the batch", 0,
          0},

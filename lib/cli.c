@@ -40,6 +40,7 @@ static const struct cli_alias aliases[] = {
         {"gae-lambda", "lam"},
         {"num-train-epochs", "epochs"},
         {"per-device-train-batch-size", "batch-size"},
+        {"gradient-accumulation-steps", "batch-size"},
         {"train-batch-size", "batch-size"},
         {"lr-scheduler-type", "schedule"},
         {"warmup-steps", "warmup"},
@@ -146,13 +147,31 @@ static void check_range(const struct opt *o, const char *from, double v)
 		cli_misuse("%s is %g, but must be between %g and %g", from, v, o->min, o->max);
 }
 
+/* An empty value is 0. */
+static bool parse_flag(const char *value, bool *out)
+{
+	static const char *const no[] = {"", "0", "no", "false", "off"}, *const yes[] = {"1", "yes", "true", "on"};
+	for (size_t i = 0; i < ARRAY_LEN(no); i++)
+		if (!strcmp(value, no[i])) {
+			*out = false;
+			return true;
+		}
+	for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+		if (!strcmp(value, yes[i])) {
+			*out = true;
+			return true;
+		}
+	return false;
+}
+
 /* `from` names the option or the variable, for the message. */
 static void set_value(const struct opt *o, void *base, const char *from, const char *value, bool lines)
 {
 	char *field = (char *)base + o->offset;
 	switch (o->type) {
 	case OPT_FLAG:
-		*(bool *)(void *)field = strcmp(value, "0") && strcmp(value, "false") && *value;
+		if (!parse_flag(value, (bool *)(void *)field))
+			cli_misuse("%s is '%s', but must be 1 or 0 (yes or no, true or false, on or off)", from, value);
 		break;
 	case OPT_INT:
 		if (!parse_i64(value, (int64_t *)(void *)field))
@@ -299,6 +318,8 @@ static void print_row(const struct opt *o)
 	printf("%-34s %s%s", left, gap, o->help);
 	if (show)
 		printf(" [%s]", o->fallback);
+	else if (o->fallback && !strcmp(o->fallback, "1"))
+		printf(" (--no-%s turns it off)", o->name);
 	putchar('\n');
 }
 
@@ -359,9 +380,13 @@ static _Noreturn void unknown_option(const struct cli *c, const char *name, size
 {
 	char word[128];
 	snprintf(word, sizeof word, "%.*s", (int)len, name);
+	for (char *p = word; (p = strchr(p, '_'));)
+		*p = '-'; /* as in Python */
 	for (size_t i = 0; i < ARRAY_LEN(aliases); i++)
 		if (!strcmp(aliases[i].theirs, word) && find_long(c, aliases[i].ours, strlen(aliases[i].ours)).row)
 			cli_misuse("no --%s; here it is --%s", word, aliases[i].ours);
+	if (find_long(c, word, strlen(word)).row)
+		cli_misuse("no --%.*s; here it is --%s", (int)len, name, word);
 	const char *names[512];
 	size_t n = 0;
 	for (size_t g = 0; g < c->n_groups; g++)

@@ -130,3 +130,18 @@ reader_gone() {
 	missing=$(sed 's/|.*//; /^#/d' "$BATS_TEST_DIRNAME/contract.table" | while read -r t; do command -v "$t" >/dev/null || echo "$t"; done)
 	[ -z "$missing" ] || skip "not built: ${missing//$'\n'/ }"
 }
+
+@test "switches in the environment take yes and no words, and nothing else" {
+	cd "$BATS_TEST_TMPDIR"
+	echo '{"text":"a b"}' >in
+	RL_ZSTD=no rl-chunk -q --max-words 4 <in | grep -q text
+	RL_ZSTD=on rl-chunk -q --max-words 4 <in | zstd -dqc | grep -q text
+	fails_with 2 "is 'maybe', but must be 1 or 0" env RL_ZSTD=maybe rl-chunk -q --max-words 4 in
+}
+
+@test "an option by another framework's name is an error that helps, with dashes or underscores" {
+	for o in --learning-rate --learning_rate; do
+		fails_with 2 'here it is --lr' rl-ppo-step $o 1
+	done
+	fails_with 2 'no --max_tokens; here it is --max-tokens' rl-generate --max_tokens 1
+}
