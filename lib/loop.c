@@ -236,6 +236,17 @@ int loop_hold_reference(struct store_update *u, const char *run, const struct st
 	return failed;
 }
 
+int loop_same_run(const char *options, const char *run, struct err *e)
+{
+	const char *theirs = strstr(options, " run=");
+	size_t len = theirs ? strcspn(theirs += 5, " ") : 0;
+	/* written with %20 for a blank: such names are not told apart further */
+	if (!theirs || strchr(run, ' ') || (len == strlen(run) && !memcmp(theirs, run, len)))
+		return 0;
+	return err_set(e, "the sampler is in run '%.*s', but this is run '%s': --run is for both", (int)len, theirs,
+	               run);
+}
+
 /* Walks both lists of words side by side; they are written in the same order. */
 int loop_same_options(const char *then, const char *now, struct err *e)
 {

@@ -79,6 +79,8 @@ int loop_reference(struct store_view *v, const char *run, struct store_ref *out,
 /* Holds the version a run began with by name; goes into the run's first update. */
 int loop_hold_reference(struct store_update *u, const char *run, const struct store_ref *ref, struct err *e);
 
+/* -1 when a batch with these options was sampled for another run than this. */
+int loop_same_run(const char *options, const char *run, struct err *e);
 /* -1 naming what differs, when the options a run was begun with are not these. */
 int loop_same_options(const char *then, const char *now, struct err *e);
 

@@ -46,6 +46,9 @@ int ppo_open(struct ppo *p, struct err *e)
 	store_view_close(v);
 	if (failed)
 		return failed;
+	if (p->run.begun && !p->run.closed && p->config->steps > 0 && p->run.updates >= p->config->steps)
+		return err_set(e, "run '%s' has made %lld updates already, and --steps is %lld", p->config->run,
+		               (long long)p->run.updates, (long long)p->config->steps);
 	if (p->run.begun)
 		return p->run.closed ? 0 : loop_run_undisturbed(&p->run, p->config->run, p->policy.version, e);
 	p->run.base = p->policy.version;

@@ -25,6 +25,7 @@ struct rollout_reader {
 	int64_t batch; /* the one being read, counted from 0; -1: none yet */
 	bool fields;   /* the stream says which batch a record belongs to */
 	bool known, last, ended;
+	int64_t strays; /* error records of lines that never were rows */
 	struct loop_cursor cursor;
 	bool held; /* the tool's record was read ahead and is not taken yet */
 	double since;
@@ -72,6 +73,17 @@ static bool sampler_is_idle(struct rollout_reader *r)
 	return r->locks && loop_held(r->locks, LOOP_SAMPLER) && !loop_held(r->locks, LOOP_BUSY);
 }
 
+/* Between two batches it is the next that is waited for, and how many rows it has is not known. */
+static void say_what_is_missing(const struct rollout_reader *r)
+{
+	long long next = r->known ? r->batch + 1 : r->c.first;
+	if (r->got)
+		cli_warn("batch %lld: %lld of %lld rows; a stage before drops or holds records", (long long)r->batch,
+		         (long long)r->got, (long long)r->n);
+	else
+		cli_warn("batch %lld: no row yet, though it was sampled; a stage before drops or holds records", next);
+}
+
 /* Until input comes; says once a batch what is missing when nobody upstream is at work on it. */
 static void wait_for_input(struct rollout_reader *r)
 {
@@ -82,8 +94,7 @@ static void wait_for_input(struct rollout_reader *r)
 		if (!sampler_is_idle(r)) {
 			r->since = now_seconds();
 		} else if (!r->said && now_seconds() - r->since > quiet_seconds) {
-			cli_warn("batch %lld: %lld of %lld rows; a stage before drops or holds records",
-			         (long long)r->batch, (long long)r->got, (long long)r->n);
+			say_what_is_missing(r);
 			r->said = true;
 		}
 	}
@@ -95,6 +106,8 @@ static int next_record(struct rollout_reader *r, struct err *e)
 		r->held = false;
 		return 1;
 	}
+	if (tool_open_input(r->t, e))
+		return -1;
 	wait_for_input(r);
 	int got = tool_next(r->t, e);
 	r->since = now_seconds();
@@ -302,6 +315,8 @@ static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 		if (got > 0) {
 			loop_cursor_release(&r->cursor);
 			r->cursor = c;
+			if (r->c.run && c.options && loop_same_run(c.options, r->c.run, e))
+				return -1;
 		}
 	}
 	r->have[p->row] = true;
@@ -336,10 +351,18 @@ static int look_ahead(struct rollout_reader *r, struct err *e)
 	return got < 0 ? -1 : 1;
 }
 
+/* What a stage with -k makes of a line that it could not read: an error that belongs to no row. */
+static bool is_stray(const struct record *rec)
+{
+	return record_kind(rec, "error") > JSON_NULL && !record_has(rec, "tokens");
+}
+
 /* Reads until a batch is whole: 1, 0 at the end, -1. */
 static int fill(struct rollout_reader *r, struct err *e)
 {
 	r->got = 0;
+	r->said = false;
+	r->since = now_seconds();
 	for (;;) {
 		int got = next_record(r, e);
 		if (got < 0)
@@ -353,6 +376,10 @@ static int fill(struct rollout_reader *r, struct err *e)
 		}
 		struct place p;
 		got = read_place(r, &p, e);
+		if (got == 0 && is_stray(r->t->record)) {
+			r->strays++;
+			continue;
+		}
 		if (got == 0) {
 			p = (struct place){r->got ? r->batch : r->batch + 1, r->got, r->c.batch_size, false};
 			r->known = true;
@@ -378,6 +405,8 @@ int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, stru
 	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
 	for (int64_t i = 0; i < r->n; i++)
 		out->skipped += r->row[i].skip != NULL;
+	out->skipped += r->strays;
+	r->strays = 0;
 	return 1;
 }
 

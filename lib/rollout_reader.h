@@ -43,7 +43,7 @@ struct rollout_rows {
 	int64_t n;
 	int64_t batch;
 	bool last;
-	int64_t skipped;           /* rows with skip */
+	int64_t skipped;           /* rows with skip, and error records that belong to no row */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
 };
 
@@ -52,6 +52,7 @@ struct rollout_reader_config {
 	const char *reward;     /* --reward, or NULL */
 	int64_t V, max_context; /* bounds of ids and of prompt + completion */
 	int64_t first;          /* batches that were trained already */
+	const char *run;        /* that the rollouts must be of, if they say; NULL: any */
 };
 
 struct rollout_reader;

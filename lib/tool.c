@@ -91,6 +91,11 @@ static int next_input(struct tool *t, struct err *e)
 	return t->in ? 0 : -1;
 }
 
+int tool_open_input(struct tool *t, struct err *e)
+{
+	return t->in || t->next_operand == t->n_operands ? 0 : next_input(t, e);
+}
+
 static int wait_line(struct tool *t, struct err *e)
 {
 	if (stream_poll(t->in))

@@ -77,6 +77,8 @@ int tool_run(struct tool *t, char **operands, int n_operands, tool_process proce
  * blocks; while it waits it notices that the reader of the output has gone (-1).  Resets t->arena. */
 int tool_next(struct tool *t, struct err *e) __attribute__((warn_unused_result));
 int tool_open(struct tool *t, char **operands, int n_operands, struct err *e); /* before the first tool_next */
+/* Opens the first input, for those who wait on t->in themselves; tool_next would else. */
+int tool_open_input(struct tool *t, struct err *e);
 int tool_write(struct tool *t, struct record *r, struct err *e);
 /* True for a record that carries `error` or `skip`; counts it. */
 bool tool_passes(struct tool *t, const struct record *r);

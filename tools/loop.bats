@@ -119,15 +119,56 @@ for line in sys.stdin: sys.stdout.write(line)' | $update > metrics.jsonl"
 	[ "$(wc -l <metrics.jsonl)" -eq 4 ]
 }
 
-@test "no hang: a filter that drops or holds records is named within 15 seconds" {
-	setsid bash -c "$generate < prompts.jsonl | sed -u 3d | $update" >/dev/null 2>said 3>&- &
+# named_within_15_seconds FILTER TEXT: the trainer says TEXT while it waits.
+named_within_15_seconds() {
+	setsid bash -c "$generate < prompts.jsonl | $1 | $update" >/dev/null 2>said 3>&- &
 	pid=$!
 	for _ in $(seq 150); do
 		grep -q 'drops or holds' said && break
 		sleep 0.1
 	done
 	kill -9 -- -$pid || true
-	grep -q 'batch 0: 7 of 8 rows' said
+	cat said
+	grep -q "$2" said
+}
+
+@test "no hang: a filter that drops records is named within 15 seconds" {
+	named_within_15_seconds 'sed -u 3d' 'batch 0: 7 of 8 rows'
+}
+
+@test "no hang: a filter that has let nothing through is named within 15 seconds" {
+	named_within_15_seconds 'jq -c .' 'batch 0: no row yet'
+}
+
+@test "no hang: a filter that drops a whole batch is named, and the batch is the right one" {
+	named_within_15_seconds "jq -c --unbuffered 'select(.batch != 1)'" 'batch 1: no row yet'
+}
+
+@test "no hang: sampler and trainer in different runs are told so" {
+	run --separate-stderr pipe 30 "$generate < prompts.jsonl | $update --run other"
+	[ "$status" -ne 0 ]
+	[[ $stderr == *"the sampler is in run '', but this is run 'other'"* ]]
+	[ "$(rl-store show --json run.lmdb | jq '[.. | .version? // empty] | max')" -le 0 ]
+}
+
+@test "loop: with -k a line that is no record is counted, and the run goes on" {
+	sed -i '13s/.*/garbage/' prompts.jsonl
+	run --separate-stderr within 60 bash -c "$generate -k < prompts.jsonl | $update > metrics.jsonl; echo \${PIPESTATUS[*]}"
+	[ "$output" = "3 0" ]
+	[ "$(jq -s 'map(.rows) | add' metrics.jsonl)" -eq 31 ]
+	[ "$(jq -s 'map(.skipped) | add' metrics.jsonl)" -eq 1 ]
+}
+
+@test "loop: a complete run says so; fewer --steps than were made are refused" {
+	pipe 60 "$generate < prompts.jsonl | $update > first.jsonl"
+	run --separate-stderr pipe 60 "$generate < prompts.jsonl | rl-ppo-step --lr 1e-3 --ppo-epochs 2"
+	[ "$status" -eq 0 ]
+	[[ $stderr == *"run '' is complete after 4 updates"* ]]
+	fresh
+	interrupted
+	run --separate-stderr pipe 30 "$generate < prompts.jsonl | $update --steps 2"
+	[ "$status" -ne 0 ]
+	[[ $stderr == *"has made 2 updates already, and --steps is 2"* ]]
 }
 
 @test "no hang: kill -9 of any stage ends all with a non-zero status" {

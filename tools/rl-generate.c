@@ -89,6 +89,12 @@ static int64_t parse_lag(const char *text)
 	return lag;
 }
 
+static void add_word(struct str *s, const char *value)
+{
+	for (const char *p = value; *p; p++)
+		str_adds(s, *p == ' ' ? "%20" : (char[]){*p, 0});
+}
+
 /* The options that decide rollouts, as `name=value` words (blanks in values as %20). */
 static char *rollout_options(const struct config *c)
 {
@@ -98,14 +104,14 @@ static char *rollout_options(const struct config *c)
 	         "n=%lld max-tokens=%s temperature=%.17g top-k=%lld top-p=%.17g min-p=%.17g seed=%lld batch-size=%lld",
 	         (long long)c->n, c->max_tokens, c->temperature, (long long)c->top_k, c->top_p, c->min_p,
 	         (long long)c->seed, (long long)c->batch_size);
+	str_adds(&s, " run=");
+	add_word(&s, c->run);
 	str_addf(&s, " ignore-eos=%d shuffle=%d lag=%s prompt=", c->ignore_eos, (c->epochs || c->steps) && c->shuffle,
 	         c->lag);
-	for (const char *p = c->prompt; *p; p++)
-		str_adds(&s, *p == ' ' ? "%20" : (char[]){*p, 0});
+	add_word(&s, c->prompt);
 	for (size_t i = 0; i < c->stop.n; i++) {
 		str_adds(&s, " stop=");
-		for (const char *p = c->stop.item[i]; *p; p++)
-			str_adds(&s, *p == ' ' ? "%20" : (char[]){*p, 0});
+		add_word(&s, c->stop.item[i]);
 	}
 	return str_detach(&s);
 }
@@ -221,6 +227,9 @@ int main(int argc, char **argv)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
 	s.c.max_new = parse_range(s.c.max_tokens, &s.c.min_new);
 	parse_lag(s.c.lag);
+	for (size_t i = 0; i < s.c.stop.n; i++)
+		if (!*s.c.stop.item[i])
+			cli_misuse("--stop is empty, and every text contains that");
 	if (s.c.batch_size % s.c.n)
 		cli_misuse("--batch-size is %lld, but must be a multiple of -n, which is %lld",
 		           (long long)s.c.batch_size, (long long)s.c.n);
