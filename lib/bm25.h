@@ -16,7 +16,9 @@
  * is the same whether or not documents were pruned.
  *
  * Analyzers: none = runs of ASCII letters and digits, ASCII lower case, everything else separates; stop = without the
- * 33 words of Lucene's list; porter = then the Snowball stemmer "porter"; an empty stem is no token.
+ * 33 words of Lucene's list; porter = then the Snowball stemmer "porter"; an empty stem is no token.  unicode = the
+ * text folded (utf8_fold), then runs of letters, marks and numbers, each Han or Hiragana character a word of its own,
+ * with the marks behind it; everything else separates.  Words count from 0 for positions, those that are dropped too.
  *
  * An index is immutable: it is built beside its path and renamed into place.  It is private to its machine (native
  * byte order, refused otherwise) and needs no lock to be read.
@@ -31,15 +33,16 @@
 #include "lib/err.h"
 
 /* ---- text to terms ---- */
-enum bm25_analyzer { BM25_NONE, BM25_STOP, BM25_PORTER };
-#define BM25_ANALYZERS "none|stop|porter"
+enum bm25_analyzer { BM25_NONE, BM25_STOP, BM25_PORTER, BM25_UNICODE };
+#define BM25_ANALYZERS "none|stop|porter|unicode"
 
 struct bm25_analysis;
 struct bm25_analysis *bm25_analysis_new(enum bm25_analyzer kind);
 void bm25_analysis_free(struct bm25_analysis *a);
-/* Calls fn with each term of the text in order; the term is borrowed for the call and has no NUL behind it. */
+/* Calls fn with each term of the text in order; the term is borrowed for the call and has no NUL behind it. position:
+ * number of its word. */
 void bm25_analyze(struct bm25_analysis *a, const char *text, size_t len,
-                  void (*fn)(void *arg, const char *term, size_t len), void *arg);
+                  void (*fn)(void *arg, const char *term, size_t len, uint32_t position), void *arg);
 
 /* ---- building ---- */
 struct bm25_builder;

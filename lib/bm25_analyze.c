@@ -4,12 +4,15 @@
 #include <string.h>
 
 #include "lib/bm25_impl.h"
+#include "lib/utf8.h"
 #include "lib/util.h"
 
 struct bm25_analysis {
 	enum bm25_analyzer kind;
 	struct sb_stemmer *stemmer;
-	struct str word;
+	const char *p, *end; /* what is left of the text */
+	bool ascii;          /* the text, under BM25_UNICODE */
+	struct str folded, word;
 };
 
 /* Letters and digits map to themselves in lower case, all else to 0. */
@@ -33,6 +36,7 @@ struct bm25_analysis *bm25_analysis_new(enum bm25_analyzer kind)
 {
 	struct bm25_analysis *a = xcalloc(1, sizeof *a);
 	a->kind = kind;
+	str_init(&a->folded);
 	str_init(&a->word);
 	if (kind == BM25_PORTER)
 		a->stemmer = sb_stemmer_new("porter", "UTF_8");
@@ -45,26 +49,84 @@ void bm25_analysis_free(struct bm25_analysis *a)
 		return;
 	if (a->stemmer)
 		sb_stemmer_delete(a->stemmer);
+	str_release(&a->folded);
 	str_release(&a->word);
 	free(a);
 }
 
-bool bm25_next_word(const char **p, const char *end, struct str *word)
+/* ---- words ---- */
+
+void bm25_analysis_text(struct bm25_analysis *a, const char *text, size_t len)
 {
-	const char *s = *p;
-	while (s < end && !alnum[(unsigned char)*s])
-		s++;
-	const char *start = s;
-	while (s < end && alnum[(unsigned char)*s])
-		s++;
-	*p = s;
-	str_clear(word);
-	str_reserve(word, (size_t)(s - start) + 1);
-	for (const char *c = start; c < s; c++)
-		word->buf[word->len++] = (char)alnum[(unsigned char)*c];
-	word->buf[word->len] = 0;
-	return s > start;
+	if (a->kind == BM25_UNICODE) {
+		size_t ascii = 0;
+		while (ascii < len && (unsigned char)text[ascii] < 0x80)
+			ascii++;
+		a->ascii = ascii == len;
+		if (!a->ascii) {
+			str_clear(&a->folded);
+			utf8_fold(text, len, &a->folded);
+			text = a->folded.buf;
+			len = a->folded.len;
+		}
+	}
+	a->p = text;
+	a->end = text + len;
 }
+
+static void next_ascii(struct bm25_analysis *a)
+{
+	const char *s = a->p, *start;
+	while (s < a->end && !alnum[(unsigned char)*s])
+		s++;
+	for (start = s; s < a->end && alnum[(unsigned char)*s];)
+		s++;
+	a->p = s;
+	str_reserve(&a->word, (size_t)(s - start) + 1);
+	for (const char *c = start; c < s; c++)
+		a->word.buf[a->word.len++] = (char)alnum[(unsigned char)*c];
+	a->word.buf[a->word.len] = 0;
+}
+
+/* Scripts that write without spaces and whose characters are words or syllables: Han and Hiragana. */
+static bool stands_alone(uint32_t cp)
+{
+	return cp >= 0x3005 && (cp <= 0x3007 || (cp >= 0x3021 && cp <= 0x3029) || (cp >= 0x3041 && cp <= 0x309F) ||
+	                        (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0x4E00 && cp <= 0x9FFF) ||
+	                        (cp >= 0xF900 && cp <= 0xFAFF) || (cp >= 0x20000 && cp <= 0x3FFFD));
+}
+
+/* A run of letters, marks and numbers that begins with no mark; the marks behind a character belong to it. */
+static void next_unicode(struct bm25_analysis *a)
+{
+	bool alone = false;
+	uint32_t cp;
+	while (a->p < a->end) {
+		size_t n = utf8_next(a->p, (size_t)(a->end - a->p), &cp);
+		bool mark = utf8_is_mark(cp), single = !mark && stands_alone(cp);
+		bool inside = (mark && a->word.len) || utf8_is_letter(cp) || utf8_is_number(cp);
+		if (a->word.len && (!inside || (!mark && (alone || single))))
+			break;
+		if (inside)
+			str_add(&a->word, a->p, n);
+		alone = alone || (inside && single);
+		a->p += n;
+	}
+}
+
+bool bm25_next_word(struct bm25_analysis *a, const char **word, size_t *len)
+{
+	str_clear(&a->word);
+	if (a->kind == BM25_UNICODE && !a->ascii)
+		next_unicode(a);
+	else
+		next_ascii(a);
+	*word = a->word.buf;
+	*len = a->word.len;
+	return a->word.len > 0;
+}
+
+/* ---- terms ---- */
 
 static bool is_stop_word(const char *word, size_t len)
 {
@@ -90,7 +152,7 @@ bool bm25_term(struct bm25_analysis *a, const char *word, size_t len, const char
 {
 	*term = word;
 	*term_len = len;
-	if (a->kind == BM25_NONE)
+	if (a->kind == BM25_NONE || a->kind == BM25_UNICODE)
 		return true;
 	if (is_stop_word(word, len))
 		return false;
@@ -105,11 +167,12 @@ bool bm25_term(struct bm25_analysis *a, const char *word, size_t len, const char
 }
 
 void bm25_analyze(struct bm25_analysis *a, const char *text, size_t len,
-                  void (*fn)(void *arg, const char *term, size_t len), void *arg)
+                  void (*fn)(void *arg, const char *term, size_t len, uint32_t position), void *arg)
 {
-	const char *p = text, *term;
-	size_t n;
-	while (bm25_next_word(&p, text + len, &a->word))
-		if (bm25_term(a, a->word.buf, a->word.len, &term, &n))
-			fn(arg, term, n);
+	const char *word, *term;
+	size_t word_len, term_len;
+	bm25_analysis_text(a, text, len);
+	for (uint32_t i = 0; bm25_next_word(a, &word, &word_len); i++)
+		if (bm25_term(a, word, word_len, &term, &term_len))
+			fn(arg, term, term_len, i);
 }

@@ -23,7 +23,6 @@ struct list {
 
 struct bm25_builder {
 	struct bm25_analysis *analysis;
-	struct str word;
 	struct bm25_dict surface, terms, ids;
 	uint32_t *term_of; /* by number of a surface word */
 	size_t term_cap;
@@ -39,7 +38,6 @@ struct bm25_builder *bm25_builder_new(enum bm25_analyzer kind)
 	struct bm25_builder *b = xcalloc(1, sizeof *b);
 	b->analysis = bm25_analysis_new(kind);
 	b->info.analyzer = kind;
-	str_init(&b->word);
 	bm25_dict_init(&b->surface);
 	bm25_dict_init(&b->terms);
 	bm25_dict_init(&b->ids);
@@ -51,7 +49,6 @@ void bm25_builder_free(struct bm25_builder *b)
 	if (!b)
 		return;
 	bm25_analysis_free(b->analysis);
-	str_release(&b->word);
 	for (size_t i = 0; i < b->terms.n; i++)
 		free(b->lists[i].bytes);
 	bm25_dict_release(&b->surface);
@@ -100,13 +97,13 @@ static void finish_posting(struct list *l)
 	l->tf = 0;
 }
 
-/* The number of the term that the word at b->word stands for. */
-static uint32_t term_number(struct bm25_builder *b)
+/* The number of the term that a word stands for. */
+static uint32_t term_number(struct bm25_builder *b, const char *word, size_t word_len)
 {
 	bool is_new, new_term;
 	const char *term;
 	size_t len;
-	uint32_t w = bm25_dict_add(&b->surface, b->word.buf, b->word.len, &is_new);
+	uint32_t w = bm25_dict_add(&b->surface, word, word_len, &is_new);
 	if (!is_new)
 		return b->term_of[w];
 	if (b->term_cap < b->surface.cap) {
@@ -114,7 +111,7 @@ static uint32_t term_number(struct bm25_builder *b)
 		b->term_of = xrealloc_array(b->term_of, b->term_cap, sizeof *b->term_of);
 	}
 	b->term_of[w] = DROPPED;
-	if (!bm25_term(b->analysis, b->word.buf, b->word.len, &term, &len))
+	if (!bm25_term(b->analysis, word, word_len, &term, &len))
 		return DROPPED;
 	uint32_t t = b->term_of[w] = bm25_dict_add(&b->terms, term, len, &new_term);
 	if (b->list_cap < b->terms.cap) {
@@ -136,8 +133,11 @@ int bm25_builder_add(struct bm25_builder *b, const char *id, size_t id_len, cons
 	uint32_t doc = bm25_dict_add(&b->ids, id, id_len, &is_new), n = 0;
 	if (!is_new)
 		return err_set(e, "document '%.*s' is there twice", id_len > 200 ? 200 : (int)id_len, id);
-	for (const char *p = text; bm25_next_word(&p, text + len, &b->word);) {
-		uint32_t t = term_number(b);
+	const char *word;
+	size_t word_len;
+	bm25_analysis_text(b->analysis, text, len);
+	while (bm25_next_word(b->analysis, &word, &word_len)) {
+		uint32_t t = term_number(b, word, word_len);
 		if (t == DROPPED)
 			continue;
 		struct list *l = &b->lists[t];

@@ -18,8 +18,10 @@
 enum { BM25_BLOCK = 128 };
 
 /* ---- bm25_analyze.c ---- */
-/* The next run of letters and digits from *p on, in lower case, into word; false at the end. */
-bool bm25_next_word(const char **p, const char *end, struct str *word);
+/* Begins with the words of a text, borrowed until they are read. */
+void bm25_analysis_text(struct bm25_analysis *a, const char *text, size_t len);
+/* The next word, in lower case, terminated, borrowed until the next call; false at the end. */
+bool bm25_next_word(struct bm25_analysis *a, const char **word, size_t *len);
 /* What the analyzer makes of a word; false when it drops it.  Borrowed until the next call. */
 bool bm25_term(struct bm25_analysis *a, const char *word, size_t len, const char **term, size_t *term_len);
 

@@ -273,7 +273,7 @@ static int read_meta(struct bm25_index *x, struct err *e)
 	if (m.layout != LAYOUT)
 		return err_set(e, "%s: an index of layout %u, this program reads %u; build it again", x->path, m.layout,
 		               LAYOUT);
-	if (m.byte_order != BYTE_ORDER_MARK || m.analyzer > BM25_PORTER || m.documents < 0 ||
+	if (m.byte_order != BYTE_ORDER_MARK || m.analyzer > BM25_UNICODE || m.documents < 0 ||
 	    m.documents > (int64_t)1 << 28 || m.tokens < 0)
 		return err_set(e, "%s: the index is damaged, or of a machine with another byte order", x->path);
 	x->info = (struct bm25_info){m.analyzer, m.documents, m.empty, m.tokens, m.terms, 0};

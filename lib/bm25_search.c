@@ -210,8 +210,9 @@ static int open_cursor(struct bm25_searcher *s, struct cursor *c, uint32_t order
 
 /* ---- the query ---- */
 
-static void count_term(void *arg, const char *term, size_t len)
+static void count_term(void *arg, const char *term, size_t len, uint32_t position)
 {
+	(void)position;
 	struct bm25_searcher *s = arg;
 	bool is_new;
 	uint32_t w = bm25_dict_add(&s->words, term, len, &is_new);

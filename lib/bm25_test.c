@@ -18,9 +18,10 @@ static const char *in_dir(const char *name)
 	return path;
 }
 
-static void join_term(void *arg, const char *term, size_t len)
+static void join_term(void *arg, const char *term, size_t len, uint32_t position)
 {
 	struct str *s = arg;
+	(void)position;
 	if (s->len)
 		str_addc(s, ' ');
 	str_add(s, term, len);
@@ -45,6 +46,21 @@ static void test_analyzers(void)
 	CHECK_STR(analyzed(BM25_STOP, "The Cat's 2nd THEIR hat,a theirs"), "cat s 2nd hat theirs");
 	CHECK_STR(analyzed(BM25_PORTER, "The cats' relational as generalizations s i"), "cat relat gener i");
 	CHECK_STR(analyzed(BM25_PORTER, " .,;!? "), "");
+	test_case("analyzer unicode: words in any script, folded");
+	CHECK_STR(analyzed(BM25_UNICODE, "The Cat's 2nd hat_a"), "the cat s 2nd hat a");
+	CHECK_STR(analyzed(BM25_UNICODE, "Na\u00efve STRASSE Stra\u00dfe NAI\u0308VE"),
+	          "na\u00efve strasse strasse na\u00efve");
+	/* ligature, full width, superscript, soft hyphen, dotted capital I */
+	CHECK_STR(analyzed(BM25_UNICODE, "\ufb01sh \uff2f\uff2b x\u00b2 co\u00adop \u0130"), "fish ok x2 coop i\u0307");
+	CHECK_STR(analyzed(BM25_UNICODE, "\u041c\u041e\u0421\u041a\u0412\u0410, \u0391\u03a3 \u03c3\u03c2"),
+	          "\u043c\u043e\u0441\u043a\u0432\u0430 \u03b1\u03c3 \u03c3\u03c3");
+	/* Han and Hiragana one by one, Katakana and Hangul in runs; half width Katakana with its mark is one character
+	 */
+	CHECK_STR(analyzed(BM25_UNICODE, "\u65e5\u672c\u306e\u30c6\u30b9\u30c8abc\ud55c\uad6d \uff76\uff9e"),
+	          "\u65e5 \u672c \u306e \u30c6\u30b9\u30c8abc\ud55c\uad6d \u30ac");
+	CHECK_STR(analyzed(BM25_UNICODE, "\u0301 a\u0323\u0301 \U0001f600 \u0938\u094d\u0924\u0947"),
+	          "\u1ea1\u0301 \u0938\u094d\u0924\u0947");
+	CHECK_STR(analyzed(BM25_UNICODE, "\u201cquoted\u201d\u2014dash"), "quoted dash");
 }
 
 /* ---- a corpus file into an index ---- */

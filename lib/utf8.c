@@ -149,6 +149,13 @@ bool utf8_is_letter(uint32_t cp)
 	return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
 }
 
+bool utf8_is_mark(uint32_t cp)
+{
+	utf8proc_category_t c = category(cp);
+
+	return c >= UTF8PROC_CATEGORY_MN && c <= UTF8PROC_CATEGORY_ME;
+}
+
 bool utf8_is_number(uint32_t cp)
 {
 	utf8proc_category_t c;
@@ -404,4 +411,30 @@ void utf8_lower_text(const char *s, size_t len, struct str *out)
 		i += n;
 	}
 	utf8_lower(s + done, len - done, out);
+}
+
+void utf8_fold(const char *s, size_t len, struct str *out)
+{
+	enum { MOST = 8 }; /* the longest folding is 3 */
+	struct str once, folded;
+	utf8proc_int32_t points[MOST];
+	char bytes[4];
+	uint32_t cp;
+
+	str_init(&once);
+	str_init(&folded);
+	utf8_normalize(UTF8_NFKC, s, len, &once);
+	for (size_t i = 0; i < once.len;) {
+		int boundary = UTF8PROC_BOUNDCLASS_START;
+		i += utf8_next(once.buf + i, once.len - i, &cp);
+		if (cp >= UTF8_CUT)
+			cp = UTF8_REPLACEMENT;
+		utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, points, MOST,
+		                                             UTF8PROC_CASEFOLD | UTF8PROC_IGNORE, &boundary);
+		for (utf8proc_ssize_t k = 0; k < n && k < MOST; k++)
+			str_add(&folded, bytes, utf8_put((uint32_t)points[k], bytes));
+	}
+	utf8_normalize(UTF8_NFKC, folded.buf, folded.len, out);
+	str_release(&once);
+	str_release(&folded);
 }

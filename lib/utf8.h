@@ -37,6 +37,7 @@ void utf8_lossy(const char *s, size_t len, struct str *out);
 /* ---- properties ---- */
 bool utf8_is_space(uint32_t cp);  /* White_Space: \s */
 bool utf8_is_letter(uint32_t cp); /* \p{L} */
+bool utf8_is_mark(uint32_t cp);   /* \p{M} */
 bool utf8_is_number(uint32_t cp); /* \p{N} */
 bool utf8_is_punct(uint32_t cp);  /* \p{P}, and the ASCII symbols $+<=>^`|~ */
 bool utf8_is_symbol(uint32_t cp); /* \p{S} */
@@ -54,5 +55,8 @@ void utf8_lower(const char *s, size_t len, struct str *out);
 /* The same, and a capital sigma at the end of a word becomes the final one (Unicode 3.13, Final_Sigma): Python's
  * str.lower. */
 void utf8_lower_text(const char *s, size_t len, struct str *out);
+/* For comparing words: NFKC, full case folding (sharp s becomes ss), without default ignorables (soft hyphens,
+ * joiners), NFKC. */
+void utf8_fold(const char *s, size_t len, struct str *out);
 
 #endif

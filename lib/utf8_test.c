@@ -115,6 +115,11 @@ int main(void)
 	str_clear(&s);
 	utf8_lower_text("ΟΔΟΣ ΣΑ ΑΣ. ΑΣ'Α Σ 1Σ İΣ", strlen("ΟΔΟΣ ΣΑ ΑΣ. ΑΣ'Α Σ 1Σ İΣ"), &s); /* as Python's lower() */
 	CHECK_STR(s.buf, "οδος σα ας. ασ'α σ 1σ i̇ς");
+
+	test_case("folding: compatibility forms, full case, ignorables");
+	str_clear(&s);
+	utf8_fold("\u1e9e\ufb03\u2126 x\u200dy \u0130", strlen("\u1e9e\ufb03\u2126 x\u200dy \u0130"), &s);
+	CHECK_STR(s.buf, "ssffi\u03c9 xy i\u0307");
 	str_release(&s);
 
 	test_case("marks in the wrong order take time in proportion");

@@ -41,6 +41,12 @@ found() { # INDEX QUERY: ids
 	[ -z "$(found x.lmdb 'the APPLES')" ]
 }
 
+@test "rl-index: words of any script, upper case and composed or not" {
+	rl-index -q --analyzer unicode <(echo '{"id":"ru","text":"Война и мир"}{"id":"de","text":"Große Straße"}{"id":"ja","text":"日本語"}' | jq -c .) x.lmdb
+	[ "$(found x.lmdb 'МИР')" = ru ] && [ "$(found x.lmdb 'GROSSE')" = de ] && [ "$(found x.lmdb '本')" = ja ]
+	[ "$(found x.lmdb "$(printf 'stra\u00dfe')")" = de ]
+}
+
 @test "rl-index: faults are named by place, and leave no index" {
 	fails_with 1 ":2: document 'a' is there twice" rl-index -q <(sed 's/"b"/"a"/' corpus.jsonl) x.lmdb
 	fails_with 1 ":2: no 'text' or 'contents'" rl-index -q <(sed 's/"text":"green/"t":"green/' corpus.jsonl) x.lmdb

@@ -28,7 +28,7 @@ static const struct opt options[] = {
         {"text", 0, OPT_STR, FIELD(text), NULL, "FILTER", "its text; default .text or .contents, behind .title if any",
          0, 0},
         {"analyzer", 0, OPT_CHOICE, FIELD(analyzer), "none", BM25_ANALYZERS,
-         "letters and digits in lower case; without stop words; and stemmed", 0, 0},
+         "ASCII words in lower case; without stop words; and stemmed; words of any script", 0, 0},
         {"quiet", 'q', OPT_FLAG, FIELD(quiet), NULL, NULL, "no progress, no closing line", 0, 0},
         {NULL},
 };
