@@ -45,18 +45,32 @@ void bm25_analyze(struct bm25_analysis *a, const char *text, size_t len,
                   void (*fn)(void *arg, const char *term, size_t len, uint32_t position), void *arg);
 
 /* ---- building ---- */
+struct bm25_options {
+	enum bm25_analyzer analyzer;
+	bool positions; /* of the words, for phrases */
+	bool texts;     /* kept, for answers and feedback */
+	size_t memory;  /* bytes, at least BM25_MEMORY_MIN: for everything but the document that is added */
+};
+#define BM25_MEMORY_MIN ((size_t)32 << 20)
 struct bm25_builder;
-struct bm25_builder *bm25_builder_new(enum bm25_analyzer kind);
+/*
+ * Begins an index beside path.  Postings are sorted in memory and spilled to files without a name in path's directory;
+ * bm25_builder_save merges them.  The table of documents (at most 28 bytes each while it grows) lies in memory all
+ * the time; when it outgrows five eighths of it, bm25_builder_add fails.  NULL with *e: path cannot be written to.
+ */
+struct bm25_builder *bm25_builder_new(const struct bm25_options *o, const char *path, struct err *e);
+/* Also forgets an index that was not saved. */
 void bm25_builder_free(struct bm25_builder *b);
-/* -1 when the id was there before, is empty, or the index is full (2^28 documents). */
+/* -1 when the id was there before, is empty, or the index is full (2^28 documents, or --memory). */
 int bm25_builder_add(struct bm25_builder *b, const char *id, size_t id_len, const char *text, size_t len,
                      struct err *e);
-/* Writes the index beside path, makes it durable and renames it into place; whatever was there is replaced. */
-int bm25_builder_save(struct bm25_builder *b, const char *path, struct err *e);
+/* Finishes the index, makes it durable and renames it to its path; whatever was there is replaced.  Once. */
+int bm25_builder_save(struct bm25_builder *b, struct err *e);
 
 /* ---- searching ---- */
 struct bm25_info {
 	enum bm25_analyzer analyzer;
+	bool positions, texts;
 	int64_t documents, empty, tokens, terms;
 	double average_length; /* tokens per document, after analysis */
 };
@@ -66,8 +80,6 @@ struct bm25_index;
 struct bm25_index *bm25_open(const char *path, struct err *e);
 void bm25_close(struct bm25_index *x);
 const struct bm25_info *bm25_info(const struct bm25_index *x);
-/* The id of document number `doc` (in corpus order, from 0); borrowed from the index. */
-int bm25_doc_id(const struct bm25_index *x, uint32_t doc, const char **id, size_t *len, struct err *e);
 
 enum bm25_variant { BM25_ROBERTSON, BM25_ATIRE, BM25_LUCENE, BM25_L, BM25_PLUS };
 #define BM25_VARIANTS "robertson|atire|lucene|bm25l|bm25+"
@@ -85,8 +97,12 @@ struct bm25_hit {
 
 struct bm25_searcher;
 /* Borrows the index.  One searcher per thread. */
-struct bm25_searcher *bm25_searcher_new(const struct bm25_index *x, const struct bm25_params *p);
+struct bm25_searcher *bm25_searcher_new(const struct bm25_index *x, const struct bm25_params *p, struct err *e);
 void bm25_searcher_free(struct bm25_searcher *s);
+/* The id of document number `doc` (in corpus order, from 0); borrowed from the index. */
+int bm25_doc_id(const struct bm25_searcher *s, uint32_t doc, const char **id, size_t *len, struct err *e);
+/* Its text, where the index keeps texts (else an error that says so). */
+int bm25_doc_text(const struct bm25_searcher *s, uint32_t doc, const char **text, size_t *len, struct err *e);
 /* The best k documents for the text, best first; *hits is borrowed until the next search.  -1: the index is damaged. */
 int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
                 int64_t *n, struct err *e);

@@ -42,7 +42,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 }
 
 /* Eight bytes a step by folded multiplication: words are short, and their numbers do not depend on the hash. */
-static uint64_t word_hash(const char *text, size_t len)
+uint64_t bm25_dict_hash(const char *text, size_t len)
 {
 	uint64_t h = len ^ 0x9e3779b97f4a7c15, x;
 	for (; len >= 8; len -= 8, text += 8) {
@@ -63,7 +63,7 @@ static bool is_word(const struct bm25_word *w, uint64_t hash, const char *text, 
 
 uint32_t bm25_dict_add(struct bm25_dict *d, const char *text, size_t len, bool *is_new)
 {
-	uint64_t hash = word_hash(text, len);
+	uint64_t hash = bm25_dict_hash(text, len);
 	size_t s = hash & (d->n_slots - 1);
 	for (; d->slots[s].number; s = (s + 1) & (d->n_slots - 1)) {
 		if (d->slots[s].tag != (uint32_t)(hash >> 32) ||
@@ -80,8 +80,14 @@ uint32_t bm25_dict_add(struct bm25_dict *d, const char *text, size_t len, bool *
 	struct bm25_word *w = &d->words[d->n];
 	*w = (struct bm25_word){arena_strndup(&d->arena, text, len), hash, (uint32_t)len, {0}};
 	memcpy(w->head, text, len < BM25_WORD_HEAD ? len : BM25_WORD_HEAD);
+	d->text_bytes += len + 17; /* rounded up to 16 */
 	d->slots[s] = (struct bm25_slot){(uint32_t)++d->n, (uint32_t)(hash >> 32)};
 	if (2 * d->n > d->n_slots)
 		grow_slots(d);
 	return (uint32_t)d->n - 1;
+}
+
+size_t bm25_dict_arrays(const struct bm25_dict *d)
+{
+	return d->cap * sizeof *d->words + d->n_slots * sizeof *d->slots;
 }

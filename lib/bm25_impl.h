@@ -7,6 +7,9 @@
  *     blocks x struct bm25_block  where each ends, and what bounds the weights in it
  *     per block: u8 bits, u8 bits, then document gaps - 1 and term frequencies - 1, packed in that many bits each
  *     8 bytes of zero             so that the last numbers can be read as whole words
+ *
+ * Positions are apart, in values of BM25_POSITION_BLOCKS blocks each: u32 per block where its bytes end behind these
+ * numbers, then for each posting its tf positions, as gaps of variable length, the first from 0.
  */
 #ifndef LIB_BM25_IMPL_H
 #define LIB_BM25_IMPL_H
@@ -15,7 +18,7 @@
 #include "lib/bm25.h"
 #include "lib/str.h"
 
-enum { BM25_BLOCK = 128 };
+enum { BM25_BLOCK = 128, BM25_POSITION_BLOCKS = 32, BM25_ID_GROUP = 256 };
 
 /* ---- bm25_analyze.c ---- */
 /* Begins with the words of a text, borrowed until they are read. */
@@ -41,12 +44,36 @@ struct bm25_dict {
 	struct arena arena;
 	struct bm25_word *words;
 	struct bm25_slot *slots;
-	size_t n, cap, n_slots;
+	size_t n, cap, n_slots, text_bytes;
 };
 void bm25_dict_init(struct bm25_dict *d);
 void bm25_dict_release(struct bm25_dict *d);
 /* The string's number; *is_new tells whether it was added. */
 uint32_t bm25_dict_add(struct bm25_dict *d, const char *text, size_t len, bool *is_new);
+/* Bytes of its arrays, which grow by doubling, and of its texts. */
+size_t bm25_dict_arrays(const struct bm25_dict *d);
+uint64_t bm25_dict_hash(const char *text, size_t len);
+
+/* ---- numbers of variable length, seven bits a byte, the low ones first ---- */
+static inline unsigned char *bm25_put_varint(unsigned char *p, uint64_t x)
+{
+	for (; x >= 0x80; x >>= 7)
+		*p++ = (unsigned char)(x | 0x80);
+	*p++ = (unsigned char)x;
+	return p;
+}
+/* Reads at most ten bytes. */
+static inline const unsigned char *bm25_get_varint(const unsigned char *p, uint64_t *x)
+{
+	uint64_t v = 0;
+	for (unsigned shift = 0; shift < 70; shift += 7) {
+		v |= (uint64_t)(*p & 0x7f) << (shift & 63);
+		if (!(*p++ & 0x80))
+			break;
+	}
+	*x = v;
+	return p;
+}
 
 /* ---- bm25_postings.c ---- */
 struct bm25_block {
@@ -60,9 +87,22 @@ struct bm25_postings {
 	const unsigned char *table, *data;
 	size_t data_len; /* without the padding */
 };
-/* Appends the list to out; docs rise strictly, tfs are at least 1, lengths are those of all documents. */
-void bm25_postings_put(struct str *out, const uint32_t *docs, const uint32_t *tfs, uint32_t df,
-                       const uint32_t *lengths);
+/* A list in the making, block by block. */
+struct bm25_list {
+	struct str table, data;
+	uint32_t df, n; /* n: of the block that is being filled */
+	int64_t last;
+	uint32_t docs[BM25_BLOCK], tfs[BM25_BLOCK];
+};
+void bm25_list_init(struct bm25_list *l);
+void bm25_list_release(struct bm25_list *l);
+void bm25_list_begin(struct bm25_list *l);
+/* docs rise strictly, tf is at least 1, lengths are those of all documents; true when this posting ended a block. */
+bool bm25_list_add(struct bm25_list *l, uint32_t doc, uint32_t tf, const uint32_t *lengths);
+/* After the last posting: bytes of the value. */
+size_t bm25_list_end(struct bm25_list *l, const uint32_t *lengths);
+void bm25_list_write(const struct bm25_list *l, char *out);
+
 /* Bounds of the value are checked here, of each block in bm25_postings_block. */
 int bm25_postings_get(const void *value, size_t len, int64_t n_docs, struct bm25_postings *out, struct err *e);
 struct bm25_block bm25_postings_entry(const struct bm25_postings *p, uint32_t block);
@@ -70,23 +110,78 @@ struct bm25_block bm25_postings_entry(const struct bm25_postings *p, uint32_t bl
 int bm25_postings_block(const struct bm25_postings *p, uint32_t block, int64_t n_docs, uint32_t *docs, uint32_t *tfs,
                         uint32_t *n, struct err *e);
 
-/* ---- bm25_index.c: the file ---- */
-struct bm25_writer;
-struct bm25_writer *bm25_writer_open(const char *path, struct err *e);
-/* Terms in rising order of bm25_key. */
-int bm25_writer_term(struct bm25_writer *w, const char *term, size_t len, const struct str *postings, struct err *e);
-/* ids: the n ids one after another; offsets has n + 1 entries.  Commits and renames; w is gone either way. */
-int bm25_writer_finish(struct bm25_writer *w, const struct bm25_info *info, const uint32_t *lengths,
-                       const uint64_t *offsets, const char *ids, struct err *e);
-void bm25_writer_abandon(struct bm25_writer *w);
-
-/* Lengths of all documents, borrowed from the index. */
-const uint32_t *bm25_lengths(const struct bm25_index *x);
-/* 1; 0 when no document has the term. */
-int bm25_lookup(const struct bm25_index *x, const char *term, size_t len, struct bm25_postings *out, struct err *e);
-
 /* The key of a term: the term itself, or where that is longer than a key may be, its beginning and a hash. */
 enum { BM25_KEY_MAX = 255 };
 size_t bm25_key(const char *term, size_t len, char key[BM25_KEY_MAX]);
+int bm25_compare_keys(const char *a, size_t a_len, const char *b, size_t b_len);
+
+/* ---- bm25_runs.c: sorted pieces on disk ---- */
+struct bm25_runs;
+struct bm25_run_reader;
+struct bm25_record {
+	char key[BM25_KEY_MAX];
+	size_t key_len;
+	uint32_t df;   /* documents */
+	uint64_t left; /* bytes not yet read */
+	struct bm25_run_reader *in;
+};
+/* All of the record must be read in the call. */
+typedef int (*bm25_record_fn)(void *arg, struct bm25_record *record, struct err *e);
+/* Files lie beside that path, without a name.  memory: for all buffers together. */
+struct bm25_runs *bm25_runs_new(const char *beside, size_t memory);
+void bm25_runs_free(struct bm25_runs *r);
+/* A run: begin, for each key in rising order a record and its bytes (in any pieces), end. */
+int bm25_runs_begin(struct bm25_runs *r, struct err *e);
+int bm25_runs_record(struct bm25_runs *r, const char *key, size_t key_len, uint32_t df, uint64_t len, struct err *e);
+int bm25_runs_bytes(struct bm25_runs *r, const void *bytes, size_t len, struct err *e);
+int bm25_runs_end(struct bm25_runs *r, struct err *e);
+/* Calls fn with the records of the runs from number `first` on, keys rising, records of one key in the order of runs.
+ */
+int bm25_runs_merge(struct bm25_runs *r, size_t first, size_t memory, bm25_record_fn fn, void *arg, struct err *e);
+/* Parts of a record, in order: what is at hand of its bytes (borrowed until the next call), a number. */
+int bm25_record_bytes(struct bm25_record *r, const unsigned char **bytes, size_t *len, struct err *e);
+int bm25_record_varint(struct bm25_record *r, uint32_t *x, struct err *e);
+
+/* ---- bm25_writer.c: the file, written ---- */
+struct bm25_writer;
+/* commit_bytes: how much may be held back before it is written. */
+struct bm25_writer *bm25_writer_open(const char *path, size_t commit_bytes, struct err *e);
+/* Documents in their order; text may be NULL. */
+int bm25_writer_document(struct bm25_writer *w, const char *id, size_t id_len, const char *text, size_t len,
+                         struct err *e);
+/* The id of a document that was written: borrowed until the next call of the writer. */
+int bm25_writer_id(struct bm25_writer *w, uint32_t doc, const char **id, size_t *len, struct err *e);
+/* Terms in rising order of keys; the positions of a term before the next term's, in order. */
+int bm25_writer_term(struct bm25_writer *w, const char *key, size_t len, const struct bm25_list *list, size_t list_len,
+                     struct err *e);
+int bm25_writer_positions(struct bm25_writer *w, const char *key, size_t len, uint32_t group, const struct str *value,
+                          struct err *e);
+/* Commits and renames; w is gone either way. */
+int bm25_writer_finish(struct bm25_writer *w, const struct bm25_info *info, const uint32_t *lengths, struct err *e);
+void bm25_writer_abandon(struct bm25_writer *w);
+
+/* ---- bm25_index.c: the file, read ---- */
+#define BM25_LAYOUT 2u
+#define BM25_BYTE_ORDER 0x01020304u
+#define BM25_MAGIC "rl-bm25"
+struct bm25_meta {
+	char magic[8];
+	uint32_t layout, byte_order, analyzer, positions, texts, reserved;
+	int64_t documents, empty, tokens, terms;
+};
+/* A view of an index for one thread. */
+struct bm25_view;
+struct bm25_view *bm25_view_new(const struct bm25_index *x, struct err *e);
+void bm25_view_free(struct bm25_view *v);
+const char *bm25_path(const struct bm25_index *x);
+/* Lengths of all documents, borrowed from the index. */
+const uint32_t *bm25_lengths(const struct bm25_index *x);
+int bm25_view_id(const struct bm25_view *v, uint32_t doc, const char **id, size_t *len, struct err *e);
+int bm25_view_text(const struct bm25_view *v, uint32_t doc, const char **text, size_t *len, struct err *e);
+/* 1; 0 when no document has the term. */
+int bm25_view_lookup(const struct bm25_view *v, const char *term, size_t len, struct bm25_postings *out, struct err *e);
+/* The bytes of the positions of a block of a list of n_blocks. */
+int bm25_view_positions(const struct bm25_view *v, const char *key, size_t key_len, uint32_t block, uint32_t n_blocks,
+                        const unsigned char **bytes, size_t *len, struct err *e);
 
 #endif

@@ -63,26 +63,62 @@ static void put_block(struct str *out, const uint32_t *docs, const uint32_t *tfs
 	pack(out, counts, n, tf_bits);
 }
 
-void bm25_postings_put(struct str *out, const uint32_t *docs, const uint32_t *tfs, uint32_t df, const uint32_t *lengths)
+void bm25_list_init(struct bm25_list *l)
 {
-	uint32_t n_blocks = (df + BM25_BLOCK - 1) / BM25_BLOCK;
-	size_t table = out->len + HEADER, table_len = (size_t)n_blocks * sizeof(struct bm25_block);
-	str_add(out, &df, sizeof df);
-	str_add(out, &n_blocks, sizeof n_blocks);
-	str_reserve(out, table_len);
-	out->len += table_len;
-	size_t data = out->len;
-	int64_t last = -1;
-	for (uint32_t b = 0; b < n_blocks; b++) {
-		uint32_t at = b * BM25_BLOCK, n = df - at < BM25_BLOCK ? df - at : BM25_BLOCK;
-		struct bm25_block entry;
-		put_block(out, docs + at, tfs + at, n, last, lengths, &entry);
-		last = entry.last_doc;
-		entry.end = (uint32_t)(out->len - data);
-		memcpy(out->buf + table + b * sizeof entry, &entry, sizeof entry);
-	}
-	static const char zero[PADDING];
-	str_add(out, zero, sizeof zero);
+	memset(l, 0, sizeof *l);
+	str_init(&l->table);
+	str_init(&l->data);
+}
+
+void bm25_list_release(struct bm25_list *l)
+{
+	str_release(&l->table);
+	str_release(&l->data);
+}
+
+void bm25_list_begin(struct bm25_list *l)
+{
+	str_clear(&l->table);
+	str_clear(&l->data);
+	l->df = l->n = 0;
+	l->last = -1;
+}
+
+static void end_block(struct bm25_list *l, const uint32_t *lengths)
+{
+	struct bm25_block entry;
+	put_block(&l->data, l->docs, l->tfs, l->n, l->last, lengths, &entry);
+	l->last = entry.last_doc;
+	entry.end = (uint32_t)l->data.len;
+	str_add(&l->table, &entry, sizeof entry);
+	l->n = 0;
+}
+
+bool bm25_list_add(struct bm25_list *l, uint32_t doc, uint32_t tf, const uint32_t *lengths)
+{
+	l->docs[l->n] = doc;
+	l->tfs[l->n++] = tf;
+	l->df++;
+	if (l->n < BM25_BLOCK)
+		return false;
+	end_block(l, lengths);
+	return true;
+}
+
+size_t bm25_list_end(struct bm25_list *l, const uint32_t *lengths)
+{
+	if (l->n)
+		end_block(l, lengths);
+	return HEADER + l->table.len + l->data.len + PADDING;
+}
+
+void bm25_list_write(const struct bm25_list *l, char *out)
+{
+	uint32_t head[2] = {l->df, (uint32_t)(l->table.len / sizeof(struct bm25_block))};
+	memcpy(out, head, HEADER);
+	memcpy(out + HEADER, l->table.buf, l->table.len);
+	memcpy(out + HEADER + l->table.len, l->data.buf, l->data.len);
+	memset(out + HEADER + l->table.len + l->data.len, 0, PADDING);
 }
 
 struct bm25_block bm25_postings_entry(const struct bm25_postings *p, uint32_t block)

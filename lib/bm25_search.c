@@ -37,6 +37,7 @@ struct heap_item {
 
 struct bm25_searcher {
 	const struct bm25_index *index;
+	struct bm25_view *view;
 	const uint32_t *lengths;
 	int64_t n_docs;
 	struct bm25_params params;
@@ -54,9 +55,13 @@ struct bm25_searcher {
 	struct bm25_hit *hits;
 };
 
-struct bm25_searcher *bm25_searcher_new(const struct bm25_index *x, const struct bm25_params *p)
+struct bm25_searcher *bm25_searcher_new(const struct bm25_index *x, const struct bm25_params *p, struct err *e)
 {
+	struct bm25_view *view = bm25_view_new(x, e);
+	if (!view)
+		return NULL;
 	struct bm25_searcher *s = xcalloc(1, sizeof *s);
+	s->view = view;
 	const struct bm25_info *info = bm25_info(x);
 	s->index = x;
 	s->params = *p;
@@ -73,6 +78,7 @@ void bm25_searcher_free(struct bm25_searcher *s)
 {
 	if (!s)
 		return;
+	bm25_view_free(s->view);
 	bm25_analysis_free(s->analysis);
 	free(s->counts);
 	free(s->cursors);
@@ -82,6 +88,16 @@ void bm25_searcher_free(struct bm25_searcher *s)
 	free(s->heap);
 	free(s->hits);
 	free(s);
+}
+
+int bm25_doc_id(const struct bm25_searcher *s, uint32_t doc, const char **id, size_t *len, struct err *e)
+{
+	return bm25_view_id(s->view, doc, id, len, e);
+}
+
+int bm25_doc_text(const struct bm25_searcher *s, uint32_t doc, const char **text, size_t *len, struct err *e)
+{
+	return bm25_view_text(s->view, doc, text, len, e);
 }
 
 /* ---- the formulas ---- */
@@ -252,7 +268,7 @@ static int open_query(struct bm25_searcher *s, const char *query, size_t len, st
 	bm25_analyze(s->analysis, query, len, count_term, s);
 	reserve(s, s->words.n);
 	for (size_t w = 0; w < s->words.n; w++) {
-		int found = bm25_lookup(s->index, s->words.words[w].text, s->words.words[w].len, &list, e);
+		int found = bm25_view_lookup(s->view, s->words.words[w].text, s->words.words[w].len, &list, e);
 		if (found < 0)
 			goto out;
 		if (!found || !(idf(s, list.df) > 0))

@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "lib/bm25.h"
+#include "lib/bm25_impl.h"
 #include "lib/arena.h"
 #include "lib/record.h"
 #include "lib/stream.h"
@@ -65,12 +65,24 @@ static void test_analyzers(void)
 
 /* ---- a corpus file into an index ---- */
 
+static struct bm25_builder *new_builder(enum bm25_analyzer kind, const char *path)
+{
+	struct err e;
+	const struct bm25_options options = {.analyzer = kind, .memory = BM25_MEMORY_MIN};
+	struct bm25_builder *b = bm25_builder_new(&options, path, &e);
+	if (!b) {
+		printf("Bail out! %s\n", e.msg);
+		exit(1);
+	}
+	return b;
+}
+
 static int build_from(const char *corpus, const char *index, enum bm25_analyzer kind)
 {
 	struct err e;
 	struct stream *in = stream_open(corpus, &e);
 	struct record *r = record_new();
-	struct bm25_builder *b = bm25_builder_new(kind);
+	struct bm25_builder *b = new_builder(kind, index);
 	char *line;
 	const char *id, *text;
 	size_t len, id_len, text_len;
@@ -81,7 +93,7 @@ static int build_from(const char *corpus, const char *index, enum bm25_analyzer 
 		    bm25_builder_add(b, id, id_len, text, text_len, &e))
 			rc = -1;
 	if (!rc)
-		rc = bm25_builder_save(b, index, &e);
+		rc = bm25_builder_save(b, &e);
 	if (rc)
 		test_fail(__FILE__, __LINE__, "%s: %s", corpus, e.msg);
 	if (in)
@@ -107,7 +119,7 @@ static int choice(const char *words, const char *text, size_t len)
 /* ---- golden top 20 ---- */
 
 struct expect {
-	const struct bm25_index *index;
+	const struct bm25_searcher *searcher;
 	const struct bm25_hit *hits;
 	const double *scores;
 	int64_t n;
@@ -125,7 +137,7 @@ static int check_id(void *arg, int64_t i, const char *key, size_t key_len, const
 	double s = x->scores[i];
 	if ((i && x->scores[i - 1] - s < 1e-5) || i + 1 == x->n || s - x->scores[i + 1] < 1e-5)
 		return 0;
-	CHECK(!bm25_doc_id(x->index, x->hits[i].doc, &id, &len, &e));
+	CHECK(!bm25_doc_id(x->searcher, x->hits[i].doc, &id, &len, &e));
 	CHECK(len == item->len && !memcmp(id, item->text, len));
 	return 0;
 }
@@ -155,12 +167,12 @@ static void check_row(struct record *r, struct bm25_index **index, char **querie
 	const struct bm25_hit *hits;
 	for (int all = 0; all < 2 && q < n_queries; all++) {
 		p.exhaustive = all;
-		struct bm25_searcher *s = bm25_searcher_new(x, &p);
+		struct bm25_searcher *s = bm25_searcher_new(x, &p, &e);
 		CHECK(!bm25_search(s, queries[q], strlen(queries[q]), 20, &hits, &n, &e));
 		CHECK_INT(n, n_want);
 		for (int64_t i = 0; i < n && i < n_want; i++)
 			CHECK_NEAR(hits[i].score, want[i], 1e-9);
-		struct expect expect = {x, hits, want, n_want};
+		struct expect expect = {s, hits, want, n_want};
 		if (n == n_want)
 			json_each(&docs, check_id, &expect);
 		bm25_searcher_free(s);
@@ -235,7 +247,7 @@ static void test_run(const char *name)
 	CHECK(!build_from(corpus, in_dir("x.lmdb"), BM25_NONE));
 	struct bm25_index *x = bm25_open(in_dir("x.lmdb"), &e);
 	struct bm25_params p = {BM25_LUCENE, 1.2, .75, false};
-	struct bm25_searcher *s = bm25_searcher_new(x, &p);
+	struct bm25_searcher *s = bm25_searcher_new(x, &p, &e);
 	struct record *r = record_new();
 	snprintf(path, sizeof path, "data/retrieval/%s/queries.jsonl", name);
 	struct stream *in = stream_open(test_shared(path), &e);
@@ -252,7 +264,7 @@ static void test_run(const char *name)
 			double score;
 			int rank;
 			CHECK_INT(fscanf(run, "%63s Q0 %63s %d %lf %*s", want_q, want_id, &rank, &score), 4);
-			CHECK(!bm25_doc_id(x, hits[i].doc, &id, &id_len, &e));
+			CHECK(!bm25_doc_id(s, hits[i].doc, &id, &id_len, &e));
 			CHECK(strlen(want_q) == qid_len && !memcmp(want_q, qid, qid_len));
 			snprintf(got, sizeof got, "%.*s", (int)id_len, id);
 			CHECK_STR(got, want_id);
@@ -285,6 +297,150 @@ static void add_words(struct str *s, int n)
 		str_addf(s, "w%d ", (int)(exp(uniform() * log(2000)) - 1));
 }
 
+static struct bm25_builder *zipf_builder(const char *path, size_t memory)
+{
+	const struct bm25_options options = {BM25_PORTER, true, true, memory};
+	struct err e;
+	struct str text;
+	char id[16];
+	state = 7;
+	str_init(&text);
+	struct bm25_builder *b = bm25_builder_new(&options, path, &e);
+	for (int i = 0; i < 20000 && b; i++) {
+		add_words(&text, (int)(uniform() * uniform() * 60));
+		snprintf(id, sizeof id, "d%d", i);
+		CHECK(!bm25_builder_add(b, id, strlen(id), text.buf, text.len, &e));
+	}
+	str_release(&text);
+	return b;
+}
+
+/* Every list and every position of two indexes. */
+static void compare_terms(const struct bm25_index *x, const struct bm25_index *y)
+{
+	struct err e;
+	struct bm25_view *v[2] = {bm25_view_new(x, &e), bm25_view_new(y, &e)};
+	int64_t terms = 0;
+	for (int w = 0; w < 2000; w++) {
+		struct bm25_postings list[2];
+		char term[16];
+		snprintf(term, sizeof term, "w%d", w);
+		int found = bm25_view_lookup(v[0], term, strlen(term), &list[0], &e);
+		CHECK_INT(bm25_view_lookup(v[1], term, strlen(term), &list[1], &e), found);
+		if (found != 1)
+			continue;
+		terms++;
+		CHECK_INT(list[0].df, list[1].df);
+		CHECK_INT(list[0].data_len, list[1].data_len);
+		CHECK(list[0].data_len != list[1].data_len || !memcmp(list[0].data, list[1].data, list[0].data_len));
+		for (uint32_t b = 0; b < list[0].n_blocks && list[0].df == list[1].df; b++) {
+			const unsigned char *bytes[2];
+			size_t len[2] = {0, 1};
+			for (int i = 0; i < 2; i++)
+				CHECK(!bm25_view_positions(v[i], term, strlen(term), b, list[i].n_blocks, &bytes[i],
+				                           &len[i], &e));
+			CHECK(len[0] == len[1] && len[0] && !memcmp(bytes[0], bytes[1], len[0]));
+		}
+	}
+	CHECK_INT(terms, bm25_info(x)->terms);
+	bm25_view_free(v[0]);
+	bm25_view_free(v[1]);
+}
+
+static void test_memory(void)
+{
+	struct err e;
+	struct bm25_index *x[2];
+	for (int i = 0; i < 2; i++) {
+		struct bm25_builder *b = zipf_builder(in_dir(i ? "m1.lmdb" : "m0.lmdb"), i ? (size_t)1 << 30 : 1 << 20);
+		CHECK(!bm25_builder_save(b, &e));
+		bm25_builder_free(b);
+		x[i] = bm25_open(in_dir(i ? "m1.lmdb" : "m0.lmdb"), &e);
+		CHECK(x[i]);
+	}
+	CHECK_INT(bm25_info(x[0])->tokens, bm25_info(x[1])->tokens);
+	compare_terms(x[0], x[1]);
+	bm25_close(x[0]);
+	bm25_close(x[1]);
+
+	test_case("a table of documents that --memory does not hold is refused");
+	const struct bm25_options options = {.memory = 200 << 10};
+	struct bm25_builder *b = bm25_builder_new(&options, in_dir("m2.lmdb"), &e);
+	char id[16];
+	int rc = 0, n = 0;
+	while (!rc && n < 20000) {
+		snprintf(id, sizeof id, "d%d", n++);
+		rc = bm25_builder_add(b, id, strlen(id), "x", 1, &e);
+	}
+	CHECK_INT(rc, -1);
+	CHECK(strstr(e.msg, "holds the table of"));
+	CHECK_INT(n - 1, 6144);
+	bm25_builder_free(b);
+	CHECK(access(in_dir("m2.lmdb"), F_OK));
+}
+
+/* ---- runs ---- */
+
+struct merged {
+	struct str key;
+	uint64_t sum;
+	uint32_t last;
+	int64_t records;
+};
+
+static int check_record(void *arg, struct bm25_record *r, struct err *e)
+{
+	struct merged *m = arg;
+	uint32_t x = 0;
+	int c = bm25_compare_keys(m->key.buf, m->key.len, r->key, r->key_len);
+	CHECK(c <= 0);
+	if (c)
+		m->last = 0;
+	str_clear(&m->key);
+	str_add(&m->key, r->key, r->key_len);
+	while (r->left) {
+		if (bm25_record_varint(r, &x, e))
+			return -1;
+		CHECK(x >= m->last);
+		m->last = x;
+		m->sum += x;
+	}
+	m->records++;
+	return 0;
+}
+
+static void test_runs(void)
+{
+	struct err e;
+	struct bm25_runs *r = bm25_runs_new(in_dir("runs"), 100000);
+	struct merged m = {0};
+	uint64_t sum = 0;
+	int64_t records = 0;
+	state = 3;
+	str_init(&m.key);
+	/* 300 runs: four of them merged before, of several levels; key i has numbers that grow with the run */
+	for (uint32_t run = 1; run <= 300; run++) {
+		CHECK(!bm25_runs_begin(r, &e));
+		for (int i = 100; i < 999; i++) {
+			char key[8];
+			unsigned char bytes[10];
+			if (uniform() < .6)
+				continue;
+			snprintf(key, sizeof key, "k%d", i);
+			size_t n = (size_t)(bm25_put_varint(bytes, run * 1000) - bytes);
+			CHECK(!bm25_runs_record(r, key, 4, 1, n, &e) && !bm25_runs_bytes(r, bytes, n, &e));
+			sum += run * 1000;
+			records++;
+		}
+		CHECK(!bm25_runs_end(r, &e));
+	}
+	CHECK(!bm25_runs_merge(r, 0, 50000, check_record, &m, &e));
+	CHECK_INT(m.records, records);
+	CHECK_INT((int64_t)m.sum, (int64_t)sum);
+	bm25_runs_free(r);
+	str_release(&m.key);
+}
+
 static void test_pruning(void)
 {
 	struct err e;
@@ -292,20 +448,20 @@ static void test_pruning(void)
 	char id[16];
 	state = 1;
 	str_init(&text);
-	struct bm25_builder *b = bm25_builder_new(BM25_NONE);
+	struct bm25_builder *b = new_builder(BM25_NONE, in_dir("p.lmdb"));
 	for (int i = 0; i < 20000; i++) {
 		add_words(&text, (int)(uniform() * uniform() * 60));
 		snprintf(id, sizeof id, "d%d", i);
 		CHECK(!bm25_builder_add(b, id, strlen(id), text.buf, text.len, &e));
 	}
-	CHECK(!bm25_builder_save(b, in_dir("p.lmdb"), &e));
+	CHECK(!bm25_builder_save(b, &e));
 	bm25_builder_free(b);
 	struct bm25_index *x = bm25_open(in_dir("p.lmdb"), &e);
 	for (int i = 0; i < 1000 && x; i++) {
 		struct bm25_params p = {(enum bm25_variant)(i % 5), i % 3 ? 1.2 : 0, i % 4 ? .75 : 0, false};
-		struct bm25_searcher *fast = bm25_searcher_new(x, &p);
+		struct bm25_searcher *fast = bm25_searcher_new(x, &p, &e);
 		p.exhaustive = true;
-		struct bm25_searcher *slow = bm25_searcher_new(x, &p);
+		struct bm25_searcher *slow = bm25_searcher_new(x, &p, &e);
 		const struct bm25_hit *f, *s;
 		int64_t nf, ns, k = 1 + i % 30;
 		add_words(&text, 1 + i % 12);
@@ -328,7 +484,7 @@ static void test_pruning(void)
 static struct bm25_index *small_index(const char *path)
 {
 	struct err e;
-	struct bm25_builder *b = bm25_builder_new(BM25_NONE);
+	struct bm25_builder *b = new_builder(BM25_NONE, path);
 	static char word[3000];
 	memset(word, 'q', sizeof word);
 	CHECK(!bm25_builder_add(b, "one", 3, "red blue", 8, &e));
@@ -338,7 +494,7 @@ static struct bm25_index *small_index(const char *path)
 	CHECK(bm25_builder_add(b, "one", 3, "x", 1, &e) == -1);
 	CHECK_STR(e.msg, "document 'one' is there twice");
 	CHECK(bm25_builder_add(b, "", 0, "x", 1, &e) == -1);
-	CHECK(!bm25_builder_save(b, path, &e));
+	CHECK(!bm25_builder_save(b, &e));
 	bm25_builder_free(b);
 	return bm25_open(path, &e);
 }
@@ -358,7 +514,7 @@ static void test_file(void)
 	CHECK_INT(bm25_info(x)->terms, 4);
 	CHECK_NEAR(bm25_info(x)->average_length, 1, 0);
 	struct bm25_params p = {BM25_LUCENE, 1.2, .75, false};
-	struct bm25_searcher *s = bm25_searcher_new(x, &p);
+	struct bm25_searcher *s = bm25_searcher_new(x, &p, &e);
 	CHECK(!bm25_search(s, word, sizeof word - 1, 10, &hits, &n, &e));
 	CHECK_INT(n, 1);
 	CHECK_INT(hits[0].doc, 3);
@@ -368,11 +524,11 @@ static void test_file(void)
 	bm25_close(x);
 
 	test_case("an index of nothing can be searched");
-	struct bm25_builder *b = bm25_builder_new(BM25_PORTER);
-	CHECK(!bm25_builder_save(b, in_dir("0.lmdb"), &e));
+	struct bm25_builder *b = new_builder(BM25_PORTER, in_dir("0.lmdb"));
+	CHECK(!bm25_builder_save(b, &e));
 	bm25_builder_free(b);
 	x = bm25_open(in_dir("0.lmdb"), &e);
-	s = bm25_searcher_new(x, &p);
+	s = bm25_searcher_new(x, &p, &e);
 	CHECK(!bm25_search(s, "red", 3, 10, &hits, &n, &e));
 	CHECK_INT(n, 0);
 	bm25_searcher_free(s);
@@ -393,6 +549,22 @@ static void test_file(void)
 	CHECK(strstr(e.msg, "cut short"));
 	CHECK(!truncate(in_dir("s.lmdb"), 0));
 	CHECK(!bm25_open(in_dir("s.lmdb"), &e));
+
+	test_case("an index of another layout is refused with both numbers");
+	bm25_close(small_index(in_dir("s.lmdb")));
+	FILE *f = fopen(in_dir("s.lmdb"), "r+");
+	static char bytes[1 << 18];
+	size_t len = fread(bytes, 1, sizeof bytes, f), at = 0;
+	while (at + 12 < len && memcmp(bytes + at, BM25_MAGIC, 8))
+		at++;
+	CHECK(at + 12 < len && bytes[at + 8] == BM25_LAYOUT);
+	for (; at + 12 < len; at++)
+		if (!memcmp(bytes + at, BM25_MAGIC, 8))
+			bytes[at + 8] = 1;
+	rewind(f);
+	CHECK(fwrite(bytes, 1, len, f) == len && !fclose(f));
+	CHECK(!bm25_open(in_dir("s.lmdb"), &e));
+	CHECK(strstr(e.msg, "an index of layout 1, this program reads 2; build it again"));
 }
 
 int main(void)
@@ -403,6 +575,10 @@ int main(void)
 		return 1;
 	test_analyzers();
 	test_file();
+	test_case("three hundred runs in order");
+	test_runs();
+	test_case("an index is the same whatever memory it was built in");
+	test_memory();
 	test_case("pruned results are those of scoring everything, bit for bit");
 	test_pruning();
 	for (int i = 0; i < 3; i++) {

@@ -69,6 +69,32 @@ found() { # INDEX QUERY: ids
 	[ "$sum" = "$(sha256sum <x.lmdb)" ] && [ "$(ls --ignore=out --ignore=err)" = "$(printf '%s\n' corpus.jsonl x.lmdb)" ]
 }
 
+@test "rl-index: a build that is killed leaves the old index or the new one, and the next one cleans up" {
+	rl-index -q corpus.jsonl x.lmdb && old=$(sha256sum <x.lmdb)
+	jq -nc 'range(20000) | {id: "d\(.)", text: ([range(20)] | map("w\(. * 7919 % 997)") | join(" "))}' >big.jsonl
+	rl-index -q big.jsonl want.lmdb && new=$(sha256sum <want.lmdb)
+	for delay in 0.001 0.005 0.01 0.03 0.05 0.08 0.1 0.12 0.15 0.2; do
+		timeout -s KILL $delay rl-index -q big.jsonl x.lmdb || true
+		sum=$(sha256sum <x.lmdb)
+		[ "$sum" = "$old" ] || [ "$sum" = "$new" ]
+	done
+	# one that is at work keeps its file
+	mkfifo slow && { rl-index -q slow other.lmdb & }
+	exec 9>slow
+	within 10 bash -c 'until ls other.lmdb.tmp-* >/dev/null 2>&1; do sleep 0.01; done'
+	fails_with 1 "no documents came in" rl-index -q /dev/null other.lmdb
+	cat big.jsonl >&9 && exec 9>&- && wait $!
+	rl-index -q big.jsonl x.lmdb
+	cmp x.lmdb want.lmdb && cmp other.lmdb want.lmdb
+	[ "$(ls ./*.lmdb*)" = "$(printf './%s\n' other.lmdb want.lmdb x.lmdb)" ]
+}
+
+@test "rl-index: an index is the same with little memory; too little for the ids is refused" {
+	rl-index -q --memory 32 --positions --texts corpus.jsonl a.lmdb && rl-index -q --memory 4096 --positions --texts corpus.jsonl b.lmdb
+	cmp a.lmdb b.lmdb
+	fails_with 2 "memory" rl-index --memory 31 corpus.jsonl a.lmdb
+}
+
 @test "rl-index: the examples of the page" {
 	cp corpus.jsonl copy && rl-index --analyzer porter corpus.jsonl corpus.lmdb
 	jq -c '{name: .id, body: .text}' copy >pages.jsonl

@@ -4,6 +4,7 @@
  * The corpus is JSON Lines, or one JSON array of objects, plain or zstd.  The index appears under its name when it is
  * complete, not before.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@
 struct config {
 	const char *id, *text;
 	int analyzer;
-	bool quiet;
+	bool positions, texts, quiet;
+	int64_t memory;
 };
 
 #define FIELD(name) offsetof(struct config, name)
@@ -29,6 +31,9 @@ static const struct opt options[] = {
          0, 0},
         {"analyzer", 0, OPT_CHOICE, FIELD(analyzer), "none", BM25_ANALYZERS,
          "ASCII words in lower case; without stop words; and stemmed; words of any script", 0, 0},
+        {"positions", 0, OPT_FLAG, FIELD(positions), NULL, NULL, "keep where words stand, for phrases", 0, 0},
+        {"texts", 0, OPT_FLAG, FIELD(texts), NULL, NULL, "keep the texts, for answers and feedback", 0, 0},
+        {"memory", 0, OPT_INT, FIELD(memory), "1024", "MIB", "most memory that is used", 32, 1 << 20},
         {"quiet", 'q', OPT_FLAG, FIELD(quiet), NULL, NULL, "no progress, no closing line", 0, 0},
         {NULL},
 };
@@ -186,13 +191,17 @@ static int add_file(struct indexer *x, const char *path, struct err *e)
 static int process(struct indexer *x, char **operands, int n, struct err *e)
 {
 	const char *index = operands[n - 1];
+	const struct bm25_options how = {(enum bm25_analyzer)x->config.analyzer, x->config.positions, x->config.texts,
+	                                 (size_t)x->config.memory << 20};
 	double start = now_seconds();
+	if (!(x->builder = bm25_builder_new(&how, index, e)))
+		return -1;
 	for (int i = 0; i < n - 1; i++)
 		if (add_file(x, operands[i], e))
 			return -1;
 	if (!x->n)
 		return err_set(e, "no documents came in");
-	if (bm25_builder_save(x->builder, index, e))
+	if (bm25_builder_save(x->builder, e))
 		return -1;
 	progress_wipe(x->progress);
 	if (!x->config.quiet)
@@ -206,6 +215,7 @@ int main(int argc, char **argv)
 	struct indexer x = {0};
 	struct err e;
 	int n;
+	mallopt(M_MMAP_THRESHOLD, 1 << 16); /* what is given back goes to the system: --memory counts on it */
 	const struct opt_group groups[] = {{NULL, options, &x.config}};
 	const struct cli cli = {.tool = "rl-index",
 	                        .summary = "make a BM25 index of a corpus",
@@ -219,7 +229,6 @@ int main(int argc, char **argv)
 	if ((x.config.id && !(x.id = filter_new("id", x.config.id, NULL, 0, &e))) ||
 	    (x.config.text && !(x.text = filter_new("text", x.config.text, NULL, 0, &e))))
 		cli_misuse("%s", e.msg);
-	x.builder = bm25_builder_new((enum bm25_analyzer)x.config.analyzer);
 	x.record = record_new();
 	arena_init(&x.arena);
 	str_init(&x.joined);

@@ -133,7 +133,7 @@ static int score(struct reward_bm25 *x, const struct judgements *j, const struct
 	double *ideal = arena_array(a, (size_t)j->n, sizeof *ideal);
 	for (int64_t i = 0; i < n; i++) {
 		struct judged key = {0};
-		if (bm25_doc_id(x->index, hits[i].doc, &key.id, &key.len, e))
+		if (bm25_doc_id(x->searcher, hits[i].doc, &key.id, &key.len, e))
 			return -1;
 		const struct judged *found = bsearch(&key, j->row, (size_t)j->n, sizeof key, compare_ids);
 		grades[i] = found ? found->grade : 0;
@@ -152,7 +152,7 @@ static int add_hits(struct reward_bm25 *x, struct record *r, const struct bm25_h
 	str_clear(&x->hits);
 	str_addc(&x->hits, '[');
 	for (int64_t i = 0; i < n && i < x->config.hits; i++) {
-		if (bm25_doc_id(x->index, hits[i].doc, &id, &len, e))
+		if (bm25_doc_id(x->searcher, hits[i].doc, &id, &len, e))
 			return -1;
 		str_adds(&x->hits, i ? ",{\"id\":" : "{\"id\":");
 		json_put_str(&x->hits, id, len);
@@ -216,8 +216,10 @@ int main(int argc, char **argv)
 		cli_misuse("%s", e.msg);
 	if (!(x.index = bm25_open(operands[0], &e)))
 		cli_fail("%s", e.msg);
-	x.searcher = bm25_searcher_new(x.index, &(struct bm25_params){(enum bm25_variant)x.config.variant, x.config.k1,
-	                                                              x.config.b, x.config.exhaustive});
+	const struct bm25_params params = {(enum bm25_variant)x.config.variant, x.config.k1, x.config.b,
+	                                   x.config.exhaustive};
+	if (!(x.searcher = bm25_searcher_new(x.index, &params, &e)))
+		cli_fail("%s", e.msg);
 	str_init(&x.hits);
 	struct tool t;
 	tool_init(&t, &x.config.tool);
