@@ -28,6 +28,57 @@ found() { # INDEX QUERY: ids
 	[ "$(found x.lmdb fruit)" = 9 ]
 }
 
+@test "rl-index: an array may be cut into lines anywhere between its parts; what is wrong in it is named" {
+	printf '\n [ {"id" :\n"a","text":"x ] } \\" y"}\n\n,{"id":"b",\n"text":"[{"\n}\n]\n\n' | rl-index -q - x.lmdb
+	[ "$(found x.lmdb 'y')" = a ]
+	rl-reward-bm25 -q --query .q x.lmdb <<<'{"q":"","relevant_doc_ids":["b"]}' >/dev/null
+	fails_with 1 "standard input: element 1: not JSON: the array does not end" rl-index -q - x.lmdb <<<'['
+	fails_with 1 "no documents came in" rl-index -q - x.lmdb <<<'[]'
+	fails_with 1 "element 2: not JSON: no comma between elements" rl-index -q - x.lmdb <<<'[{"text":"a"} {"text":"b"}]'
+	fails_with 1 "element 2: not JSON: an element that is no object" rl-index -q - x.lmdb <<<'[{"text":"a"},]'
+	fails_with 1 "element 2: not JSON: something stands behind the array" rl-index -q - x.lmdb <<<'[{"text":"a"}] 5'
+	fails_with 1 "element 1: not JSON: the array does not end" rl-index -q - x.lmdb <<<'[{"text":"a"'
+	fails_with 1 "element 1: not JSON: a line ends inside a string" rl-index -q - x.lmdb < <(printf '[{"text":"a\n"}]')
+	fails_with 1 "element 1: " rl-index -q - x.lmdb < <(printf '[{"text":"a\xff"}]')
+}
+
+@test "rl-index: an array takes no more memory than its longest element" {
+	jq -nc '[range(60000) | {id: "d\(.)", text: ("word " * 200)}]' | sed 's/},{/},\n{/g' >array.json
+	[ "$(stat -c %s array.json)" -gt 60000000 ]
+	peak=$(bash -c 'rl-index -q --memory 32 array.json x.lmdb & p=$!; m=0; while kill -0 $p 2>/dev/null; do r=$(sed -n "s/RssAnon:[[:space:]]*\([0-9]*\).*/\1/p" /proc/$p/status 2>/dev/null); [ "${r:-0}" -gt $m ] && m=$r; sleep 0.01; done; echo $m')
+	[ "$peak" -gt 0 ] && [ "$peak" -lt 32768 ]
+}
+
+@test "rl-index: TREC text" {
+	cat >trec.txt <<-'END'
+
+		<DOC>
+		<DOCNO> FT911-3 </DOCNO>
+		<PROFILE>_AN-BEOA7AAIFT</PROFILE>
+		<HEADLINE>
+		FT  14 MAY 91 / Plums &amp; pears
+		</HEADLINE>
+		<TEXT>
+		A price of 3 < 4 pounds.
+		</TEXT>
+		</DOC>
+		<doc><docno>w-2</docno><DOCHDR>
+		http header
+		</DOCHDR> <a href="x">cherries</a> <!-- note --> R&D</doc>
+	END
+	rl-index -q --texts --positions trec.txt x.lmdb
+	[ "$(found x.lmdb 'plums')" = FT911-3 ] && [ "$(found x.lmdb 'pounds 4')" = FT911-3 ]
+	[ "$(found x.lmdb 'cherries')" = w-2 ] && [ "$(found x.lmdb 'd')" = w-2 ]
+	[ -z "$(found x.lmdb 'headline amp href docno http note')" ]
+	zstd -q <trec.txt | rl-index -q - y.lmdb && [ "$(found y.lmdb 'cherries')" = w-2 ]
+	fails_with 1 ":2: the file ends before </DOC>" rl-index -q <(head -n 6 trec.txt) x.lmdb
+	fails_with 1 ":1: a document without <DOCNO>" rl-index -q - x.lmdb <<<'<DOC>x</DOC>'
+	fails_with 1 ":3: expected <DOC>" rl-index -q - x.lmdb < <(printf '<DOC><DOCNO>1</DOCNO>x\n</DOC>\nx\n')
+	fails_with 1 ":1: not valid UTF-8" rl-index -q - x.lmdb < <(printf '<DOC><DOCNO>1</DOCNO>caf\xe9</DOC>\n')
+	fails_with 1 ":12: document 'FT911-3' is there twice" rl-index -q <(sed 's/w-2/FT911-3/' trec.txt) x.lmdb
+	fails_with 1 "TREC text has no fields" rl-index -q --id .x trec.txt x.lmdb
+}
+
 @test "rl-index: several files, and replacing an index" {
 	head -n 1 corpus.jsonl >1 && tail -n 2 corpus.jsonl >2
 	rl-index -q 1 x.lmdb && rl-index -q 1 2 x.lmdb && rl-index -q corpus.jsonl want.lmdb
