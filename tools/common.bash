@@ -32,8 +32,9 @@ is_prefix() {
 		END { if (!bad && (getline line < input) > 0) { print "lost: " line; bad = 1 }; exit bad }' "$2"
 }
 
-shared() { # NAME: its path beside the tree, or the test is skipped
-	local p=${RLPIPE_SHARED:-$root/../shared}/$1
-	[ -e "$p" ] || skip "no ../shared/$1"
-	echo "$p"
+# shared VARIABLE NAME: its path beside the tree; where it is absent the test is skipped (so not in a subshell).
+shared() {
+	local p=${RLPIPE_SHARED:-$root/../shared}/$2
+	[ -e "$p" ] || skip "no ../shared/$2"
+	printf -v "$1" %s "$p"
 }

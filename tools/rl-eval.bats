@@ -72,7 +72,7 @@ setup() {
 }
 
 @test "rl-eval --trec: the outputs of trec_eval's own test, byte for byte" {
-	data=$(shared data/metrics/trec_eval)
+	shared data data/metrics/trec_eval
 	is() { # FILE OPTION...
 		rl-eval --trec "${@:2}" | cmp - "$data/$1"
 	}
@@ -96,7 +96,7 @@ setup() {
 
 @test "rl-eval --trec: runs on real collections" {
 	for name in cran med adi; do
-		data=$(shared "data/retrieval/$name")
+		shared data "data/retrieval/$name"
 		rl-eval --trec -m map -m recip_rank -m P.5,10 -m recall.5,10,100 -m ndcg_cut.5,10 "$data/qrels.trec" "$data/bm25_lucene_k1.2_b0.75.run" |
 			sort | cmp - <(sort "$data/trec_eval.txt")
 	done
@@ -160,8 +160,8 @@ setup() {
 }
 
 @test "rl-eval: --corpus, every golden corpus" {
-	pairs=$(shared golden/score/overlap/pairs.jsonl)
-	golden=$(shared golden/score/overlap/corpus.json)
+	shared pairs golden/score/overlap/pairs.jsonl
+	shared golden golden/score/overlap/corpus.json
 	for set in all redial wiki-long; do
 		jq -c --arg set "$set" '.sets[$set] | {ids, references}' "$golden" >set
 		jq -c --slurpfile set set '. as $p | select($set[0].ids | index($p.id)) | {hyp, refs: .refs[:$set[0].references]}' "$pairs" >in

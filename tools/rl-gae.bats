@@ -14,7 +14,7 @@ options_of() {
 }
 
 @test "rl-gae: rewards, advantages and returns of TRL's PPOTrainer" {
-	golden=$(shared golden/rl/ppo)
+	shared golden golden/rl/ppo
 	for run in "$golden"/*/; do
 		# shellcheck disable=SC2046
 		rl-gae -q $(options_of "$run/config.json") "$run/records.jsonl" >got.jsonl

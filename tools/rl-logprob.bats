@@ -85,7 +85,7 @@ near() {
 }
 
 @test "rl-logprob: log-probs and values of golden models, against transformers" {
-	golden=$(shared golden/rl)
+	shared golden golden/rl
 	rl-store import "$golden/models/llama/ref" ref.lmdb
 	rl-logprob -q -s ref.lmdb --as lp "$golden/grpo/records.jsonl" >got
 	near lp ref_logprobs got

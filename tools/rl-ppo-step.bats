@@ -54,7 +54,7 @@ PY
 }
 
 as_trl() { # FILTER over the records
-	golden=$(shared golden/rl/ppo)
+	shared golden golden/rl/ppo
 	command -v python3 >/dev/null || skip "python3 is not here"
 	for run in "$golden"/*/; do
 		config=$run/config.json

@@ -14,7 +14,7 @@ reward() { # RECORD OPTION...: what is added
 
 @test "rl-reward-bm25: on real collections the measures are trec_eval's" {
 	for name in cran med adi; do
-		data=$(shared "data/retrieval/$name")
+		shared data "data/retrieval/$name"
 		rl-index -q "$data/corpus.jsonl" c.lmdb
 		while read -r metric measure; do
 			want=$(awk -v m="$measure" '$1 == m {print $3}' "$data/trec_eval.txt")
@@ -34,7 +34,7 @@ reward() { # RECORD OPTION...: what is added
 }
 
 @test "rl-reward-bm25: pruned and exhaustive searches agree byte for byte, in all forms" {
-	data=$(shared data/retrieval/cran)
+	shared data data/retrieval/cran
 	rl-index -q --analyzer porter "$data/corpus.jsonl" c.lmdb
 	for v in robertson atire lucene bm25l bm25+; do
 		rl-reward-bm25 -q --query .query --hits 20 --variant $v c.lmdb "$data/queries.jsonl" >fast

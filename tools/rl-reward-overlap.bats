@@ -5,7 +5,7 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 one() { printf '{"completion":"the cat sat","references":["the cat sat on the mat","a cat"]}\n'; }
 
 @test "rl-reward-overlap: values of sacrebleu, rouge_score, SQuAD and jiwer, through the tool" {
-	pairs=$(shared golden/score/overlap/pairs.jsonl)
+	shared pairs golden/score/overlap/pairs.jsonl
 	rl-reward-overlap -q --text .hyp --refs '.refs' -m bleu -m chrf -m squad_f1 "$pairs" >all
 	jq -e -n '[inputs | [.overlap.bleu - .bleu.exp, .overlap.chrf - .chrf, .overlap.squad_f1 - .squad.f1, .reward_overlap - .bleu.exp][]]
 		| length == 800 and all(fabs < 1e-9)' all

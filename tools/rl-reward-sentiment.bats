@@ -10,7 +10,7 @@ setup() {
 added() { rl-reward-sentiment -q "$@" | jq -c '[.sentiment, .reward_sentiment]'; }
 
 @test "rl-reward-sentiment: the scores of the reference implementation, through the tool" {
-	vader=$(shared data/sentiment/vader)
+	shared vader data/sentiment/vader
 	jq -Rc 'split("\t") | {id: .[0], text: .[2]}' "$vader/groundtruth/tweets_GroundTruth.txt" >texts.jsonl
 	rl-reward-sentiment -q --lexicon "$vader/vader_lexicon.txt" --emoji "$vader/emoji_utf8_lexicon.txt" --text .text texts.jsonl |
 		jq -c '[.id, (.sentiment | .neg, .neu, .pos, .compound)]' >got

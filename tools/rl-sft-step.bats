@@ -36,7 +36,8 @@ integers() {
 
 golden() { # CASE
 	local dir
-	dir=$(shared golden/models)/$1
+	shared dir golden/models
+	dir=$dir/$1
 	golden_records "$dir/golden.safetensors" >records.jsonl
 	rm -f g.lmdb*
 	rl-store import "$dir/model" g.lmdb >/dev/null

@@ -49,8 +49,9 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 }
 
 @test "import and export of real models: equal tensors, equal files" {
-	golden=$(shared golden/models)
-	for d in "$golden"/*/model "$(shared data/models)"/{stories260K/hf-derived,gpt-nano-sort/hf-derived,tinystories-char-gpt2,verl-arith-seq}; do
+	shared golden golden/models
+	shared data data/models
+	for d in "$golden"/*/model "$data"/{stories260K/hf-derived,gpt-nano-sort/hf-derived,tinystories-char-gpt2,verl-arith-seq}; do
 		rm -rf run.lmdb* dir
 		rl-store import "$d" run.lmdb
 		rl-store export run.lmdb dir
@@ -73,7 +74,7 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 }
 
 @test "import: names without their first component, mask buffers, a duplicate head" {
-	d=$(shared golden/models/gpt2/model)
+	shared d golden/models/gpt2/model
 	cp -r "$d" old && chmod -R u+w old
 	rl-store import "$d" new.lmdb
 	with_header old/model.safetensors 'with_entries(.key |= sub("^transformer\\."; ""))'

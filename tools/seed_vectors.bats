@@ -5,7 +5,7 @@ load common
 
 setup() {
 	cd "$BATS_TEST_TMPDIR"
-	vectors=$(shared golden/score/seed_vectors.json)
+	shared vectors golden/score/seed_vectors.json
 }
 # cases NAME: one JSON per line
 cases() { jq -ce --arg name "$1" '.vectors[] | select(.name == $name).cases[]' "$vectors"; }

@@ -7,7 +7,7 @@ setup() {
 	here=$BATS_TEST_DIRNAME
 	out=$BATS_TEST_TMPDIR/run
 	[ -e "${RLPIPE_SHARED:-$root/../shared}/data/models/stories260K" ] || skip "no ../shared/data/models/stories260K"
-	llama2c=$(shared data/models/stories260K)
+	shared llama2c data/models/stories260K
 	bin=$(dirname "$(command -v rl-generate)")
 }
 experiment() { make -s -C "$here" BIN="$bin" OUT="$out" SMOKE=1 "$@"; }
