@@ -60,7 +60,14 @@ static void vmessage(const char *fmt, va_list ap)
 	int n = vsnprintf(line, sizeof line, fmt, ap);
 	if (n >= (int)sizeof line)
 		memcpy(line + sizeof line - 4, "...", 4);
-	fprintf(stderr, "%s: %s\n", tool_name, line);
+	fprintf(stderr, "%s: ", tool_name);
+	/* names out of foreign files may hold anything; a message is one line and leaves a terminal as it was */
+	for (const char *p = line; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7F)
+			fprintf(stderr, "\\x%02x", (unsigned char)*p);
+		else
+			fputc(*p, stderr);
+	fputc('\n', stderr);
 }
 
 void cli_misuse(const char *fmt, ...)

@@ -145,3 +145,10 @@ reader_gone() {
 	done
 	fails_with 2 'no --max_tokens; here it is --max-tokens' rl-generate --max_tokens 1
 }
+
+@test "a message is one line without control characters, whatever a foreign file holds" {
+	mkdir "$BATS_TEST_TMPDIR/m"
+	cd "$BATS_TEST_TMPDIR"
+	printf '{"model_type":"x\\ny\\u001b[31m"}' >m/config.json
+	fails_with 1 "unknown architecture 'x\\x0ay\\x1b[31m'" rl-store import m run.lmdb
+}
