@@ -70,10 +70,10 @@ for line in sys.stdin:
 		for line in sys.stdin:
 		    n = len(json.loads(line)["completion"])
 		    if n == 1:
-		        time.sleep(1)
+		        time.sleep(6)
 		    print(n)
 	END
-	[ "$(rewards --timeout 0.7 --otherwise -1 x python3 late.py)" = "-1 2 null 3" ]
+	[ "$(rewards --timeout 4 --otherwise -1 x python3 late.py)" = "-1 2 null 3" ]
 }
 
 @test "rl-reward-exec: --otherwise and -k" {
