@@ -136,6 +136,7 @@ struct bm25_index *bm25_open(const char *path, struct err *e)
 		err_set(e, "%s: not an index of rl-index (%s)", path, mdb_strerror(rc));
 		goto fail;
 	}
+	guard_mapping(x->path);
 	if (check_size(x, e))
 		goto fail;
 	if ((rc = mdb_txn_begin(x->env, NULL, MDB_RDONLY, &x->txn)) || (rc = mdb_dbi_open(x->txn, NULL, 0, &x->main))) {

@@ -84,7 +84,8 @@ static int check_layout(struct store *s, struct err *e)
 	return 0;
 }
 
-/* A file that was cut would end the process with SIGBUS.  LMDB may leave a few last pages unwritten. */
+/* A file that was cut, as far as its length tells: LMDB may leave a few last pages unwritten.  guard_mapping has the
+ * rest. */
 static int check_length(struct store *s, struct err *e)
 {
 	MDB_envinfo info;
@@ -133,6 +134,7 @@ static int open_checked(struct store *s, struct err *e)
 		return -1;
 	if (s->mode != STORE_READ)
 		signal(SIGXFSZ, SIG_IGN); /* a file-size limit is an error of the write, not the end of the process */
+	guard_mapping(s->path);
 	if (open_env(s, e) || check_length(s, e))
 		return -1;
 	MDB_stat st;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,25 @@ __attribute__((noreturn)) static void out_of_memory(size_t bytes)
 {
 	fprintf(stderr, "out of memory: %zu bytes wanted\n", bytes);
 	_exit(1);
+}
+
+static char mapping_lost[1024];
+
+static void on_bus_error(int number)
+{
+	(void)number;
+	if (write(STDERR_FILENO, mapping_lost, strlen(mapping_lost)) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+void guard_mapping(const char *path)
+{
+	struct sigaction a = {.sa_handler = on_bus_error};
+	snprintf(mapping_lost, sizeof mapping_lost,
+	         "%s: a part of '%s' cannot be read: the file is cut short, or its disk failed\n",
+	         program_invocation_short_name, path);
+	sigaction(SIGBUS, &a, NULL);
 }
 
 void *xmalloc(size_t bytes)

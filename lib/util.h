@@ -14,6 +14,10 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 void *xmalloc(size_t bytes);
+/* The process reads a file through a mapping: when it turns out shorter than it should be, or cannot be read, the
+ * kernel sends SIGBUS, and there is nowhere to return an error to.  From here on the end is one line that names the
+ * file, and status 1. */
+void guard_mapping(const char *path);
 void *xcalloc(size_t n, size_t size); /* product checked */
 void *xrealloc(void *p, size_t bytes);
 void *xrealloc_array(void *p, size_t n, size_t size);

@@ -216,3 +216,14 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	[ "$(wc -l <err)" -eq 1 ]
 	[ "$(grep -c '^slot' shown)" -eq 1 ]
 }
+
+@test "rl-store: a file that was cut is one line and status 1, wherever the cut is" {
+	cd "$BATS_TEST_TMPDIR"
+	rl-store init --config "$testdata/tiny/config.json" --seed 1 whole.lmdb
+	for bytes in 4096 8192 12288 40960 88064; do
+		head -c $bytes whole.lmdb >cut.lmdb
+		echo "$bytes"
+		fails_with 1 cut.lmdb rl-store verify cut.lmdb
+		rm -f cut.lmdb-lock
+	done
+}
