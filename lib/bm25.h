@@ -64,7 +64,7 @@ void bm25_builder_free(struct bm25_builder *b);
 /* -1 when the id was there before, is empty, or the index is full (2^28 documents, or --memory). */
 int bm25_builder_add(struct bm25_builder *b, const char *id, size_t id_len, const char *text, size_t len,
                      struct err *e);
-/* Finishes the index, makes it durable and renames it to its path; whatever was there is replaced.  Once. */
+/* Finishes the index, makes it durable and renames it to its path; an index that was there is replaced.  Once. */
 int bm25_builder_save(struct bm25_builder *b, struct err *e);
 
 /* ---- searching ---- */
@@ -76,6 +76,8 @@ struct bm25_info {
 };
 
 struct bm25_index;
+/* -1 when there is something at path that is no index, and so nothing to be replaced by one. */
+int bm25_check_target(const char *path, struct err *e);
 /* NULL with *e: not there, not an index, written by another version, or cut short. */
 struct bm25_index *bm25_open(const char *path, struct err *e);
 void bm25_close(struct bm25_index *x);

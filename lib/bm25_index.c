@@ -122,6 +122,39 @@ static int read_documents(struct bm25_index *x, struct err *e)
 	return 0;
 }
 
+/* The magic of the meta record, whatever the layout. */
+static bool is_index(const char *path)
+{
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi main;
+	MDB_val v, key = {5, "\0meta"};
+	bool is = false;
+	if (mdb_env_create(&env))
+		return false;
+	mdb_env_set_maxdbs(env, N_DBS);
+	if (!mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_RDONLY | MDB_NOTLS, 0644) &&
+	    !mdb_txn_begin(env, NULL, MDB_RDONLY, &txn)) {
+		is = !mdb_dbi_open(txn, NULL, 0, &main) && !mdb_get(txn, main, &key, &v) &&
+		     v.mv_size >= offsetof(struct bm25_meta, byte_order) &&
+		     !memcmp(v.mv_data, BM25_MAGIC, sizeof((struct bm25_meta *)0)->magic);
+		mdb_txn_abort(txn);
+	}
+	mdb_env_close(env);
+	return is;
+}
+
+int bm25_check_target(const char *path, struct err *e)
+{
+	struct stat st;
+	if (stat(path, &st) || (S_ISREG(st.st_mode) && st.st_size == 0))
+		return 0;
+	guard_mapping(path);
+	if (S_ISREG(st.st_mode) && is_index(path))
+		return 0;
+	return err_set(e, "'%s' is there and no index of rl-index: it is not replaced", path);
+}
+
 struct bm25_index *bm25_open(const char *path, struct err *e)
 {
 	struct bm25_index *x = xcalloc(1, sizeof *x);

@@ -44,7 +44,9 @@ static struct kernels *open_backend(const struct engine *g, const struct engine_
 		return NULL;
 	}
 	struct kernels *k = kernels_cpu(&g->lent, isa);
-	if (!k)
+	if (!k && !*isa)
+		err_set(e, "no memory for the scratch of %d threads", g->lent.threads);
+	else if (!k)
 		err_set(e, "--isa '%s' is not an instruction set of this machine and build (avx512, avx2, neon, plain)",
 		        isa);
 	return k;

@@ -152,3 +152,20 @@ found() { # INDEX QUERY: ids
 	jq -c '{id: .name, text: .body}' pages.jsonl | rl-index - pages.lmdb
 	[ -s corpus.lmdb ] && [ -s pages.lmdb ]
 }
+
+@test "rl-index: an index is replaced, anything else is not" {
+	cd "$BATS_TEST_TMPDIR"
+	echo '{"doc_id":"a","text":"one two"}' >corpus.jsonl
+	rl-index -q corpus.jsonl i.lmdb
+	rl-index -q corpus.jsonl i.lmdb
+	rl-store init --config "$BATS_TEST_DIRNAME/../testdata/tiny/config.json" --seed 1 run.lmdb
+	cp corpus.jsonl notes.txt
+	mkdir folder
+	for file in run.lmdb notes.txt folder; do
+		run rl-index -q corpus.jsonl $file
+		[ "$status" -eq 1 ]
+		[[ $output == *"'$file' is there and no index of rl-index: it is not replaced"* ]]
+	done
+	rl-store verify run.lmdb
+	cmp corpus.jsonl notes.txt
+}

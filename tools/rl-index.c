@@ -71,7 +71,7 @@ static int process(struct indexer *x, char **operands, int n, struct err *e)
 	const struct bm25_options how = {(enum bm25_analyzer)x->config.analyzer, x->config.positions, x->config.texts,
 	                                 (size_t)x->config.memory << 20};
 	double start = now_seconds();
-	if (!(x->builder = bm25_builder_new(&how, index, e)))
+	if (bm25_check_target(index, e) || !(x->builder = bm25_builder_new(&how, index, e)))
 		return -1;
 	for (int i = 0; i < n - 1; i++)
 		if (add_file(x, operands[i], e))
