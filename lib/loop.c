@@ -252,6 +252,9 @@ int loop_same_options(const char *then, const char *now, struct err *e)
 {
 	while (*then || *now) {
 		size_t a = strcspn(then, " "), b = strcspn(now, " ");
+		if (!a || !b)
+			return err_set(e, "this run was begun %s %.*s (another --run begins another run)",
+			               a ? "with" : "without", (int)(a ? a : b), a ? then : now);
 		if (a != b || memcmp(then, now, a))
 			return err_set(e, "this run was begun with %.*s, not %.*s (another --run begins another run)",
 			               (int)a, then, (int)b, now);

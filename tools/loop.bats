@@ -224,6 +224,9 @@ named_within_15_seconds() {
 	run --separate-stderr pipe 30 "$generate --temperature 0.5 < prompts.jsonl | $update"
 	[ "$status" -ne 0 ]
 	[[ $stderr == *"temperature=1"*"temperature=0.5"* ]]
+	run --separate-stderr pipe 30 "$generate --stop x < prompts.jsonl | $update"
+	[ "$status" -ne 0 ]
+	[[ $stderr == *"begun without stop=x"* ]]
 	[ "$before" = "$(sha256sum <run.lmdb)" ]
 }
 

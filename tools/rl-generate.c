@@ -101,7 +101,7 @@ static char *rollout_options(const struct config *c)
 	struct str s;
 	str_init(&s);
 	str_addf(&s,
-	         "n=%lld max-tokens=%s temperature=%.17g top-k=%lld top-p=%.17g min-p=%.17g seed=%lld batch-size=%lld",
+	         "n=%lld max-tokens=%s temperature=%.15g top-k=%lld top-p=%.15g min-p=%.15g seed=%lld batch-size=%lld",
 	         (long long)c->n, c->max_tokens, c->temperature, (long long)c->top_k, c->top_p, c->min_p,
 	         (long long)c->seed, (long long)c->batch_size);
 	str_adds(&s, " run=");
