@@ -73,7 +73,8 @@ options_of() {
 }
 
 @test "rl-gae: the reward may be a sum of components, per token, spans, or a program" {
-	set_reward() { jq -c "$1" "$in" | rl-gae -q --no-whiten --kl-coef 0 "${@:2}" | jq -c .rewards; }
+	set_reward() { jq -c "$1" "$in" | rl-gae -q --no-whiten --kl-coef 0 "${@:2}" | jq -c .rewards >got && [ -s got ] && cat got; }
+	set -o pipefail
 	set_reward 'del(.reward) + {reward_a: 1, reward_b: 2.5, reward_c: null}' | jq -e 'last == 3.5 and add == 3.5' >/dev/null
 	set_reward '.reward = [.tokens[] | 1]' | jq -e 'add == length' >/dev/null
 	set_reward '.reward = [[0, 1, 2], [0, .ends[1], 4]]' | jq -e '.[0] == 2 and .[1] == 4 and add == 6' >/dev/null

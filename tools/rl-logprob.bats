@@ -36,8 +36,10 @@ setup() {
 
 @test "rl-logprob: --temperature is used instead of the record's, which 0 leaves" {
 	rl-logprob -q -s "$store" --as a "$rollouts" | jq -c .a >record
+	[ "$(wc -l <record)" -eq "$(wc -l <"$rollouts")" ]
 	rl-logprob -q -s "$store" --as a --temperature .8 "$rollouts" | jq -c .a | cmp - record
 	rl-logprob -q -s "$store" --as a --temperature 1 "$rollouts" | jq -c .a >one
+	[ -s one ]
 	! cmp -s one record
 	jq -c 'del(.temperature)' "$rollouts" | rl-logprob -q -s "$store" --as a | jq -c .a | cmp - one
 	jq -c '.temperature = 0' "$rollouts" | rl-logprob -q -s "$store" --as a | jq -c .a | cmp - one

@@ -65,6 +65,7 @@ golden() { # CASE
 
 @test "rl-sft-step: the same bits on any number of threads and any instruction set" {
 	rl-sft-step -q --batch-size 3 --steps 6 --lr 1e-2 -j 1 "$in" | without_time >want
+	[ "$(wc -l <want)" -eq 6 ]
 	one=$(weights)
 	for how in "-j 2" "-j 3" "--isa plain"; do
 		fresh
@@ -79,6 +80,7 @@ golden() { # CASE
 	for every in 1 7; do
 		fresh
 		$update --checkpoint-every $every "$in" | without_time >want
+		[ "$(wc -l <want)" -eq 40 ]
 		one=$(weights)
 		fresh
 		for i in 1 2 3 4 5 6; do
