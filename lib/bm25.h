@@ -109,4 +109,23 @@ int bm25_doc_text(const struct bm25_searcher *s, uint32_t doc, const char **text
 int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
                 int64_t *n, struct err *e);
 
+/*
+ * Boolean queries, from the loosest to the tightest:
+ *
+ *     or    = and { "OR" and }
+ *     and   = not { ["AND"] not }
+ *     not   = "NOT" not | "(" or ")" | '"' words '"' | word
+ *
+ * Operators are in capital letters; a word ends at white space, a parenthesis or a quotation mark.  The analyzer makes
+ * terms of words: all terms of a word must be there, and those of a phrase as far apart as they stand in it; a word or
+ * phrase without a term is left out of the query, with its operator.  Of the documents that satisfy the query, the best
+ * k by the terms that stand under an even number of NOTs; as anywhere, a score of 0 is no hit.
+ *
+ * 1; 0 with *e: no such query, nested deeper, longer or with more terms than the limits; -1: the index is damaged, or
+ * keeps no positions, without which a phrase cannot be judged.
+ */
+enum { BM25_BOOLEAN_DEPTH = 100, BM25_BOOLEAN_TERMS = 1024, BM25_BOOLEAN_BYTES = 1 << 16 };
+int bm25_search_boolean(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
+                        int64_t *n, struct err *e);
+
 #endif

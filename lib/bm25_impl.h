@@ -184,4 +184,33 @@ int bm25_view_lookup(const struct bm25_view *v, const char *term, size_t len, st
 int bm25_view_positions(const struct bm25_view *v, const char *key, size_t key_len, uint32_t block, uint32_t n_blocks,
                         const unsigned char **bytes, size_t *len, struct err *e);
 
+/* ---- bm25_search.c: what Boolean queries take from it ---- */
+#define BM25_NO_DOC UINT32_MAX
+/* A term of a query, walking its postings. */
+struct bm25_cursor {
+	struct bm25_postings list;
+	double idf;     /* times the repetitions in the query */
+	double bound;   /* of its weight in any document */
+	uint32_t order; /* place in the query */
+	uint32_t block, n, at;
+	uint32_t doc; /* docs[at], BM25_NO_DOC at the end */
+	uint32_t docs[BM25_BLOCK], tfs[BM25_BLOCK];
+};
+/* At the first document; count: repetitions in the query.  Leaves bound and order alone. */
+int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struct bm25_postings *list, int64_t count,
+                     struct err *e);
+/* To the first document not before `doc`; never back. */
+int bm25_seek(struct bm25_searcher *s, struct bm25_cursor *c, uint32_t doc, struct err *e);
+/* What the term adds to the score of the document that it stands at. */
+double bm25_part(const struct bm25_searcher *s, const struct bm25_cursor *c);
+double bm25_idf(const struct bm25_searcher *s, double n);
+/* The best k: begin (false when there is nothing to look for), add each document that it takes, end.  Documents may
+ * come in any order. */
+bool bm25_best_begin(struct bm25_searcher *s, int64_t k);
+bool bm25_best_takes(const struct bm25_searcher *s, uint32_t doc, double score);
+void bm25_best_add(struct bm25_searcher *s, uint32_t doc, double score);
+int64_t bm25_best_end(struct bm25_searcher *s, const struct bm25_hit **hits);
+struct bm25_view *bm25_searcher_view(const struct bm25_searcher *s);
+struct bm25_analysis *bm25_searcher_analysis(const struct bm25_searcher *s);
+
 #endif

@@ -313,6 +313,9 @@ int bm25_view_positions(const struct bm25_view *v, const char *key, size_t key_l
 	char buf[BM25_KEY_MAX + 4];
 	uint32_t i = block % BM25_POSITION_BLOCKS, ends[2] = {0, 0}, n = n_blocks - (block - i);
 	MDB_val value;
+	if (!v->index->info.positions)
+		return err_set(e, "%s: the index keeps no positions; build it with rl-index --positions",
+		               v->index->path);
 	if (n > BM25_POSITION_BLOCKS)
 		n = BM25_POSITION_BLOCKS;
 	memcpy(buf, key, key_len);

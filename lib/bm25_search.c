@@ -14,20 +14,8 @@
 #include "lib/bm25_impl.h"
 #include "lib/util.h"
 
-#define NO_DOC UINT32_MAX
 #define SLACK (1 + 1e-9) /* far above the rounding of a sum, far below what pruning loses by it */
 enum { NORM_TABLE = 4096 };
-
-/* One different term of the query, walking its postings. */
-struct cursor {
-	struct bm25_postings list;
-	double idf;     /* times the repetitions in the query */
-	double bound;   /* of its weight in any document */
-	uint32_t order; /* place in the query */
-	uint32_t block, n, at;
-	uint32_t doc; /* docs[at], NO_DOC at the end */
-	uint32_t docs[BM25_BLOCK], tfs[BM25_BLOCK];
-};
 
 struct heap_item {
 	double rank; /* score in units of 1e-10, rounded */
@@ -46,9 +34,9 @@ struct bm25_searcher {
 	struct bm25_dict words;
 	int64_t *counts; /* by number in words */
 	size_t count_cap;
-	struct cursor *cursors, **sorted; /* sorted by rising bound */
-	double *parts;                    /* by place in the query: the current document's */
-	double *prefix;                   /* prefix[i]: sum of the bounds of sorted[0..i-1] */
+	struct bm25_cursor *cursors, **sorted; /* sorted by rising bound */
+	double *parts;                         /* by place in the query: the current document's */
+	double *prefix;                        /* prefix[i]: sum of the bounds of sorted[0..i-1] */
 	size_t n, cap;
 	struct heap_item *heap; /* the worst on top */
 	int64_t heap_n, heap_cap, heap_room;
@@ -90,6 +78,16 @@ void bm25_searcher_free(struct bm25_searcher *s)
 	free(s);
 }
 
+struct bm25_view *bm25_searcher_view(const struct bm25_searcher *s)
+{
+	return s->view;
+}
+
+struct bm25_analysis *bm25_searcher_analysis(const struct bm25_searcher *s)
+{
+	return s->analysis;
+}
+
 int bm25_doc_id(const struct bm25_searcher *s, uint32_t doc, const char **id, size_t *len, struct err *e)
 {
 	return bm25_view_id(s->view, doc, id, len, e);
@@ -102,7 +100,7 @@ int bm25_doc_text(const struct bm25_searcher *s, uint32_t doc, const char **text
 
 /* ---- the formulas ---- */
 
-static double idf(const struct bm25_searcher *s, double n)
+double bm25_idf(const struct bm25_searcher *s, double n)
 {
 	double N = (double)s->n_docs;
 	switch (s->params.variant) {
@@ -142,12 +140,12 @@ static double weight(const struct bm25_searcher *s, double tf, uint32_t length)
 
 /* ---- cursors ---- */
 
-static int load_block(struct bm25_searcher *s, struct cursor *c, uint32_t block, struct err *e)
+static int load_block(struct bm25_searcher *s, struct bm25_cursor *c, uint32_t block, struct err *e)
 {
 	c->block = block;
 	c->at = 0;
 	if (block == c->list.n_blocks) {
-		c->doc = NO_DOC;
+		c->doc = BM25_NO_DOC;
 		return 0;
 	}
 	if (bm25_postings_block(&c->list, block, s->n_docs, c->docs, c->tfs, &c->n, e))
@@ -156,7 +154,7 @@ static int load_block(struct bm25_searcher *s, struct cursor *c, uint32_t block,
 	return 0;
 }
 
-static int step(struct bm25_searcher *s, struct cursor *c, struct err *e)
+static int step(struct bm25_searcher *s, struct bm25_cursor *c, struct err *e)
 {
 	if (++c->at == c->n)
 		return load_block(s, c, c->block + 1, e);
@@ -165,7 +163,7 @@ static int step(struct bm25_searcher *s, struct cursor *c, struct err *e)
 }
 
 /* The block that holds the first document not before `doc`, by doubling steps from the current one. */
-static uint32_t find_block(const struct cursor *c, uint32_t doc)
+static uint32_t find_block(const struct bm25_cursor *c, uint32_t doc)
 {
 	uint32_t lo = c->block, hi = lo, n = c->list.n_blocks;
 	for (uint32_t width = 1; hi < n && bm25_postings_entry(&c->list, hi).last_doc < doc; width *= 2) {
@@ -183,7 +181,7 @@ static uint32_t find_block(const struct cursor *c, uint32_t doc)
 }
 
 /* To the first document not before `doc`. */
-static int seek(struct bm25_searcher *s, struct cursor *c, uint32_t doc, struct err *e)
+int bm25_seek(struct bm25_searcher *s, struct bm25_cursor *c, uint32_t doc, struct err *e)
 {
 	if (c->doc >= doc)
 		return 0;
@@ -206,22 +204,27 @@ static int seek(struct bm25_searcher *s, struct cursor *c, uint32_t doc, struct 
 	return 0;
 }
 
-static double part(const struct bm25_searcher *s, const struct cursor *c)
+double bm25_part(const struct bm25_searcher *s, const struct bm25_cursor *c)
 {
 	return c->idf * weight(s, c->tfs[c->at], s->lengths[c->doc]);
 }
 
-static int open_cursor(struct bm25_searcher *s, struct cursor *c, uint32_t order, int64_t count, struct err *e)
+int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struct bm25_postings *list, int64_t count,
+                     struct err *e)
 {
-	c->order = order;
-	c->idf = (double)count * idf(s, c->list.df);
-	c->bound = 0;
+	c->list = *list;
+	c->idf = (double)count * bm25_idf(s, list->df);
+	return load_block(s, c, 0, e);
+}
+
+static double bound(const struct bm25_searcher *s, const struct bm25_cursor *c)
+{
+	double most = 0;
 	for (uint32_t b = 0; b < c->list.n_blocks; b++) {
 		struct bm25_block entry = bm25_postings_entry(&c->list, b);
-		c->bound = fmax(c->bound, weight(s, entry.max_tf, entry.min_len));
+		most = fmax(most, weight(s, entry.max_tf, entry.min_len));
 	}
-	c->bound *= c->idf;
-	return load_block(s, c, 0, e);
+	return most * c->idf;
 }
 
 /* ---- the query ---- */
@@ -252,7 +255,8 @@ static void reserve(struct bm25_searcher *s, size_t n)
 
 static int by_bound(const void *pa, const void *pb)
 {
-	const struct cursor *a = *(const struct cursor *const *)pa, *b = *(const struct cursor *const *)pb;
+	const struct bm25_cursor *a = *(const struct bm25_cursor *const *)pa,
+	                         *b = *(const struct bm25_cursor *const *)pb;
 	if (a->bound != b->bound)
 		return a->bound < b->bound ? -1 : 1;
 	return (a->order > b->order) - (a->order < b->order);
@@ -271,12 +275,13 @@ static int open_query(struct bm25_searcher *s, const char *query, size_t len, st
 		int found = bm25_view_lookup(s->view, s->words.words[w].text, s->words.words[w].len, &list, e);
 		if (found < 0)
 			goto out;
-		if (!found || !(idf(s, list.df) > 0))
+		if (!found || !(bm25_idf(s, list.df) > 0))
 			continue;
-		struct cursor *c = &s->cursors[s->n];
-		c->list = list;
-		if (open_cursor(s, c, (uint32_t)s->n, s->counts[w], e))
+		struct bm25_cursor *c = &s->cursors[s->n];
+		if (bm25_open_cursor(s, c, &list, s->counts[w], e))
 			goto out;
+		c->order = (uint32_t)s->n;
+		c->bound = bound(s, c);
 		s->sorted[s->n++] = c;
 	}
 	qsort(s->sorted, s->n, sizeof *s->sorted, by_bound);
@@ -309,18 +314,24 @@ static void sift_down(struct heap_item *h, int64_t n, int64_t i)
 	h[i] = x;
 }
 
-static void offer(struct bm25_searcher *s, uint32_t doc, double score)
+bool bm25_best_takes(const struct bm25_searcher *s, uint32_t doc, double score)
+{
+	struct heap_item x = {rint(score * 1e10), score, doc};
+	return score > 0 && (s->heap_n < s->heap_cap || worse(&s->heap[0], &x));
+}
+
+void bm25_best_add(struct bm25_searcher *s, uint32_t doc, double score)
 {
 	struct heap_item x = {rint(score * 1e10), score, doc}, *h = s->heap;
-	if (s->heap_n < s->heap_cap) {
-		int64_t i = s->heap_n++;
-		for (; i && worse(&x, &h[(i - 1) / 2]); i = (i - 1) / 2)
-			h[i] = h[(i - 1) / 2];
-		h[i] = x;
-	} else if (worse(&h[0], &x)) {
+	if (s->heap_n == s->heap_cap) {
 		h[0] = x;
 		sift_down(h, s->heap_n, 0);
+		return;
 	}
+	int64_t i = s->heap_n++;
+	for (; i && worse(&x, &h[(i - 1) / 2]); i = (i - 1) / 2)
+		h[i] = h[(i - 1) / 2];
+	h[i] = x;
 }
 
 /* No later document of at most this score can enter. */
@@ -335,16 +346,16 @@ static int complete(struct bm25_searcher *s, uint32_t doc, size_t essential, dou
 {
 	*pruned = false;
 	for (size_t i = essential; i-- > 0;) {
-		struct cursor *c = s->sorted[i];
+		struct bm25_cursor *c = s->sorted[i];
 		if ((sum + s->prefix[i + 1]) * SLACK <= limit) {
 			*pruned = true;
 			return 0;
 		}
-		if (seek(s, c, doc, e))
+		if (bm25_seek(s, c, doc, e))
 			return -1;
 		if (c->doc != doc)
 			continue;
-		s->parts[c->order] = part(s, c);
+		s->parts[c->order] = bm25_part(s, c);
 		sum += s->parts[c->order];
 	}
 	return 0;
@@ -357,17 +368,17 @@ static int scan(struct bm25_searcher *s, struct err *e)
 		double limit = threshold(s), sum = 0;
 		while (essential < s->n && s->prefix[essential + 1] * SLACK <= limit)
 			essential++;
-		uint32_t doc = NO_DOC;
+		uint32_t doc = BM25_NO_DOC;
 		for (size_t i = essential; i < s->n; i++)
 			doc = s->sorted[i]->doc < doc ? s->sorted[i]->doc : doc;
-		if (doc == NO_DOC)
+		if (doc == BM25_NO_DOC)
 			return 0;
 		memset(s->parts, 0, s->n * sizeof *s->parts);
 		for (size_t i = essential; i < s->n; i++) {
-			struct cursor *c = s->sorted[i];
+			struct bm25_cursor *c = s->sorted[i];
 			if (c->doc != doc)
 				continue;
-			s->parts[c->order] = part(s, c);
+			s->parts[c->order] = bm25_part(s, c);
 			sum += s->parts[c->order];
 			if (step(s, c, e))
 				return -1;
@@ -380,20 +391,15 @@ static int scan(struct bm25_searcher *s, struct err *e)
 		double score = 0;
 		for (size_t i = 0; i < s->n; i++)
 			score += s->parts[i];
-		if (score > 0)
-			offer(s, doc, score);
+		if (bm25_best_takes(s, doc, score))
+			bm25_best_add(s, doc, score);
 	}
 }
 
-int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
-                int64_t *n, struct err *e)
+bool bm25_best_begin(struct bm25_searcher *s, int64_t k)
 {
-	*n = 0;
-	*hits = s->hits;
 	if (k > s->n_docs)
 		k = s->n_docs;
-	if (k <= 0)
-		return 0;
 	if (k > s->heap_room) {
 		s->heap_room = k;
 		s->heap = xrealloc_array(s->heap, (size_t)k, sizeof *s->heap);
@@ -401,9 +407,12 @@ int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t 
 	}
 	s->heap_cap = k;
 	s->heap_n = 0;
-	if (open_query(s, query, len, e) || scan(s, e))
-		return -1;
-	*n = s->heap_n;
+	return k > 0;
+}
+
+int64_t bm25_best_end(struct bm25_searcher *s, const struct bm25_hit **hits)
+{
+	int64_t n = s->heap_n;
 	*hits = s->hits;
 	while (s->heap_n) {
 		struct heap_item *h = s->heap;
@@ -412,5 +421,18 @@ int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t 
 		if (s->heap_n)
 			sift_down(h, s->heap_n, 0);
 	}
+	return n;
+}
+
+int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
+                int64_t *n, struct err *e)
+{
+	*n = 0;
+	*hits = s->hits;
+	if (!bm25_best_begin(s, k))
+		return 0;
+	if (open_query(s, query, len, e) || scan(s, e))
+		return -1;
+	*n = bm25_best_end(s, hits);
 	return 0;
 }

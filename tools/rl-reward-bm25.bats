@@ -93,10 +93,41 @@ reward() { # RECORD OPTION...: what is added
 	[ "$status" -eq 3 ]
 }
 
+@test "rl-reward-bm25: Boolean queries; what is none scores --otherwise and is counted" {
+	rl-index -q --positions corpus.jsonl x.lmdb
+	r() { reward "$(jq -nc --arg q "$1" '{completion: $q, relevant_doc_ids: ["a"]}')" --boolean --otherwise -1 --metric precision@1; }
+	[ "$(r 'apple NOT pie')" = 1 ]
+	[ "$(r '(sky OR "red apple") AND NOT green')" = 1 ]
+	[ "$(r '"apple red"')" = 0 ]
+	[ "$(r 'apple AND sky')" = 0 ]
+	[ "$(r '')" = 0 ]
+	for broken in '(apple' 'apple)' 'apple OR' 'AND' '"apple' '()'; do [ "$(r "$broken")" = -1 ]; done
+	{
+		jq -nc '{completion: ("(" * 10000), relevant_doc_ids: ["a"]}, {completion: ("apple OR " * 10000), relevant_doc_ids: ["a"]}'
+		echo '{"completion":"apple \u0000\u0007 AND red","relevant_doc_ids":["a"]}'
+	} >texts
+	rl-reward-bm25 --boolean --hits 1 x.lmdb texts 2>err | jq -s -e 'map(.reward_bm25) == [0, 0, 1] and map(.hits | length) == [0, 0, 1]'
+	grep -q '2 with a broken query' err
+}
+
+@test "rl-reward-bm25: --boolean needs positions at the start, phrase or not" {
+	fails_with 1 "x.lmdb: --boolean needs positions; build the index with rl-index --positions" rl-reward-bm25 --boolean x.lmdb /dev/null
+}
+
+@test "rl-reward-bm25: a Boolean OR of words ranks as the plain query does" {
+	shared data data/retrieval/cran
+	rl-index -q --analyzer porter --positions "$data/corpus.jsonl" c.lmdb
+	rl-reward-bm25 -q --query .query --hits 20 c.lmdb "$data/queries.jsonl" >plain
+	rl-reward-bm25 -q --query '[.query | ascii_downcase | scan("[a-z0-9]+")] | join(" OR ")' --boolean --hits 20 c.lmdb "$data/queries.jsonl" | cmp - plain
+}
+
 @test "rl-reward-bm25: the examples of the page" {
 	cp x.lmdb corpus.lmdb
 	echo '{"id":"q","query":"apple","relevant_doc_ids":["a"]}' >questions.jsonl
 	echo '{"completion":"let me think {\"query\":\"apple\"}","relevant_doc_ids":["a"]}' >rollouts.jsonl
 	[ "$(rl-reward-bm25 --query .query --hits 3 corpus.lmdb questions.jsonl | jq -c '[.id, .reward_bm25, (.hits | map(.id))]')" = '["q",1,["a","b"]]' ]
+	rl-index -q --positions corpus.jsonl corpus.lmdb
+	echo '{"completion":"(pie OR plum) AND \"green apple\" NOT sky","relevant_doc_ids":["b"]}' >boolean.jsonl
+	rl-reward-bm25 --boolean --otherwise -0.1 corpus.lmdb boolean.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
 	rl-reward-bm25 --query '.completion | capture("(?<a>{[^{}]*})").a | fromjson.query' corpus.lmdb rollouts.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
 }

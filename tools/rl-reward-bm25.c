@@ -16,7 +16,7 @@ struct config {
 	int64_t hits;
 	int variant;
 	double k1, b;
-	bool exhaustive;
+	bool boolean, exhaustive;
 	struct tool_config tool;
 };
 
@@ -29,12 +29,14 @@ static const struct opt options[] = {
         {"metric", 0, OPT_STR, FIELD(metric), "recall@5", "NAME", "recall@K, precision@K, ndcg@K, hit@K, mrr or map", 0,
          0},
         {"hits", 0, OPT_INT, FIELD(hits), "0", "K", "add the best K documents as 'hits'", 0, RANK_METRIC_MAX_DEPTH},
-        {"otherwise", 0, OPT_NUM, FIELD(otherwise), "0", "X", "reward where --query fails or gives no string", 0, 0},
+        {"otherwise", 0, OPT_NUM, FIELD(otherwise), "0", "X", "reward where --query gives no query", 0, 0},
         {"as", 0, OPT_STR, FIELD(as), "reward_bm25", "NAME", "name of the field that is added", 0, 0},
         {NULL},
 };
 
 static const struct opt search_options[] = {
+        {"boolean", 0, OPT_FLAG, FIELD(boolean), NULL, NULL,
+         "queries with AND, OR, NOT, (parentheses), \"phrases\"; needs rl-index --positions", 0, 0},
         {"variant", 0, OPT_CHOICE, FIELD(variant), "lucene", BM25_VARIANTS, "form of BM25", 0, 0},
         {"k1", 0, OPT_NUM, FIELD(k1), "1.2", "X", "saturation of term frequency", 0, 1e6},
         {"b", 0, OPT_NUM, FIELD(b), "0.75", "X", "weight of document length", 0, 1},
@@ -164,6 +166,15 @@ static int add_hits(struct reward_bm25 *x, struct record *r, const struct bm25_h
 	return record_add_raw(r, "hits", x->hits.buf, x->hits.len, e);
 }
 
+/* 1; 0 when the text is no query; -1. */
+static int search(struct reward_bm25 *x, const char *query, size_t len, int64_t depth, const struct bm25_hit **hits,
+                  int64_t *n, struct err *e)
+{
+	if (x->config.boolean)
+		return bm25_search_boolean(x->searcher, query, len, depth, hits, n, e);
+	return bm25_search(x->searcher, query, len, depth, hits, n, e) ? -1 : 1;
+}
+
 static int process(struct tool *t, struct record *r, void *arg, struct err *e)
 {
 	struct reward_bm25 *x = arg;
@@ -181,10 +192,13 @@ static int process(struct tool *t, struct record *r, void *arg, struct err *e)
 		return err_set(e, "--query: '%s' gives nothing", filter_program(x->query));
 	if (read_relevant(x, t, r, &j, e))
 		return -1;
-	if (found > 0 && bm25_search(x->searcher, query, len, depth, &hits, &n, e))
-		return -1;
 	t->count[0].n += found <= 0;
 	t->count[1].n += !j.n;
+	if (found > 0) {
+		if ((found = search(x, query, len, depth, &hits, &n, e)) < 0)
+			return -1;
+		t->count[2].n += !found;
+	}
 	if (found > 0 && j.n && score(x, &j, hits, n, &t->arena, &reward, e))
 		return -1;
 	if (x->config.hits && add_hits(x, r, hits, n, e))
@@ -216,6 +230,9 @@ int main(int argc, char **argv)
 		cli_misuse("%s", e.msg);
 	if (!(x.index = bm25_open(operands[0], &e)))
 		cli_fail("%s", e.msg);
+	/* now, so that a quotation mark of a model never stops a run */
+	if (x.config.boolean && !bm25_info(x.index)->positions)
+		cli_fail("%s: --boolean needs positions; build the index with rl-index --positions", operands[0]);
 	const struct bm25_params params = {(enum bm25_variant)x.config.variant, x.config.k1, x.config.b,
 	                                   x.config.exhaustive};
 	if (!(x.searcher = bm25_searcher_new(x.index, &params, &e)))
@@ -225,6 +242,7 @@ int main(int argc, char **argv)
 	tool_init(&t, &x.config.tool);
 	t.count[0].name = "without a query";
 	t.count[1].name = "without relevant documents";
+	t.count[2].name = "with a broken query";
 	int status = tool_run(&t, operands + 1, n - 1, process, NULL, &x);
 	str_release(&x.hits);
 	bm25_searcher_free(x.searcher);
