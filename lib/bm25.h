@@ -48,7 +48,7 @@ void bm25_analyze(struct bm25_analysis *a, const char *text, size_t len,
 struct bm25_options {
 	enum bm25_analyzer analyzer;
 	bool positions; /* of the words, for phrases */
-	bool texts;     /* kept, for answers and feedback */
+	bool texts;     /* kept, for bm25_doc_text */
 	size_t memory;  /* bytes, at least BM25_MEMORY_MIN: for everything but the document that is added */
 };
 #define BM25_MEMORY_MIN ((size_t)32 << 20)

@@ -282,7 +282,7 @@ int bm25_view_text(const struct bm25_view *v, uint32_t doc, const char **text, s
 	unsigned char key[4];
 	MDB_val value;
 	if (!v->index->info.texts)
-		return err_set(e, "%s: the index keeps no texts; build it with rl-index --texts", v->index->path);
+		return err_set(e, "%s: the index keeps no texts", v->index->path);
 	big_endian(doc, key);
 	if (get(v, IN_TEXTS, key, sizeof key, &value))
 		return err_set(e, "%s: the index is damaged: the text of document %u", v->index->path, doc);

@@ -66,7 +66,7 @@ found() { # INDEX QUERY: ids
 		http header
 		</DOCHDR> <a href="x">cherries</a> <!-- note --> R&D</doc>
 	END
-	rl-index -q --texts --positions trec.txt x.lmdb
+	rl-index -q --positions trec.txt x.lmdb
 	[ "$(found x.lmdb 'plums')" = FT911-3 ] && [ "$(found x.lmdb 'pounds 4')" = FT911-3 ]
 	[ "$(found x.lmdb 'cherries')" = w-2 ] && [ "$(found x.lmdb 'd')" = w-2 ]
 	[ -z "$(found x.lmdb 'headline amp href docno http note')" ]
@@ -141,7 +141,7 @@ found() { # INDEX QUERY: ids
 }
 
 @test "rl-index: an index is the same with little memory; too little for the ids is refused" {
-	rl-index -q --memory 32 --positions --texts corpus.jsonl a.lmdb && rl-index -q --memory 4096 --positions --texts corpus.jsonl b.lmdb
+	rl-index -q --memory 32 --positions corpus.jsonl a.lmdb && rl-index -q --memory 4096 --positions corpus.jsonl b.lmdb
 	cmp a.lmdb b.lmdb
 	fails_with 2 "memory" rl-index --memory 31 corpus.jsonl a.lmdb
 }
