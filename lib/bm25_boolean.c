@@ -3,8 +3,9 @@
  *
  * A query becomes a tree in which NOT stands at words and phrases only (De Morgan).  Every word and phrase walks
  * postings of its own; a node tells the first document, not before a given one, that it may match, so that a rare word
- * of an AND leads all others.  The documents so found are scored, and judged where they could be among the best k:
- * phrases, which need positions, come last.
+ * of an AND leads all others; so do the words that a document needs to be among the best k, by bounds as in
+ * bm25_search. The documents so found are scored, and judged where they could be among the best: phrases, which need
+ * positions, come last.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -48,8 +49,10 @@ struct boolean {
 	struct walker *walkers;
 	size_t n_walkers, walkers_cap;
 	/* scoring: the words that are asked for */
-	struct bm25_cursor *scored;
+	struct bm25_cursor *scored, **sorted; /* sorted by rising bound */
+	double *prefix;                       /* prefix[i]: sum of the bounds of sorted[0..i-1] */
 	size_t n_scored;
+	size_t essential; /* documents that have only words before it cannot be among the best */
 };
 
 /* ---- words of the query ---- */
@@ -242,6 +245,26 @@ static int parse(struct boolean *q, struct node **root, struct err *e)
 
 /* ---- postings ---- */
 
+static int by_bound(const void *pa, const void *pb)
+{
+	const struct bm25_cursor *a = *(const struct bm25_cursor *const *)pa,
+	                         *b = *(const struct bm25_cursor *const *)pb;
+	return a->bound != b->bound ? (a->bound > b->bound) - (a->bound < b->bound) : (a > b) - (a < b);
+}
+
+static void sort_scored(struct boolean *q)
+{
+	q->sorted = arena_array(&q->arena, q->n_scored + 1, sizeof *q->sorted);
+	q->prefix = arena_array(&q->arena, q->n_scored + 1, sizeof *q->prefix);
+	for (size_t i = 0; i < q->n_scored; i++) {
+		q->scored[i].bound = bm25_bound(q->s, &q->scored[i]);
+		q->sorted[i] = &q->scored[i];
+	}
+	qsort(q->sorted, q->n_scored, sizeof *q->sorted, by_bound);
+	for (size_t i = 0; i < q->n_scored; i++)
+		q->prefix[i + 1] = q->prefix[i] + q->sorted[i]->bound;
+}
+
 /* Cursors of all leaves; and of the words that are asked for, in that order, which is that of the sum. */
 static int open_cursors(struct boolean *q, struct err *e)
 {
@@ -267,6 +290,7 @@ static int open_cursors(struct boolean *q, struct err *e)
 			return -1;
 		q->counts[w->word] = 0;
 	}
+	sort_scored(q);
 	return 0;
 }
 
@@ -414,43 +438,66 @@ static int matches(struct boolean *q, const struct node *x, uint32_t doc, bool *
 
 /* ---- the search ---- */
 
-/* The first document, not before `doc`, that may match and has a word that counts. */
+/* The first document, not before `doc`, that may match and may be among the best; the essential words stand there. */
 static int next_candidate(struct boolean *q, const struct node *root, uint32_t *doc, struct err *e)
 {
+	double limit = bm25_best_limit(q->s);
+	while (q->essential < q->n_scored && q->prefix[q->essential + 1] * BM25_SLACK <= limit)
+		q->essential++;
 	for (;;) {
-		uint32_t least = BM25_NO_DOC;
-		if (next(q, root, *doc, doc, e))
-			return -1;
-		for (size_t i = 0; i < q->n_scored; i++) {
-			if (bm25_seek(q->s, &q->scored[i], *doc, e))
+		uint32_t least = BM25_NO_DOC, d;
+		for (size_t i = q->essential; i < q->n_scored; i++) {
+			if (bm25_seek(q->s, q->sorted[i], *doc, e))
 				return -1;
-			least = q->scored[i].doc < least ? q->scored[i].doc : least;
-		}
-		if (least <= *doc || least == BM25_NO_DOC) {
-			*doc = least;
-			return 0;
+			least = q->sorted[i]->doc < least ? q->sorted[i]->doc : least;
 		}
 		*doc = least;
+		if (least == BM25_NO_DOC)
+			return 0;
+		double most = q->prefix[q->essential];
+		for (size_t i = q->essential; i < q->n_scored; i++)
+			most += q->sorted[i]->doc == least ? bm25_part(q->s, q->sorted[i]) : 0;
+		if (most * BM25_SLACK <= limit) {
+			++*doc;
+			continue;
+		}
+		if (next(q, root, least, &d, e))
+			return -1;
+		if (d == least)
+			return 0;
+		*doc = d;
 	}
+}
+
+/* In the order of the query's words, as everywhere. */
+static int score(struct boolean *q, uint32_t doc, double *sum, struct err *e)
+{
+	*sum = 0;
+	for (size_t i = 0; i < q->essential; i++)
+		if (bm25_seek(q->s, q->sorted[i], doc, e))
+			return -1;
+	for (size_t i = 0; i < q->n_scored; i++)
+		*sum += q->scored[i].doc == doc ? bm25_part(q->s, &q->scored[i]) : 0;
+	return 0;
 }
 
 static int scan(struct boolean *q, const struct node *root, struct err *e)
 {
 	for (uint32_t doc = 0;; doc++) {
-		double score = 0;
+		double sum;
 		bool yes;
 		if (next_candidate(q, root, &doc, e))
 			return -1;
 		if (doc == BM25_NO_DOC)
 			return 0;
-		for (size_t i = 0; i < q->n_scored; i++)
-			score += q->scored[i].doc == doc ? bm25_part(q->s, &q->scored[i]) : 0;
-		if (!bm25_best_takes(q->s, doc, score))
+		if (score(q, doc, &sum, e))
+			return -1;
+		if (!bm25_best_takes(q->s, doc, sum))
 			continue;
 		if (matches(q, root, doc, &yes, e))
 			return -1;
 		if (yes)
-			bm25_best_add(q->s, doc, score);
+			bm25_best_add(q->s, doc, sum);
 	}
 }
 

@@ -186,6 +186,7 @@ int bm25_view_positions(const struct bm25_view *v, const char *key, size_t key_l
 
 /* ---- bm25_search.c: what Boolean queries take from it ---- */
 #define BM25_NO_DOC UINT32_MAX
+#define BM25_SLACK (1 + 1e-9) /* far above the rounding of a sum, far below what pruning loses by it */
 /* A term of a query, walking its postings. */
 struct bm25_cursor {
 	struct bm25_postings list;
@@ -203,10 +204,14 @@ int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struc
 int bm25_seek(struct bm25_searcher *s, struct bm25_cursor *c, uint32_t doc, struct err *e);
 /* What the term adds to the score of the document that it stands at. */
 double bm25_part(const struct bm25_searcher *s, const struct bm25_cursor *c);
+/* Of its parts in all documents. */
+double bm25_bound(const struct bm25_searcher *s, const struct bm25_cursor *c);
 double bm25_idf(const struct bm25_searcher *s, double n);
 /* The best k: begin (false when there is nothing to look for), add each document that it takes, end.  Documents may
  * come in any order. */
 bool bm25_best_begin(struct bm25_searcher *s, int64_t k);
+/* No document of at most this score, times the slack, can enter any more, where documents come in rising order. */
+double bm25_best_limit(const struct bm25_searcher *s);
 bool bm25_best_takes(const struct bm25_searcher *s, uint32_t doc, double score);
 void bm25_best_add(struct bm25_searcher *s, uint32_t doc, double score);
 int64_t bm25_best_end(struct bm25_searcher *s, const struct bm25_hit **hits);

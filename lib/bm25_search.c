@@ -14,7 +14,6 @@
 #include "lib/bm25_impl.h"
 #include "lib/util.h"
 
-#define SLACK (1 + 1e-9) /* far above the rounding of a sum, far below what pruning loses by it */
 enum { NORM_TABLE = 4096 };
 
 struct heap_item {
@@ -217,7 +216,7 @@ int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struc
 	return load_block(s, c, 0, e);
 }
 
-static double bound(const struct bm25_searcher *s, const struct bm25_cursor *c)
+double bm25_bound(const struct bm25_searcher *s, const struct bm25_cursor *c)
 {
 	double most = 0;
 	for (uint32_t b = 0; b < c->list.n_blocks; b++) {
@@ -281,7 +280,7 @@ static int open_query(struct bm25_searcher *s, const char *query, size_t len, st
 		if (bm25_open_cursor(s, c, &list, s->counts[w], e))
 			goto out;
 		c->order = (uint32_t)s->n;
-		c->bound = bound(s, c);
+		c->bound = bm25_bound(s, c);
 		s->sorted[s->n++] = c;
 	}
 	qsort(s->sorted, s->n, sizeof *s->sorted, by_bound);
@@ -334,8 +333,7 @@ void bm25_best_add(struct bm25_searcher *s, uint32_t doc, double score)
 	h[i] = x;
 }
 
-/* No later document of at most this score can enter. */
-static double threshold(const struct bm25_searcher *s)
+double bm25_best_limit(const struct bm25_searcher *s)
 {
 	return s->heap_n < s->heap_cap || s->params.exhaustive ? 0 : s->heap[0].rank * 1e-10;
 }
@@ -347,7 +345,7 @@ static int complete(struct bm25_searcher *s, uint32_t doc, size_t essential, dou
 	*pruned = false;
 	for (size_t i = essential; i-- > 0;) {
 		struct bm25_cursor *c = s->sorted[i];
-		if ((sum + s->prefix[i + 1]) * SLACK <= limit) {
+		if ((sum + s->prefix[i + 1]) * BM25_SLACK <= limit) {
 			*pruned = true;
 			return 0;
 		}
@@ -365,8 +363,8 @@ static int scan(struct bm25_searcher *s, struct err *e)
 {
 	size_t essential = 0;
 	for (;;) {
-		double limit = threshold(s), sum = 0;
-		while (essential < s->n && s->prefix[essential + 1] * SLACK <= limit)
+		double limit = bm25_best_limit(s), sum = 0;
+		while (essential < s->n && s->prefix[essential + 1] * BM25_SLACK <= limit)
 			essential++;
 		uint32_t doc = BM25_NO_DOC;
 		for (size_t i = essential; i < s->n; i++)
