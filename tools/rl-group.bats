@@ -73,6 +73,18 @@ ids() { jq -c '[.id, (.items | map(.id))]' | paste -sd' '; }
 	kill $feeder
 }
 
+@test "rl-group: a record that a stage took out makes its group whole before the end of the batch" {
+	for skipped in 1 2; do
+		printf '{"id":"a","of":2,"batch":0,"row":%d,"batch_size":9}\n' 0 1 | sed "$skipped s/}/,\"skip\":\"x\"}/" >in
+		rm -f pipe
+		mkfifo pipe
+		{ cat in; exec sleep 20; } >pipe 3>&- &
+		feeder=$!
+		[ "$(within 10 bash -c "rl-group -q <pipe | head -n 2 | jq -c '.skip // (.items | length)' | sort | paste -sd,")" = '"x",1' ]
+		kill $feeder
+	done
+}
+
 @test "rl-group: --give and --give-each" {
 	echo '{"id":"g","total":1.50,"each":["\u00e9", [2.0 ],{"a":1}],"items":[{"id":1},{"id":2},{"id":3}]}' >groups
 	[ "$(rl-group -q -u --give total groups | paste -sd' ')" = '{"id":1,"total":1.50} {"id":2,"total":1.50} {"id":3,"total":1.50}' ]
