@@ -15,7 +15,7 @@
 enum { PATHS_MAX = 8 };
 
 struct filter {
-	char *option; /* with its dashes */
+	char *option; /* with its dashes, or an operand */
 	char *program;
 	char *path[PATHS_MAX]; /* alternatives, tried in order; n_paths 0: a program for jq */
 	int n_paths;
@@ -167,6 +167,8 @@ struct filter *filter_new(const char *option, const char *program, const char *c
 	f->option = xmalloc(strlen(option) + 3);
 	memcpy(f->option, "--", 3);
 	strncat(f->option, option + strspn(option, "-"), strlen(option));
+	if (isupper((unsigned char)*option))
+		memmove(f->option, f->option + 2, strlen(f->option) - 1);
 	read_paths(f);
 	if (!f->n_paths && compile(f, dirs, n_dirs, e) < 0) {
 		filter_free(f);
@@ -206,11 +208,41 @@ static int run_error(struct filter *f, jv v, struct err *e)
 	return -1;
 }
 
+/* Where jq prints them, NaN becomes null and infinity the largest double: numbers that nobody computed.  Borrows v. */
+static const char *strange_number(jv v)
+{
+	const char *found = NULL;
+	if (jv_get_kind(v) == JV_KIND_NUMBER) {
+		double x = jv_number_value(v);
+		return isfinite(x) ? NULL : isnan(x) ? "not a number" : "infinite";
+	}
+	if (jv_get_kind(v) == JV_KIND_ARRAY) {
+		for (int i = 0, n = jv_array_length(jv_copy(v)); i < n && !found; i++) {
+			jv item = jv_array_get(jv_copy(v), i);
+			found = strange_number(item);
+			jv_free(item);
+		}
+	} else if (jv_get_kind(v) == JV_KIND_OBJECT) {
+		for (int i = jv_object_iter(v); jv_object_iter_valid(v, i) && !found; i = jv_object_iter_next(v, i)) {
+			jv item = jv_object_iter_value(v, i);
+			found = strange_number(item);
+			jv_free(item);
+		}
+	}
+	return found;
+}
+
 /* Consumes v. */
 static int to_json(struct filter *f, jv v, struct record *r, struct json *out, struct arena *a, struct err *e)
 {
 	int rc = 0;
+	const char *strange = strange_number(v);
 	*out = (struct json){.kind = JSON_NULL};
+	if (strange) {
+		bool whole = jv_get_kind(v) == JV_KIND_NUMBER;
+		jv_free(v);
+		return err_set(e, "%s: %s is %s", f->option, whole ? "the result" : "a number in the result", strange);
+	}
 	switch (jv_get_kind(v)) {
 	case JV_KIND_TRUE:
 	case JV_KIND_FALSE:
@@ -220,10 +252,7 @@ static int to_json(struct filter *f, jv v, struct record *r, struct json *out, s
 	case JV_KIND_NUMBER:
 		out->kind = JSON_NUMBER;
 		out->number = jv_number_value(v);
-		if (!isfinite(out->number))
-			rc = err_set(e, "%s: the result is %s", f->option,
-			             isnan(out->number) ? "not a number" : "infinite");
-		else if (out->number == floor(out->number) && fabs(out->number) <= 9007199254740992.0) {
+		if (out->number == floor(out->number) && fabs(out->number) <= 9007199254740992.0) {
 			out->is_int = true;
 			out->integer = (int64_t)out->number;
 		}

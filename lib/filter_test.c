@@ -66,9 +66,14 @@ static void test_programs(void)
 	CHECK_STR(eval("error({a: 1})", "{}"), "error: --query: {\"a\":1}");
 	CHECK_STR(eval("halt", "{}"), "error: --query: 'halt' halted");
 	CHECK_STR(eval("1e308 * 10 | . * 10", "{}"), "error: --query: the result is infinite");
+	CHECK_STR(eval("{a: [1, nan]}", "{}"), "error: --query: a number in the result is not a number");
+	CHECK_STR(eval("[{a: -infinite}]", "{}"), "error: --query: a number in the result is infinite");
+	CHECK_STR(eval("[null, {a: {}}]", "{}"), "[null,{\"a\":{}}]");
 	CHECK(strstr(eval(". +", "{}"), "--query: '. +' is no jq program: syntax error"));
 	CHECK(strstr(eval(".a | .[", "{}"), "is no jq program"));
 	CHECK(strstr(eval(".x + 1", "{\"x\":\"s\"}"), "cannot be added"));
+	test_case("filter: an operand is named without dashes");
+	CHECK(!filter_new("PROGRAM", ". +", NULL, 0, &e) && !strncmp(e.msg, "PROGRAM: '. +' is no jq program", 31));
 	test_case("filter: a program goes on with the next record after a failure");
 	struct json v;
 	struct filter *f = filter_new("--query", ".x + 1", NULL, 0, &e);
