@@ -124,11 +124,15 @@ static void compile_error(struct filter *f, struct err *e)
 	err_set(e, "%s: '%s' is no jq program: %s", f->option, f->program, *line ? line : "it does not compile");
 }
 
+/* Whole paths: where a module includes another one, libjq takes relative ones from that module's directory. */
 static jv directories(const char *const *dirs, size_t n)
 {
 	jv list = jv_array();
-	for (size_t i = 0; i < n; i++)
-		list = jv_array_append(list, jv_string(dirs[i]));
+	for (size_t i = 0; i < n; i++) {
+		char *whole = realpath(dirs[i], NULL);
+		list = jv_array_append(list, jv_string(whole ? whole : dirs[i]));
+		free(whole);
+	}
 	return list;
 }
 

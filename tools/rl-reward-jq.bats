@@ -59,6 +59,8 @@ rewards() { rl-reward-jq -q "$@" <in.jsonl 2>said | jq -c .reward_x | paste -sd'
 	echo 'include "a"; def quarter: half | half;' >two/b.jq
 	[ "$(rewards -L one x 'include "a"; .completion | length | half')" = "0.5 1 null 1.5 null" ]
 	[ "$(rewards -L two -L "$PWD/one" x 'import "b" as b; .completion | length | b::quarter')" = "0.25 0.5 null 0.75 null" ]
+	# relative directories are those of the command, whoever includes
+	[ "$(rewards -L one -L ./two x 'include "b"; .completion | length | quarter')" = "0.25 0.5 null 0.75 null" ]
 	fails_with 2 "PROGRAM: 'include \"a\"; .' is no jq program" rl-reward-jq -q x 'include "a"; .' in.jsonl
 }
 
