@@ -37,21 +37,21 @@ table() {
 		clipped value loss|C|policy_loss_test, against other implementations
 		RLSF feedback vector|no|one number on every token; a reward that is a number already falls on the completion
 		top-p|C|generate_test
-		margin reward A, 25 words|no|a jq program, not yet a module
-		margin reward A, 200 words|no|the same
-		margin reward A, 5 words|no|the same
-		margin reward B|no|the same
-		margin reward C|no|the same
-		classifier parse|no|the same
-		quality score parse of reward A|no|the same
-		margin cleaning|no|the same
-		format bonus|no|the same
-		recall tiers|no|the same
-		answer rank tiers|no|the same
-		answer in passage|no|the same
-		dialogue reward as documented|no|the same
-		dialogue reward as trained|no|the same
-		BABILong accuracy|no|the same
+		margin reward A, 25 words|here|
+		margin reward A, 200 words|here|
+		margin reward A, 5 words|here|
+		margin reward B|here|
+		margin reward C|here|
+		classifier parse|here|
+		quality score parse of reward A|here|
+		margin cleaning|here|
+		format bonus|here|
+		recall tiers|here|
+		answer rank tiers|here|
+		answer in passage|no|a jq program, not yet a module
+		dialogue reward as documented|here|
+		dialogue reward as trained|here|
+		BABILong accuracy|no|a jq program, not yet a module
 		running statistics|no|rl-reward-mix is not there yet
 		percentile filter as coded|no|the same
 		percentile filter as intended|no|the same
@@ -155,3 +155,42 @@ overlap() {
 }
 @test "seed vectors: BLEU of single orders" { overlap "BLEU of single orders" bleu@1 bleu@2 bleu@3 bleu@4; }
 @test "seed vectors: BLEU-4, nltk method0 and method1" { overlap "BLEU-4, nltk method0 and method1" nltk_bleu nltk_bleu:method=1; }
+
+# formula NAME MODULE PROGRAM [TERMS]: of each case's input, through rl-reward-jq; TERMS of the record are what is expected
+formula() {
+	cases "$1" >all
+	while read -r case; do
+		near "$(jq -c .expected <<<"$case")" "$(rl-reward-jq -q -L "$root/pipelines/lib" x "include \"$2\"; .input | $3" <<<"$case" | jq -c "${4:-.reward_x}")"
+	done <all
+}
+margin_a='. as $i | "w " * .words | margin_a($i.score; $i.relevant)'
+# the source had the facts as one string, and took its characters for them
+margin_() { formula "margin reward $1" margins '. as $i | .margin | '"$2"'($i.query; $i.facts | if type == "string" then . / "" else . end)'; }
+@test "seed vectors: margin reward A, 25 words" { formula "margin reward A, 25 words" margins "$margin_a"; }
+@test "seed vectors: margin reward A, 200 words" { formula "margin reward A, 200 words" margins "$margin_a"; }
+@test "seed vectors: margin reward A, 5 words" { formula "margin reward A, 5 words" margins "$margin_a"; }
+@test "seed vectors: margin reward B" { margin_ B margin_b; }
+@test "seed vectors: margin reward C" { margin_ C margin_c; }
+@test "seed vectors: classifier parse" { formula "classifier parse" margins "is_relevant | if . then 1 else 0 end"; }
+@test "seed vectors: quality score parse of reward A" { formula "quality score parse of reward A" margins quality_score; }
+@test "seed vectors: margin cleaning" {
+	cases "margin cleaning" >all
+	rl-reward-jq -q -L "$root/pipelines/lib" x 'include "margins"; {reward: 0, text: (.input | clean_margin)}' all |
+		jq -sce 'length > 3 and all(.expected == .x.text)'
+}
+@test "seed vectors: format bonus" { formula "format bonus" queries boolean_format; }
+@test "seed vectors: recall tiers" { formula "recall tiers" queries recall_tier; }
+@test "seed vectors: answer rank tiers" { formula "answer rank tiers" queries rank_tier; }
+@test "seed vectors: dialogue reward as documented" {
+	local m=()
+	for i in 1 2 3 4; do m+=(-m "bleu@$i" -m "distinct_$i"); done
+	cases() {
+		jq -ce --arg name "$1" '.vectors[] | select(.name == $name).cases[]' "$vectors" |
+			rl-reward-overlap -q --text .input.response --refs .input.target --as bleu "${m[@]}" | jq -c '.input.overlap = .overlap'
+	}
+	formula "dialogue reward as documented" dialogue '. as $i | .response | dialogue($i.overlap; $i.label)' \
+		'[.x.reward, (.x | .bleu, .distinct, .empathy, .recommendation, .flaws)]'
+}
+@test "seed vectors: dialogue reward as trained" {
+	formula "dialogue reward as trained" dialogue '. as $i | .response | dialogue_rule($i.context)'
+}

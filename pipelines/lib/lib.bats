@@ -1,0 +1,61 @@
+#!/usr/bin/env bats
+# The modules on what models write, and the examples at their heads; their formulas are in tools/seed_vectors.bats.
+load ../../tools/common
+root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+
+setup() { cd "$BATS_TEST_TMPDIR"; }
+reward() { rl-reward-jq -q -L "$root/pipelines/lib" x "$@"; }
+text() { jq -nr -L "$root/pipelines/lib" "include \"text\"; $1"; }
+
+@test "pipelines/lib: no text stops or fails a reward" {
+	jq -nc '("", ("good 5\u0000 \u0007\n" * 10000), ("w " * 10000), (" " * 10000), ("." * 10000), "\u0000", ("😀" * 5000)) |
+		{completion: ., query: "Where is w?", facts: ["w", "5"], overlap: ([range(1; 5) | {"bleu@\(.)": 0, "distinct_\(.)": 0}] | add)}' >flood
+	local program
+	for program in 'include "margins"; . as $r | .completion | clean_margin | margin_a(0.5; true)' \
+		'include "margins"; . as $r | .completion | margin_b($r.query; $r.facts)' \
+		'include "margins"; . as $r | .completion | margin_c($r.query; $r.facts)' \
+		'include "margins"; .completion | quality_score + (is_relevant | if . then 1 else 0 end)' \
+		'include "dialogue"; . as $r | .completion | dialogue($r.overlap; "sad") | .reward += 1e-9' \
+		'include "dialogue"; . as $r | .completion | dialogue_rule($r.query)' \
+		'include "dialogue"; .completion | items' \
+		'include "queries"; .completion | boolean_format'; do
+		within 60 rl-reward-jq -L "$root/pipelines/lib" x "$program" flood >out 2>said
+		grep -qx 'rl-reward-jq: 7 records in, 7 out' said || { echo "$program: $(cat said)"; return 1; }
+	done
+}
+
+@test "pipelines/lib: words, and what holds what" {
+	[ "$(text '" a\tb\r\nc  " | words | join("|")')" = "a|b|c" ]
+	[ "$(text '"\u00a0a\u2003b\u001fc\u200bd\n" | words | map(length) | join("|")')" = "1|1|3" ] # a zero-width space is none
+	[ "$(text '"b\u001fc" | words | length')" = 2 ]
+	[ "$(text '"", "  " | words | length' | paste -sd,)" = 0,0 ]
+	[ "$(text '"a\u0000bc" | holds("bc"), holds("\u0000"), holds("ab"), holds("")' | paste -sd,)" = true,true,false,true ]
+	[ "$(text '"" | holds("a"), holds("")' | paste -sd,)" = false,true ]
+}
+
+@test "pipelines/lib: parts that the vectors do not reach" {
+	# 200 words and more, a margin without a word, a query and facts without one
+	jq -nc '("w" * 4 + " ") * 300, "", "YES # why", "8.5" | {completion: ., query: "", facts: []}' >in
+	[ "$(reward 'include "margins"; .completion | margin_a(1; false)' in | jq .x.conciseness | head -n 2 | paste -sd,)" = 0.3333333333333333,1 ]
+	[ "$(reward 'include "margins"; . as $r | .completion | margin_c($r.query; $r.facts)' in | jq -c '.x | [.relevance, .coverage, .length]' | head -n 2 | paste -sd' ')" = '[0,0,0.1] [0,0,0]' ]
+	[ "$(reward 'include "margins"; . as $r | .completion | margin_b($r.query; $r.facts)' in | jq -c '.x | [.relevance, .length, .fact]' | head -n 1)" = '[0,0.2,-0.5]' ]
+	[ "$(reward 'include "margins"; .completion | is_relevant | if . then 1 else 0 end' in | sed -n 3p | jq .reward_x)" = 0 ]
+	# weights, items, emotions without a table
+	echo '{"completion":"See <movie> or <movie> .","overlap":{"bleu@1":1,"bleu@2":1,"bleu@3":0,"bleu@4":0,"distinct_1":0.8,"distinct_2":1,"distinct_3":1,"distinct_4":1}}' >one
+	[ "$(reward 'include "dialogue"; .completion | items' one | jq .reward_x)" = 2 ]
+	[ "$(reward 'include "dialogue"; . as $r | .completion | dialogue($r.overlap; "curious"; dialogue_weights + {empathy: 4, flaws: 0})' one | jq -c '.x | [.bleu, .distinct, .empathy, .recommendation, .reward]')" = '[0.5,1,0.5,1,4.5]' ]
+	[ "$(jq -nc -L "$root/pipelines/lib" 'include "dialogue"; ("q q q q MOVIE", "q q q q q movie") as $said | "A Movie" | dialogue_rule($said).context' | paste -sd,)" = 0.2,0 ]
+	[ "$(jq -n -L "$root/pipelines/lib" 'include "queries"; null | rank_tier')" = -3.5 ]
+}
+
+# example MODULE: the command in its head
+example() { sed -n '/^#   /p' "$root/pipelines/lib/$1.jq" | sed "s/^#   //; s|pipelines/lib|$root/pipelines/lib|" >example; bash ./example; }
+@test "pipelines/lib: the examples of the modules" {
+	echo '{"id":"m","query":"Where is Sandra?","completion":"Answer: nothing","facts":["Sandra"]}' >margins.jsonl
+	[ "$(example margins 2>/dev/null | jq -c '[(.reward_margin * 1000 | round), (.margin | keys | length)]')" = '[-85,5]' ]
+	echo '{"completion":"You should watch <movie>","references":"You should watch <movie>","emotion":"happy"}' >dialogues.jsonl
+	[ "$(example dialogue 2>/dev/null | jq -c '[(.reward_dialogue * 100 | round), has("bleu"), .dialogue.flaws]')" = '[298,false,0.2]' ]
+	printf '%s\n' '{"id":"d1","text":"asthma steroid"}' '{"id":"d2","text":"knee"}' | rl-index -q - corpus.lmdb
+	echo '{"completion":"(asthma) AND (steroid)","relevant_doc_ids":["d1"]}' >rollouts.jsonl
+	[ "$(example queries 2>/dev/null | jq -c '[(.reward_query * 100 | round), .query.recall, has("reward_bm25")]')" = '[96,1,false]' ]
+}
