@@ -59,6 +59,10 @@ reward() { # RECORD OPTION...: what is added
 	# b has grade 1, a has 3: (1 + 3/log2(3)) / (3 + 1/log2(3))
 	jq -ne --argjson got "$(reward '{"completion":"apple pie","relevant_doc_ids":{"a":3,"b":1,"7":0}}' --metric ndcg@10)" \
 		'((1 + 3 / (3 | log2)) / (3 + 1 / (3 | log2)) - $got | fabs) < 1e-12' >/dev/null
+	want=$(reward '{"completion":"apple pie","relevant_doc_ids":{"a":3,"b":1,"7":0}}' --metric ndcg@10)
+	for graded in '[{"id":"a","grade":3},{"id":"b","grade":1},{"id":7,"grade":0}]' '[{"grade":1,"id":"a"},{"id":"a","grade":3},{"id":"a","grade":2},"b"]'; do
+		[ "$(reward "{\"completion\":\"apple pie\",\"relevant_doc_ids\":$graded}" --metric ndcg@10)" = "$want" ]
+	done
 }
 
 @test "rl-reward-bm25: a model's own text never stops the run" {
@@ -81,6 +85,9 @@ reward() { # RECORD OPTION...: what is added
 	fails_with 1 "standard input:1: --relevant: '.relevant_doc_ids' gives nothing" rl-reward-bm25 -q x.lmdb <<<'{"completion":"x"}'
 	fails_with 1 "standard input:1: --query: '.completion' gives nothing" rl-reward-bm25 -q x.lmdb <<<'{"relevant_doc_ids":[]}'
 	fails_with 1 "standard input:1: " rl-reward-bm25 -q x.lmdb <<<'{"completion":"x","relevant_doc_ids":[1.5]}'
+	for wrong in '{"id":"a"}' '{"grade":1}' '{"id":"a","grade":"1"}'; do
+		fails_with 1 "standard input:1: --relevant: element 2 has no 'id', or no number as 'grade'" rl-reward-bm25 -q x.lmdb <<<"{\"completion\":\"x\",\"relevant_doc_ids\":[\"b\",$wrong]}"
+	done
 	fails_with 1 "reward_bm25" rl-reward-bm25 -q x.lmdb <<<'{"completion":"x","relevant_doc_ids":[1],"reward_bm25":1}'
 	fails_with 1 "No such file" rl-reward-bm25 -q absent.lmdb
 	fails_with 1 "not an index of rl-index" rl-reward-bm25 -q corpus.jsonl

@@ -25,7 +25,7 @@ struct config {
 static const struct opt options[] = {
         {"query", 0, OPT_STR, FIELD(query), ".completion", "FILTER", "what is searched for", 0, 0},
         {"relevant", 0, OPT_STR, FIELD(relevant), ".relevant_doc_ids", "FILTER",
-         "ids of the relevant documents, or an object of id: grade", 0, 0},
+         "ids of the relevant documents, {id: grade} or [{id, grade}]", 0, 0},
         {"metric", 0, OPT_STR, FIELD(metric), "recall@5", "NAME", "recall@K, precision@K, ndcg@K, hit@K, mrr or map", 0,
          0},
         {"hits", 0, OPT_INT, FIELD(hits), "0", "K", "add the best K documents as 'hits'", 0, RANK_METRIC_MAX_DEPTH},
@@ -76,21 +76,32 @@ static int compare_ids(const void *pa, const void *pb)
 	return memcmp(a->id, b->id, a->len);
 }
 
+/* Of one id the highest grade first. */
+static int compare_judged(const void *pa, const void *pb)
+{
+	const struct judged *a = pa, *b = pb;
+	int c = compare_ids(a, b);
+	return c ? c : (a->grade < b->grade) - (a->grade > b->grade);
+}
+
 static int add_judged(void *arg, int64_t i, const char *key, size_t key_len, const struct json *v)
 {
 	struct judgements *j = arg;
 	struct judged *row = &j->row[j->n];
-	(void)i;
+	struct json id = *v, grade = {.kind = JSON_NUMBER, .number = 1};
+	if (!key && v->kind == JSON_OBJECT &&
+	    (json_member(v, "id", &id) != 1 || json_member(v, "grade", &grade) != 1 || grade.kind != JSON_NUMBER))
+		return err_set(j->e, "--relevant: element %lld has no 'id', or no number as 'grade'", (long long)i + 1);
 	if (key) {
 		if (v->kind != JSON_NUMBER)
 			return err_set(j->e, "--relevant: the grade of '%.*s' is no number",
 			               key_len > 200 ? 200 : (int)key_len, key);
 		*row = (struct judged){key, key_len, v->number};
-	} else if (v->kind == JSON_STRING) {
-		*row = (struct judged){v->text, v->len, 1};
-	} else if (v->kind == JSON_NUMBER && v->is_int) {
-		const char *digits = arena_printf(j->arena, "%lld", (long long)v->integer);
-		*row = (struct judged){digits, strlen(digits), 1};
+	} else if (id.kind == JSON_STRING) {
+		*row = (struct judged){id.text, id.len, grade.number};
+	} else if (id.kind == JSON_NUMBER && id.is_int) {
+		const char *digits = arena_printf(j->arena, "%lld", (long long)id.integer);
+		*row = (struct judged){digits, strlen(digits), grade.number};
 	} else {
 		return err_set(j->e, "--relevant: element %lld is neither a string nor an integer", (long long)i + 1);
 	}
@@ -111,7 +122,7 @@ static int read_relevant(struct reward_bm25 *x, struct tool *t, struct record *r
 	j->row = arena_array(&t->arena, several ? (size_t)json_length(&v) + 1 : 1, sizeof *j->row);
 	if (several ? json_each(&v, add_judged, j) : add_judged(j, 0, NULL, 0, &v))
 		return -1;
-	qsort(j->row, (size_t)j->n, sizeof *j->row, compare_ids);
+	qsort(j->row, (size_t)j->n, sizeof *j->row, compare_judged);
 	int64_t n = 0;
 	for (int64_t i = 0; i < j->n; i++)
 		if (!n || compare_ids(&j->row[n - 1], &j->row[i]))
