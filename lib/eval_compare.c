@@ -5,26 +5,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/eval_records.h"
 #include "lib/record.h"
 #include "lib/util.h"
 
 struct comparison {
-	const char *system, *measure;
+	const char *system, *measure, *group;
+	bool is_all;
 	struct stats_paired p;
 	double adjusted;
 };
 
-/* Rows of both in which the measure is there: fills x, y. */
-static int64_t pairs(double *x, double *y, const struct eval_table *a, const struct eval_table *b, const int64_t *match,
-                     int64_t ca, int64_t cb)
+/* Rows of the group that both have, and in which the measure is there: fills x, y. */
+static int64_t pairs(double *x, double *y, const struct eval_group *g, const int64_t *match,
+                     const struct eval_column *a, const struct eval_column *b)
 {
 	int64_t k = 0;
-	for (int64_t i = 0; i < a->n; i++) {
-		if (match[i] < 0 || isnan(a->column[ca].x[i]) || isnan(b->column[cb].x[match[i]]))
+	for (int64_t j = 0; j < g->n; j++) {
+		int64_t i = g->row[j];
+		if (match[i] < 0 || isnan(a->x[i]) || isnan(b->x[match[i]]))
 			continue;
-		x[k] = a->column[ca].x[i];
-		y[k++] = b->column[cb].x[match[i]];
+		x[k] = a->x[i];
+		y[k++] = b->x[match[i]];
 	}
 	return k;
 }
@@ -36,14 +37,19 @@ static int compare_with(struct eval_compare *c, const struct eval_table *base, c
 	if (eval_join(base, t, &match, e))
 		return err_where(e, "%s", system);
 	double *x = xcalloc((size_t)base->n + 1, sizeof *x), *y = xcalloc((size_t)base->n + 1, sizeof *y);
-	for (int64_t k = 0; k < base->n_columns; k++) {
-		int64_t other = eval_table_find(t, base->column[k].name);
-		int64_t n = other < 0 ? 0 : pairs(x, y, base, t, match, k, other);
+	for (int64_t k = 0; k < base->n_columns * base->n_groups; k++) {
+		const struct eval_column *column = &base->column[k / base->n_groups];
+		const struct eval_group *group = &base->group[k % base->n_groups];
+		int64_t other = eval_table_find(t, column->name);
+		int64_t n = other < 0 ? 0 : pairs(x, y, group, match, column, &t->column[other]);
 		if (n == 0)
 			continue;
 		*rows = xrealloc_array(*rows, (size_t)*n_rows + 1, sizeof **rows);
 		struct comparison *r = &(*rows)[(*n_rows)++];
-		*r = (struct comparison){.system = system, .measure = base->column[k].name};
+		*r = (struct comparison){.system = system,
+		                         .measure = column->name,
+		                         .group = group->name,
+		                         .is_all = group == &base->group[base->n_groups - 1]};
 		/* The system against the base: a gain is positive. */
 		stats_paired(&r->p, y, x, n, c->stats);
 	}
@@ -61,7 +67,7 @@ static int print_comparisons(struct eval_compare *c, struct comparison *rows, in
 	int failed = eval_rows_head(c->rows, names, ARRAY_LEN(names), e);
 	for (int64_t i = 0; i < n && !failed; i++) {
 		const struct stats_paired *p = &rows[i].p;
-		eval_rows_begin(c->rows, rows[i].measure, p->n);
+		eval_rows_begin(c->rows, rows[i].measure, rows[i].group, p->n);
 		if (c->rows->json) {
 			str_adds(c->rows->out, ",\"file\":");
 			json_put_str(c->rows->out, rows[i].system, strlen(rows[i].system));
@@ -70,7 +76,8 @@ static int print_comparisons(struct eval_compare *c, struct comparison *rows, in
 		                        p->p_t,    p->p_wilcoxon, p->p_randomization, p->dz,  rows[i].adjusted};
 		for (size_t k = 0; k < ARRAY_LEN(cells); k++)
 			eval_rows_put(c->rows, names[k], cells[k]);
-		eval_limits_check(c->limits, rows[i].measure, p->mean_a, rows[i].system);
+		if (rows[i].is_all)
+			eval_limits_check(c->limits, rows[i].measure, p->mean_a, rows[i].system);
 		if (c->rows->json) {
 			eval_rows_put(c->rows, "percent", 100 * p->difference / fabs(p->mean_b));
 			eval_rows_put(c->rows, "t", p->t);
@@ -98,8 +105,13 @@ int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *
 		struct tool one;
 		tool_init(&one, &tool->config);
 		one.out = tool->out;
-		failed = tool_open(&one, &files[i], 1, e) || eval_read(&t[i], &one, c->measures, e);
+		struct eval_input input = *c->input;
+		if (i > 0)
+			input.group_by = NULL;
+		failed = tool_open(&one, &files[i], 1, e) || eval_read(&t[i], &one, &input, e);
 		tool->n_in += one.n_in;
+		tool->count[0].name = one.count[0].name;
+		tool->count[0].n += one.count[0].n;
 		one.config.quiet = true;
 		tool_end(&one, 0, NULL);
 		if (!failed && i > 0)

@@ -7,18 +7,20 @@
 #include "lib/cli.h"
 #include "lib/err.h"
 #include "lib/eval_limits.h"
+#include "lib/eval_records.h"
 #include "lib/eval_rows.h"
 #include "lib/stats.h"
 
 struct eval_compare { /* all borrowed */
 	struct eval_rows *rows;
-	const struct cli_list *measures; /* empty: every number that the records have */
+	const struct eval_input *input; /* groups are those of the base */
 	const struct stats_config *stats;
 	enum stats_adjust adjust; /* of the t tests' p over all rows */
 	struct eval_limits *limits;
 };
 
-/* files[0] is the base.  Reads all of them, joins each with the base by id, and prints a row per system and measure. */
+/* files[0] is the base.  Reads all of them, joins each with the base by id, and prints a row per system,
+ * measure and group. */
 int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *e);
 
 #endif

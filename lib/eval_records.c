@@ -21,8 +21,16 @@ void eval_table_release(struct eval_table *t)
 	}
 	for (int64_t i = 0; i < t->n; i++)
 		free(t->key[i]);
+	for (int64_t i = 0; i < t->n && t->group_of; i++)
+		free(t->group_of[i]);
+	for (int64_t i = 0; i < t->n_groups; i++) {
+		free(t->group[i].name);
+		free(t->group[i].row);
+	}
 	free(t->column);
 	free(t->key);
+	free(t->group);
+	free(t->group_of);
 	*t = (struct eval_table){0};
 }
 
@@ -50,6 +58,7 @@ static void make_room(struct eval_table *t)
 		return;
 	int64_t cap = t->cap ? 2 * t->cap : 256;
 	t->key = xrealloc_array(t->key, (size_t)cap, sizeof *t->key);
+	t->group_of = xrealloc_array(t->group_of, (size_t)cap, sizeof *t->group_of);
 	for (int64_t c = 0; c < t->n_columns; c++) {
 		t->column[c].x = xrealloc_array(t->column[c].x, (size_t)cap, sizeof(double));
 		for (int64_t i = t->cap; i < cap; i++)
@@ -117,18 +126,108 @@ static int take_measures(struct eval_table *t, struct record *r, struct filter *
 	return 0;
 }
 
-static int take_record(struct eval_table *t, struct tool *tool, struct filter **filter, bool all, struct err *e)
+/* The value's JSON text, the same for equal numbers however they are written. */
+static int take_group(struct eval_table *t, struct tool *tool, struct filter *f, struct err *e)
+{
+	struct json v;
+	struct str s;
+	if (filter_run(f, tool->record, &v, &tool->arena, e))
+		return -1;
+	if (v.kind == JSON_ABSENT || v.kind == JSON_NULL) {
+		tool->count[0].n++;
+		return 0;
+	}
+	if (v.kind == JSON_ARRAY || v.kind == JSON_OBJECT)
+		return err_set(e, "--group-by '%s' is an %s here, expected a string, a number or a boolean",
+		               filter_program(f), v.kind == JSON_ARRAY ? "array" : "object");
+	str_init(&s);
+	if (v.kind == JSON_STRING)
+		json_put_str(&s, v.text, v.len);
+	else if (v.kind == JSON_BOOL)
+		str_adds(&s, v.boolean ? "true" : "false");
+	else if (v.is_int)
+		json_put_int(&s, v.integer);
+	else if (v.number == trunc(v.number) && fabs(v.number) <= 0x1p53)
+		json_put_int(&s, (int64_t)v.number);
+	else
+		json_put_num(&s, v.number);
+	t->group_of[t->n] = str_detach(&s);
+	return 0;
+}
+
+struct reading {
+	struct filter **measure, *group; /* NULL: no programs */
+	bool all;
+};
+
+static int take_record(struct eval_table *t, struct tool *tool, const struct reading *r, struct err *e)
 {
 	make_room(t);
+	t->group_of[t->n] = NULL;
 	if (add_key(t, tool, e))
 		return -1;
-	int failed = all ? take_all_fields(t, tool->record, &tool->arena, e)
-	                 : take_measures(t, tool->record, filter, &tool->arena, e);
+	int failed = r->all ? take_all_fields(t, tool->record, &tool->arena, e)
+	                    : take_measures(t, tool->record, r->measure, &tool->arena, e);
+	if (!failed && r->group)
+		failed = take_group(t, tool, r->group, e);
 	if (failed)
 		free(t->key[t->n]);
 	else
 		t->n++;
 	return failed;
+}
+
+/* ---- groups ---- */
+
+struct member {
+	const char *group;
+	int64_t row;
+};
+
+static int kind_of(const char *json)
+{
+	return *json == '"' ? 2 : *json != 'f' && *json != 't';
+}
+
+static int by_group(const void *a, const void *b)
+{
+	const struct member *m = a, *o = b;
+	int kind = kind_of(m->group), other = kind_of(o->group), order = kind - other;
+	double x, y;
+	if (!order && kind == 1 && parse_double(m->group, &x) && parse_double(o->group, &y))
+		order = (x > y) - (x < y);
+	if (!order)
+		order = kind == 2 ? strverscmp(m->group, o->group) : strcmp(m->group, o->group);
+	return order ? order : (m->row > o->row) - (m->row < o->row);
+}
+
+static struct eval_group *add_group(struct eval_table *t, const char *name, int64_t n)
+{
+	t->group = xrealloc_array(t->group, (size_t)t->n_groups + 1, sizeof *t->group);
+	struct eval_group *g = &t->group[t->n_groups++];
+	*g = (struct eval_group){name ? xstrdup(name) : NULL, xcalloc((size_t)n + 1, sizeof *g->row), n};
+	return g;
+}
+
+static void make_groups(struct eval_table *t, bool grouped)
+{
+	struct member *m = xcalloc((size_t)t->n + 1, sizeof *m);
+	int64_t n = 0;
+	for (int64_t i = 0; i < t->n; i++)
+		if (t->group_of[i])
+			m[n++] = (struct member){t->group_of[i], i};
+	qsort(m, (size_t)n, sizeof *m, by_group);
+	for (int64_t i = 0, end; i < n; i = end) {
+		for (end = i + 1; end < n && !strcmp(m[i].group, m[end].group);)
+			end++;
+		struct eval_group *g = add_group(t, m[i].group, end - i);
+		for (int64_t k = i; k < end; k++)
+			g->row[k - i] = m[k].row;
+	}
+	free(m);
+	struct eval_group *all = add_group(t, grouped ? "\"all\"" : NULL, t->n);
+	for (int64_t i = 0; i < t->n; i++)
+		all->row[i] = i;
 }
 
 /* What stands behind NAME=, or NULL. */
@@ -138,11 +237,14 @@ static const char *named_program(const char *spec)
 	return len && spec[len] == '=' ? spec + len + 1 : NULL;
 }
 
-int eval_read(struct eval_table *out, struct tool *t, const struct cli_list *measures, struct err *e)
+int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *in, struct err *e)
 {
+	const struct cli_list *measures = &in->measures;
 	struct filter **filter = xcalloc(measures->n + 1, sizeof(struct filter *));
-	int got = 1;
+	struct filter *group = in->group_by ? filter_new("--group-by", in->group_by, NULL, 0, e) : NULL;
+	int got = in->group_by && !group ? -1 : 1;
 	*out = (struct eval_table){0};
+	t->count[0].name = "without a group";
 	for (size_t i = 0; i < measures->n && got > 0; i++) {
 		const char *spec = measures->item[i], *program = named_program(spec);
 		add_column(out, spec, program ? (size_t)(program - 1 - spec) : strlen(spec));
@@ -151,9 +253,13 @@ int eval_read(struct eval_table *out, struct tool *t, const struct cli_list *mea
 		filter[i] = filter_new("--measure", program ? program : spec, NULL, 0, e);
 		got = filter[i] ? 1 : -1;
 	}
+	const struct reading r = {filter, group, measures->n == 0};
 	while (got > 0 && (got = tool_next(t, e)) > 0)
-		if (take_record(out, t, filter, measures->n == 0, e))
+		if (take_record(out, t, &r, e))
 			got = err_where(e, "%s:%lld", t->source, (long long)t->line);
+	if (got == 0)
+		make_groups(out, group != NULL);
+	filter_free(group);
 	for (size_t i = 0; i < measures->n; i++)
 		filter_free(filter[i]);
 	free(filter);

@@ -16,11 +16,27 @@ struct eval_column {
 	double *x;
 };
 
+/* Rows that are measured together. */
+struct eval_group {
+	char *name; /* as JSON text; NULL without --group-by */
+	int64_t *row;
+	int64_t n;
+};
+
 struct eval_table {
 	struct eval_column *column;
 	int64_t n_columns;
 	char **key; /* id, epoch and sample of each record */
 	int64_t n, cap;
+	struct eval_group *group; /* the last is all rows */
+	int64_t n_groups;
+	char **group_of; /* while it is read: the name of each row's group, or NULL */
+};
+
+/* What is read out of records. */
+struct eval_input {
+	struct cli_list measures;
+	const char *group_by; /* NULL: no groups */
 };
 
 void eval_table_release(struct eval_table *t);
@@ -28,12 +44,16 @@ void eval_table_release(struct eval_table *t);
 int64_t eval_table_find(const struct eval_table *t, const char *name);
 
 /*
- * Reads all records of the tool's input.  measures: names of top-level fields, jq programs that begin with a dot, or
- * NAME=PROGRAM; with none, every top-level field that is a number (true and false count as 1 and 0) but the
+ * Reads all records of the tool's input.  in->measures: names of top-level fields, jq programs that begin with a dot,
+ * or NAME=PROGRAM; with none, every top-level field that is a number (true and false count as 1 and 0) but the
  * book-keeping ones of rl-record(5). A measure that is something else than a number somewhere is an error naming the
  * record.
+ *
+ * in->group_by: a jq program; the rows of each of its values are a group, values sorted: false, true, numbers by size,
+ * strings in natural order ("2k" before "16k").  A record where it is absent or null is in the group of all alone, and
+ * counted; one where it is an array or an object is an error.
  */
-int eval_read(struct eval_table *out, struct tool *t, const struct cli_list *measures, struct err *e);
+int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *in, struct err *e);
 
 /*
  * The rows of b in the order of a: match[i] = row of b whose key is that of row i of a, or -1 (owned by the caller).

@@ -13,14 +13,15 @@
 #include "lib/tool.h"
 
 struct eval_rows {
-	struct tool *tool; /* whose output they go to; n_out counts them */
-	struct str *out;   /* the row under way */
-	bool json;
+	struct tool *tool;  /* whose output they go to; n_out counts them */
+	struct str *out;    /* the row under way */
+	bool json, grouped; /* grouped: a column of groups behind the measure */
 };
 
-/* The names of the cells behind measure and n; nothing for JSON. */
+/* The names of the cells behind measure, group and n; nothing for JSON. */
 int eval_rows_head(struct eval_rows *r, const char *const *names, size_t n, struct err *e);
-void eval_rows_begin(struct eval_rows *r, const char *measure, int64_t n);
+/* group: JSON text; in the table a string is without its quotes.  NULL when not grouped. */
+void eval_rows_begin(struct eval_rows *r, const char *measure, const char *group, int64_t n);
 /* A cell; NaN is null in JSON and a dash in the table. */
 void eval_rows_put(struct eval_rows *r, const char *name, double x);
 int eval_rows_end(struct eval_rows *r, struct err *e);

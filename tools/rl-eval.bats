@@ -44,6 +44,41 @@ setup() {
 	fails_with 1 "--measure" rl-eval -q -m 'x=.a |' before.jsonl
 }
 
+@test "rl-eval --group-by: rows by value, sorted, then all" {
+	printf '%s\n' '{"id":1,"x":1,"task":"16k"}' '{"id":2,"x":2,"task":10}' '{"id":3,"x":3,"task":"2k"}' '{"id":4,"x":4,"task":true}' \
+		'{"id":5,"x":5,"task":2.0}' '{"id":6,"x":6,"task":"2k"}' '{"id":7,"x":9,"task":null}' '{"id":8,"x":10}' '{"id":9,"x":7,"task":2}' \
+		'{"id":10,"task":-0.5}' '{"id":11,"x":8,"task":false}' >in
+	[ "$(rl-eval --json -m x --group-by .task in 2>said | jq -c '[.group, .n, .mean]' | tr -d '\n')" = \
+		'[false,1,8][true,1,4][-0.5,0,null][2,2,6][10,1,2]["2k",2,4.5]["16k",1,1]["all",10,5.5]' ]
+	grep -qF "11 records in, 8 out, 2 without a group" said
+	# each group as if it were alone, and each measure in turn
+	rl-eval -q --json -m reward_bm25 -m good --group-by '.id > "q5"' before.jsonl >out
+	for id in false true; do
+		jq -c "select((.id > \"q5\") == $id)" before.jsonl | rl-eval -q --json -m reward_bm25 -m good >alone
+		diff alone <(jq -c "select(.group == $id) | del(.group)" out)
+	done
+	diff <(rl-eval -q --json -m reward_bm25 -m good before.jsonl) <(jq -c 'select(.group == "all") | del(.group)' out)
+	[ "$(jq -r .measure out | uniq -c | tr -s ' \n' ' ')" = " 3 reward_bm25 3 good " ]
+	[ "$(rl-eval -q -m x --group-by .task in | awk '{print $2}' | tr '\n' ' ')" = 'group false true -0.5 2 10 2k 16k all ' ]
+	rl-eval -q -m x --group-by '"é\t"' in >out
+	grep -qF 'x                            é\t                    10 ' out
+	grep -qF 'x                            all                    10 ' out
+}
+
+@test "rl-eval --group-by: with --compare the base's groups, limits on all, what is refused" {
+	rl-eval -q --json --compare before.jsonl <(jq -c '.good |= not' after.jsonl) -m reward_bm25 --group-by .good >out
+	[ "$(jq -c '[.group, .n]' out | tr -d '\n')" = '[false,4][true,4]["all",8]' ]
+	rl-eval -q --json --compare <(jq -c 'select(.good)' before.jsonl) after.jsonl -m reward_bm25 >alone
+	diff <(jq -c 'del(.holm_p, .file)' alone) <(jq -c 'select(.group == true) | del(.group, .holm_p, .file)' out)
+	jq -se '(map(.t_p) | sort) as $p | (map(.holm_p) | sort) == [3 * $p[0], ([3 * $p[0], 2 * $p[1]] | max), $p[2]]' out
+	rl-eval -q --fail-under reward_bm25=0.4 --group-by .good before.jsonl
+	fails_with 1 "'reward_bm25' is 0.4375, under 0.5" rl-eval -m reward_bm25 --fail-under reward_bm25=0.5 --group-by .good before.jsonl
+	rl-eval -q --fail-under reward_bm25=0.4 -m reward_bm25 --group-by .good --compare after.jsonl before.jsonl
+	fails_with 1 "before.jsonl:1: --group-by '.tokens' is an array here, expected a string, a number or a boolean" rl-eval --group-by .tokens before.jsonl
+	fails_with 1 "--group-by" rl-eval --group-by '.a |' before.jsonl
+	fails_with 2 "--group-by goes with neither --corpus nor --trec" rl-eval --corpus -m bleu --group-by .a before.jsonl
+}
+
 @test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {
 	for how in percentile bca; do
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out
@@ -153,6 +188,7 @@ setup() {
 
 @test "rl-eval: the examples of the page" {
 	rl-eval -m reward_bm25 -m '.tokens | length' after.jsonl
+	[ "$(rl-eval -m reward_bm25 --group-by '"\(.task) \(.length)"' after.jsonl | wc -l)" -eq 3 ]
 	[ "$(rl-eval --compare before.jsonl after.jsonl -m reward_bm25 | wc -l)" -eq 2 ]
 	rl-eval --interval bca --fail-under reward_bm25=0.4 after.jsonl
 	echo '1 0 a 1' >qrels.trec && echo '1 Q0 a 1 3 x' >bm25.run

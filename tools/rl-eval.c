@@ -20,7 +20,7 @@
 #include "lib/util.h"
 
 struct config {
-	struct cli_list measures;
+	struct eval_input input;
 	bool compare, json;
 	struct stats_config stats;
 	struct trec_config trec;
@@ -31,8 +31,10 @@ struct config {
 
 #define AT(field) offsetof(struct config, field)
 static const struct opt options[] = {
-        {"measure", 'm', OPT_LIST, AT(measures), NULL, "NAME",
+        {"measure", 'm', OPT_LIST, AT(input.measures), NULL, "NAME",
          "a field, a jq program that begins with a dot, or NAME=PROGRAM", 0, 0},
+        {"group-by", 0, OPT_STR, AT(input.group_by), NULL, "FILTER", "rows for each value of it, sorted, then all", 0,
+         0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
         {"adjust", 0, OPT_CHOICE, AT(adjust), "holm", STATS_ADJUSTMENTS, "of the t tests' p over all rows", 0, 0},
@@ -52,39 +54,46 @@ struct state {
 };
 
 /* The values of a column that are there. */
-static int64_t present(double *out, const struct eval_column *c, int64_t n)
+static int64_t present(double *out, const struct eval_column *c, const struct eval_group *g)
 {
 	int64_t k = 0;
-	for (int64_t i = 0; i < n; i++)
-		if (!isnan(c->x[i]))
-			out[k++] = c->x[i];
+	for (int64_t i = 0; i < g->n; i++)
+		if (!isnan(c->x[g->row[i]]))
+			out[k++] = c->x[g->row[i]];
 	return k;
+}
+
+static int put_mean(struct state *s, const char *measure, const char *group, const struct stats_mean *m, struct err *e)
+{
+	eval_rows_begin(&s->rows, measure, group, m->n);
+	eval_rows_put(&s->rows, "mean", m->mean);
+	eval_rows_put(&s->rows, "low", m->low);
+	eval_rows_put(&s->rows, "high", m->high);
+	eval_rows_put(&s->rows, "sd", m->n > 1 ? m->sd : NAN);
+	eval_rows_put(&s->rows, "min", m->min);
+	eval_rows_put(&s->rows, "median", m->median);
+	eval_rows_put(&s->rows, "max", m->max);
+	return eval_rows_end(&s->rows, e);
 }
 
 static int means(struct state *s, struct err *e)
 {
 	static const char *const names[] = {"mean", "low", "high", "sd", "min", "median", "max"};
 	struct eval_table t;
-	int failed = eval_read(&t, &s->tool, &s->c.measures, e) || eval_rows_head(&s->rows, names, ARRAY_LEN(names), e);
+	int failed = eval_read(&t, &s->tool, &s->c.input, e) || eval_rows_head(&s->rows, names, ARRAY_LEN(names), e);
 	double *x = xcalloc((size_t)t.n + 1, sizeof *x);
-	for (int64_t c = 0; c < t.n_columns && !failed; c++) {
+	for (int64_t i = 0; i < t.n_columns * t.n_groups && !failed; i++) {
+		const struct eval_column *column = &t.column[i / t.n_groups];
+		const struct eval_group *group = &t.group[i % t.n_groups];
+		bool is_all = i % t.n_groups == t.n_groups - 1;
 		struct stats_mean m;
-		stats_mean(&m, x, NULL, present(x, &t.column[c], t.n), &s->c.stats);
-		if (!m.n && t.n) {
-			failed =
-			        err_set(e, "measure '%s' is in none of %lld records", t.column[c].name, (long long)t.n);
-			break;
-		}
-		eval_limits_check(&s->limits, t.column[c].name, m.mean, "");
-		eval_rows_begin(&s->rows, t.column[c].name, m.n);
-		eval_rows_put(&s->rows, "mean", m.mean);
-		eval_rows_put(&s->rows, "low", m.low);
-		eval_rows_put(&s->rows, "high", m.high);
-		eval_rows_put(&s->rows, "sd", m.n > 1 ? m.sd : NAN);
-		eval_rows_put(&s->rows, "min", m.min);
-		eval_rows_put(&s->rows, "median", m.median);
-		eval_rows_put(&s->rows, "max", m.max);
-		failed = eval_rows_end(&s->rows, e);
+		stats_mean(&m, x, NULL, present(x, column, group), &s->c.stats);
+		if (is_all && !m.n && t.n)
+			failed = err_set(e, "measure '%s' is in none of %lld records", column->name, (long long)t.n);
+		else
+			failed = put_mean(s, column->name, group->name, &m, e);
+		if (is_all)
+			eval_limits_check(&s->limits, column->name, m.mean, "");
 	}
 	free(x);
 	eval_table_release(&t);
@@ -93,15 +102,15 @@ static int means(struct state *s, struct err *e)
 
 static int compare(struct state *s, char **files, int n_files, struct err *e)
 {
-	struct eval_compare c = {&s->rows, &s->c.measures, &s->c.stats, (enum stats_adjust)s->c.adjust, &s->limits};
+	struct eval_compare c = {&s->rows, &s->c.input, &s->c.stats, (enum stats_adjust)s->c.adjust, &s->limits};
 	return eval_compare(&c, files, n_files, e);
 }
 
 static int trec(struct state *s, char **operands, struct err *e)
 {
 	struct trec_config *c = &s->c.trec;
-	c->measures = s->c.measures.item;
-	c->n_measures = s->c.measures.n;
+	c->measures = s->c.input.measures.item;
+	c->n_measures = s->c.input.measures.n;
 	c->per_query = s->tool.config.quiet;
 	s->tool.config.quiet = true;
 	if (trec_evaluate(c, operands[0], operands[1], &s->out, e))
@@ -111,7 +120,7 @@ static int trec(struct state *s, char **operands, struct err *e)
 
 static int corpus(struct state *s, struct err *e)
 {
-	if (eval_corpus(&s->tool, &s->corpus, &s->c.measures, s->c.json, &s->out, e))
+	if (eval_corpus(&s->tool, &s->corpus, &s->c.input.measures, s->c.json, &s->out, e))
 		return -1;
 	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
 }
@@ -125,8 +134,10 @@ static void check_use(const struct state *s, int n_operands)
 	if (s->c.is_trec && n_operands != 2)
 		cli_misuse("--trec wants judgements and a run, but %d file%s given", n_operands,
 		           n_operands == 1 ? " is" : "s are");
-	if (s->corpus.corpus && (s->c.compare || s->c.is_trec || !s->c.measures.n))
+	if (s->corpus.corpus && (s->c.compare || s->c.is_trec || !s->c.input.measures.n))
 		cli_misuse("--corpus wants a --measure, and neither --compare nor --trec");
+	if (s->c.input.group_by && (s->corpus.corpus || s->c.is_trec))
+		cli_misuse("--group-by goes with neither --corpus nor --trec");
 	const char *wrong;
 	if (!eval_limits_valid(&s->c.fail_under, &wrong))
 		cli_misuse("--fail-under '%s' is not MEASURE=NUMBER", wrong);
@@ -158,7 +169,7 @@ int main(int argc, char **argv)
 	tool_init(&s.tool, &tc);
 	str_init(&s.out);
 	s.limits.specs = &s.c.fail_under;
-	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json};
+	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.input.group_by != NULL};
 	int failed = tool_open(&s.tool, operands, n_operands, &e);
 	if (!failed)
 		failed = s.c.is_trec       ? trec(&s, operands, &e)
