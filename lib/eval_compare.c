@@ -64,14 +64,12 @@ static int print_comparisons(struct eval_compare *c, struct comparison *rows, in
 	static const char *const adjusted[] = {"holm_p", "bonferroni_p", "bh_p"};
 	const char *const names[] = {"base", "system",     "difference", "low", "high",
 	                             "t_p",  "wilcoxon_p", "random_p",   "dz",  adjusted[c->adjust]};
-	int failed = eval_rows_head(c->rows, names, ARRAY_LEN(names), e);
+	int failed = eval_rows_head(c->rows, names, ARRAY_LEN(names), several ? "file" : NULL, e);
 	for (int64_t i = 0; i < n && !failed; i++) {
 		const struct stats_paired *p = &rows[i].p;
 		eval_rows_begin(c->rows, rows[i].measure, rows[i].group, p->n);
-		if (c->rows->json) {
-			str_adds(c->rows->out, ",\"file\":");
-			json_put_str(c->rows->out, rows[i].system, strlen(rows[i].system));
-		}
+		if (c->rows->json)
+			eval_rows_put_text(c->rows, "file", rows[i].system);
 		const double cells[] = {p->mean_b, p->mean_a,     p->difference,      p->low, p->high,
 		                        p->p_t,    p->p_wilcoxon, p->p_randomization, p->dz,  rows[i].adjusted};
 		for (size_t k = 0; k < ARRAY_LEN(cells); k++)
@@ -88,7 +86,7 @@ static int print_comparisons(struct eval_compare *c, struct comparison *rows, in
 			         (long long)p->losses, (long long)p->ties);
 		}
 		if (several && !c->rows->json)
-			str_addf(c->rows->out, "  %s", rows[i].system);
+			eval_rows_put_text(c->rows, "file", rows[i].system);
 		failed = eval_rows_end(c->rows, e);
 	}
 	return failed;

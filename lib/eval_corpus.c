@@ -1,9 +1,6 @@
 /* eval_corpus - see eval_corpus.h */
 #include "lib/eval_corpus.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "lib/filter.h"
 #include "lib/overlap.h"
 
@@ -31,24 +28,10 @@ static int add_record(struct tool *t, struct overlap *o, struct filter *text, st
 	return 0;
 }
 
-static void put_row(struct str *out, bool json, const char *name, int64_t n, double value)
+int eval_corpus(struct tool *t, const struct eval_corpus_config *c, const struct cli_list *measures,
+                struct eval_rows *rows, struct err *e)
 {
-	if (json) {
-		str_adds(out, "{\"measure\":");
-		json_put_str(out, name, strlen(name));
-		str_addf(out, ",\"n\":%lld,\"value\":", (long long)n);
-		json_put_num(out, value);
-		str_adds(out, "}\n");
-	} else if (isnan(value)) {
-		str_addf(out, "%-28s %8lld %10s\n", name, (long long)n, "-");
-	} else {
-		str_addf(out, "%-28s %8lld %10.4g\n", name, (long long)n, value);
-	}
-}
-
-int eval_corpus(struct tool *t, const struct eval_corpus_config *c, const struct cli_list *measures, bool json,
-                struct str *out, struct err *e)
-{
+	static const char *const names[] = {"value"};
 	struct filter *text = filter_new("--text", c->text, NULL, 0, e);
 	struct filter *refs = text ? filter_new("--refs", c->refs, NULL, 0, e) : NULL;
 	struct overlap *o = refs ? overlap_new(measures->item, measures->n, true, e) : NULL;
@@ -58,13 +41,14 @@ int eval_corpus(struct tool *t, const struct eval_corpus_config *c, const struct
 	while (got > 0 && (got = tool_next(t, e)) > 0)
 		if (!tool_passes(t, t->record) && add_record(t, o, text, refs, e))
 			got = -1;
-	if (got == 0 && !json)
-		str_addf(out, "%-28s %8s %10s\n", "measure", "n", "value");
+	if (got == 0)
+		got = eval_rows_head(rows, names, 1, NULL, e);
 	for (size_t i = 0; i < measures->n && got == 0; i++) {
 		int64_t n;
 		double value = overlap_corpus_value(o, i, &n);
-		put_row(out, json, measures->item[i], n, value);
-		t->n_out++;
+		eval_rows_begin(rows, measures->item[i], NULL, n);
+		eval_rows_put(rows, names[0], value);
+		got = eval_rows_end(rows, e);
 	}
 	overlap_free(o);
 	filter_free(refs);

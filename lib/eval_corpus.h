@@ -8,7 +8,7 @@
 
 #include "lib/cli.h"
 #include "lib/err.h"
-#include "lib/str.h"
+#include "lib/eval_rows.h"
 #include "lib/tool.h"
 
 /* The options that a tool with --corpus has: a group over a struct eval_corpus_config. */
@@ -19,11 +19,11 @@ struct eval_corpus_config {
 extern const struct opt eval_corpus_options[];
 
 /*
- * Reads all records of the tool's input, and appends to `out` a row per measure: its name, how many texts it is of, its
- * value (none: null, a dash); as a table, or as JSON Lines.  A record without a text is left out; one without
+ * Reads all records of the tool's input, and prints a row per measure: its name, how many texts it is of, its
+ * value (none: NaN).  A record without a text is left out; one without
  * references is left out of the measures that need them.
  */
-int eval_corpus(struct tool *t, const struct eval_corpus_config *c, const struct cli_list *measures, bool json,
-                struct str *out, struct err *e);
+int eval_corpus(struct tool *t, const struct eval_corpus_config *c, const struct cli_list *measures,
+                struct eval_rows *rows, struct err *e);
 
 #endif

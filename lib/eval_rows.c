@@ -1,32 +1,82 @@
 /* eval_rows - see eval_rows.h */
 #include "lib/eval_rows.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/record.h"
 #include "lib/util.h"
 
-/* A cell of a row; NaN is null in JSON and a dash in the table. */
+/* Text of a cell in Markdown, shown as it is: what would part cells or style them is escaped. */
+static void put_escaped(struct str *out, const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		bool in_word =
+		        i > 0 && i + 1 < len && isalnum((unsigned char)s[i - 1]) && isalnum((unsigned char)s[i + 1]);
+		if (s[i] && (strchr("\\|*<[`~&", s[i]) || (s[i] == '_' && !in_word)))
+			str_addc(out, '\\');
+		str_addc(out, iscntrl((unsigned char)s[i]) ? ' ' : s[i]);
+	}
+}
+
+static void put_markdown(struct str *out, const char *s, size_t len)
+{
+	str_adds(out, " ");
+	put_escaped(out, s, len);
+	str_adds(out, " |");
+}
+
 void eval_rows_put(struct eval_rows *r, const char *name, double x)
 {
 	if (r->json) {
 		str_addf(r->out, ",\"%s\":", name);
 		json_put_num(r->out, x);
 	} else if (isnan(x)) {
-		str_addf(r->out, " %10s", "-");
+		str_addf(r->out, r->markdown ? " %s |" : " %10s", "-");
 	} else {
-		str_addf(r->out, " %10.4g", x);
+		str_addf(r->out, r->markdown ? " %.4g |" : " %10.4g", x);
 	}
 }
 
-/* As it is in the table: code points are counted as columns. */
-static void put_group(struct str *out, const char *json)
+void eval_rows_put_text(struct eval_rows *r, const char *name, const char *text)
 {
-	size_t len = strlen(json), quoted = *json == '"', columns = 0;
-	for (size_t i = quoted; i < len - quoted; i++)
+	if (r->json) {
+		str_addf(r->out, ",\"%s\":", name);
+		json_put_str(r->out, text, strlen(text));
+	} else if (r->markdown) {
+		put_markdown(r->out, text, strlen(text));
+	} else {
+		str_addf(r->out, "  %s", text);
+	}
+}
+
+/* As it is in a table; in the one of text, code points are counted as columns. */
+static void put_group(const struct eval_rows *r, const char *json)
+{
+	size_t quoted = *json == '"', len = strlen(json) - 2 * quoted, columns = 0;
+	json += quoted;
+	for (size_t i = 0; i < len; i++)
 		columns += ((unsigned char)json[i] & 0xc0) != 0x80;
-	str_addf(out, " %.*s%*s", (int)(len - 2 * quoted), json + quoted, columns < 16 ? (int)(16 - columns) : 0, "");
+	if (r->markdown)
+		put_markdown(r->out, json, len);
+	else
+		str_addf(r->out, " %.*s%*s", (int)len, json, columns < 16 ? (int)(16 - columns) : 0, "");
+}
+
+/* Measure, group and n of a row of a table, or their names. */
+static void put_front(const struct eval_rows *r, const char *measure, const char *group, const char *n)
+{
+	if (r->markdown) {
+		str_addc(r->out, '|');
+		put_markdown(r->out, measure, strlen(measure));
+	} else {
+		str_addf(r->out, "%-28s", measure);
+	}
+	if (r->grouped)
+		put_group(r, group);
+	str_addf(r->out, r->markdown ? " %s |" : " %8s", n);
 }
 
 void eval_rows_begin(struct eval_rows *r, const char *measure, const char *group, int64_t n)
@@ -38,10 +88,9 @@ void eval_rows_begin(struct eval_rows *r, const char *measure, const char *group
 			str_addf(r->out, ",\"group\":%s", group);
 		str_addf(r->out, ",\"n\":%lld", (long long)n);
 	} else {
-		str_addf(r->out, "%-28s", measure);
-		if (r->grouped)
-			put_group(r->out, group);
-		str_addf(r->out, " %8lld", (long long)n);
+		char count[24];
+		snprintf(count, sizeof count, "%lld", (long long)n);
+		put_front(r, measure, group, count);
 	}
 }
 
@@ -54,17 +103,22 @@ int eval_rows_end(struct eval_rows *r, struct err *e)
 	return failed < 0 ? -1 : 0;
 }
 
-int eval_rows_head(struct eval_rows *r, const char *const *names, size_t n, struct err *e)
+int eval_rows_head(struct eval_rows *r, const char *const *names, size_t n, const char *text, struct err *e)
 {
 	if (r->json)
 		return 0;
-	str_addf(r->out, "%-28s", "measure");
-	if (r->grouped)
-		put_group(r->out, "group");
-	str_addf(r->out, " %8s", "n");
+	put_front(r, "measure", "group", "n");
 	for (size_t i = 0; i < n; i++)
-		str_addf(r->out, " %10s", names[i]);
+		str_addf(r->out, r->markdown ? " %s |" : " %10s", names[i]);
+	if (text)
+		eval_rows_put_text(r, text, text);
 	str_addc(r->out, '\n');
+	if (r->markdown) {
+		str_adds(r->out, r->grouped ? "| :-- | :-- | --: |" : "| :-- | --: |");
+		for (size_t i = 0; i < n; i++)
+			str_adds(r->out, " --: |");
+		str_adds(r->out, text ? " :-- |\n" : "\n");
+	}
 	int failed = sink_write(r->tool->out, r->out->buf, r->out->len, e);
 	str_clear(r->out);
 	return failed < 0 ? -1 : 0;

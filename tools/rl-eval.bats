@@ -79,6 +79,26 @@ setup() {
 	fails_with 2 "--group-by goes with neither --corpus nor --trec" rl-eval --corpus -m bleu --group-by .a before.jsonl
 }
 
+@test "rl-eval --markdown: means, groups, comparisons, corpus measures" {
+	[ "$(rl-eval -q --markdown -m 'ab=.tokens | length' -m '.reward_bm25 | . * 2' --group-by .good before.jsonl | cut -d'|' -f1-5)" = "$(
+		printf '%s\n' '| measure | group | n | mean ' '| :-- | :-- | --: | --: ' '| ab | false | 4 | 2.5 ' '| ab | true | 4 | 6.5 ' '| ab | all | 8 | 4.5 ' |
+			cut -d'|' -f1-5
+		printf '%s\n' '| .reward_bm25 \| . \* 2 | false | 4 ' '| .reward_bm25 \| . \* 2 | true | 4 ' '| .reward_bm25 \| . \* 2 | all | 8 '
+	)" ]
+	# the same cells as in the table
+	for options in '' '--group-by .good' '--compare after.jsonl' '--compare after.jsonl --group-by .good' '--compare after.jsonl before.jsonl'; do
+		rl-eval -q -m reward_bm25 -m good $options before.jsonl | tr -s ' ' | sed 's/ $//' >want
+		rl-eval -q --markdown -m reward_bm25 -m good $options before.jsonl >got
+		[ "$(sed -n 2p got | tr -d ' :|-')" = "" ]
+		[ "$(tr -dc '|\n' <got | sort -u | wc -l)" -eq 1 ]
+		sed '2d; s/^| //; s/ |$//; s/ | / /g' got | diff want -
+	done
+	[ "$(rl-eval -q --markdown -m '_x_y="a
+b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
+	[ "$(rl-eval -q --markdown --corpus --text .id -m distinct_1 before.jsonl)" = "$(printf '| measure | n | value |\n| :-- | --: | --: |\n| distinct_1 | 8 | 1 |')" ]
+	fails_with 2 "--markdown goes with neither --json nor --trec" rl-eval --json --markdown before.jsonl
+}
+
 @test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {
 	for how in percentile bca; do
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out
@@ -190,6 +210,7 @@ setup() {
 	rl-eval -m reward_bm25 -m '.tokens | length' after.jsonl
 	[ "$(rl-eval -m reward_bm25 --group-by '"\(.task) \(.length)"' after.jsonl | wc -l)" -eq 3 ]
 	[ "$(rl-eval --compare before.jsonl after.jsonl -m reward_bm25 | wc -l)" -eq 2 ]
+	rl-eval --markdown --compare before.jsonl after.jsonl -m reward_bm25 >>README.md
 	rl-eval --interval bca --fail-under reward_bm25=0.4 after.jsonl
 	echo '1 0 a 1' >qrels.trec && echo '1 Q0 a 1 3 x' >bm25.run
 	[ "$(rl-eval --trec -q -m map -m P.10 qrels.trec bm25.run | wc -l)" -eq 4 ]

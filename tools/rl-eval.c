@@ -21,7 +21,7 @@
 
 struct config {
 	struct eval_input input;
-	bool compare, json;
+	bool compare, json, markdown;
 	struct stats_config stats;
 	struct trec_config trec;
 	struct cli_list fail_under;
@@ -37,6 +37,7 @@ static const struct opt options[] = {
          0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
+        {"markdown", 0, OPT_FLAG, AT(markdown), NULL, NULL, "the table as Markdown", 0, 0},
         {"adjust", 0, OPT_CHOICE, AT(adjust), "holm", STATS_ADJUSTMENTS, "of the t tests' p over all rows", 0, 0},
         {"fail-under", 0, OPT_LIST, AT(fail_under), NULL, "MEASURE=X",
          "exit 1 when the mean, with --compare a system's, is under X", 0, 0},
@@ -80,7 +81,8 @@ static int means(struct state *s, struct err *e)
 {
 	static const char *const names[] = {"mean", "low", "high", "sd", "min", "median", "max"};
 	struct eval_table t;
-	int failed = eval_read(&t, &s->tool, &s->c.input, e) || eval_rows_head(&s->rows, names, ARRAY_LEN(names), e);
+	int failed =
+	        eval_read(&t, &s->tool, &s->c.input, e) || eval_rows_head(&s->rows, names, ARRAY_LEN(names), NULL, e);
 	double *x = xcalloc((size_t)t.n + 1, sizeof *x);
 	for (int64_t i = 0; i < t.n_columns * t.n_groups && !failed; i++) {
 		const struct eval_column *column = &t.column[i / t.n_groups];
@@ -118,13 +120,6 @@ static int trec(struct state *s, char **operands, struct err *e)
 	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
 }
 
-static int corpus(struct state *s, struct err *e)
-{
-	if (eval_corpus(&s->tool, &s->corpus, &s->c.input.measures, s->c.json, &s->out, e))
-		return -1;
-	return sink_write(s->tool.out, s->out.buf, s->out.len, e);
-}
-
 /* Options that do not go together. */
 static void check_use(const struct state *s, int n_operands)
 {
@@ -138,6 +133,8 @@ static void check_use(const struct state *s, int n_operands)
 		cli_misuse("--corpus wants a --measure, and neither --compare nor --trec");
 	if (s->c.input.group_by && (s->corpus.corpus || s->c.is_trec))
 		cli_misuse("--group-by goes with neither --corpus nor --trec");
+	if (s->c.markdown && (s->c.json || s->c.is_trec))
+		cli_misuse("--markdown goes with neither --json nor --trec");
 	const char *wrong;
 	if (!eval_limits_valid(&s->c.fail_under, &wrong))
 		cli_misuse("--fail-under '%s' is not MEASURE=NUMBER", wrong);
@@ -169,12 +166,12 @@ int main(int argc, char **argv)
 	tool_init(&s.tool, &tc);
 	str_init(&s.out);
 	s.limits.specs = &s.c.fail_under;
-	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.input.group_by != NULL};
+	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.markdown, s.c.input.group_by != NULL};
 	int failed = tool_open(&s.tool, operands, n_operands, &e);
 	if (!failed)
 		failed = s.c.is_trec       ? trec(&s, operands, &e)
 		         : s.c.compare     ? compare(&s, operands, n_operands, &e)
-		         : s.corpus.corpus ? corpus(&s, &e)
+		         : s.corpus.corpus ? eval_corpus(&s.tool, &s.corpus, &s.c.input.measures, &s.rows, &e)
 		                           : means(&s, &e);
 	return tool_end(&s.tool, failed, &e);
 }
