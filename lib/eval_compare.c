@@ -103,11 +103,14 @@ int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *
 		struct tool one;
 		tool_init(&one, &tool->config);
 		one.out = tool->out;
+		one.drops_errors = true;
 		struct eval_input input = *c->input;
 		if (i > 0)
 			input.group_by = NULL;
 		failed = tool_open(&one, &files[i], 1, e) || eval_read(&t[i], &one, &input, e);
 		tool->n_in += one.n_in;
+		tool->n_errors += one.n_errors;
+		tool->n_skipped += one.n_skipped;
 		tool->count[0].name = one.count[0].name;
 		tool->count[0].n += one.count[0].n;
 		one.config.quiet = true;

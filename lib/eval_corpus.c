@@ -20,7 +20,7 @@ static int add_record(struct tool *t, struct overlap *o, struct filter *text, st
 	int found = filter_str(text, t->record, &s, &len, &t->arena, e);
 	int has = found > 0 ? filter_strs(refs, t->record, &ref, &ref_len, &n, &t->arena, e) : 0;
 	if (found < 0 || has < 0)
-		return err_where(e, "%s:%lld", t->source, (long long)t->line);
+		return tool_mark(t, t->record, 0, e);
 	t->count[0].n += !found;
 	t->count[1].n += found && !has;
 	if (found)

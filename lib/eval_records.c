@@ -170,11 +170,14 @@ static int take_record(struct eval_table *t, struct tool *tool, const struct rea
 	                    : take_measures(t, tool->record, r->measure, &tool->arena, e);
 	if (!failed && r->group)
 		failed = take_group(t, tool, r->group, e);
-	if (failed)
-		free(t->key[t->n]);
-	else
+	if (!failed) {
 		t->n++;
-	return failed;
+		return 0;
+	}
+	free(t->key[t->n]);
+	for (int64_t c = 0; c < t->n_columns; c++) /* what it had before the fault, with -k, is not the next record's */
+		t->column[c].x[t->n] = NAN;
+	return -1;
 }
 
 /* ---- groups ---- */
@@ -255,8 +258,8 @@ int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *i
 	}
 	const struct reading r = {filter, group, measures->n == 0};
 	while (got > 0 && (got = tool_next(t, e)) > 0)
-		if (take_record(out, t, &r, e))
-			got = err_where(e, "%s:%lld", t->source, (long long)t->line);
+		if (!tool_passes(t, t->record) && take_record(out, t, &r, e) && tool_mark(t, t->record, 0, e))
+			got = -1;
 	if (got == 0)
 		make_groups(out, group != NULL);
 	filter_free(group);

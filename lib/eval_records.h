@@ -47,7 +47,8 @@ int64_t eval_table_find(const struct eval_table *t, const char *name);
  * Reads all records of the tool's input.  in->measures: names of top-level fields, jq programs that begin with a dot,
  * or NAME=PROGRAM; with none, every top-level field that is a number (true and false count as 1 and 0) but the
  * book-keeping ones of rl-record(5). A measure that is something else than a number somewhere is an error naming the
- * record.
+ * record.  With -k the tool counts a record with an error and leaves it out; one that carries `error` or `skip` is
+ * left out always.
  *
  * in->group_by: a jq program; the rows of each of its values are a group, values sorted: false, true, numbers by size,
  * strings in natural order ("2k" before "16k").  A record where it is absent or null is in the group of all alone, and

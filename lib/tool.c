@@ -157,7 +157,9 @@ int tool_mark(struct tool *t, struct record *r, int64_t line, struct err *e)
 
 int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e)
 {
-	return tool_mark(t, r, line, e) < 0 ? -1 : tool_write(t, r, e);
+	if (tool_mark(t, r, line, e) < 0)
+		return -1;
+	return t->drops_errors ? 0 : tool_write(t, r, e);
 }
 
 int tool_next(struct tool *t, struct err *e)

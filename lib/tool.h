@@ -48,6 +48,7 @@ struct tool {
 	int64_t n_tokens;      /* for progress; counted by process */
 	bool fails_when_empty; /* training tools: no record at all is an error */
 	bool takes_all;        /* process sees records that carry `error` or `skip` too; else they pass as they are */
+	bool drops_errors; /* whose output is no stream of records: with -k one that fails is counted, not written */
 	/* For tools that hold records back: writes them, called before a line that is no record goes on as an error
 	 * (NULL: none).  -1 with the whole message. */
 	int (*drain)(struct tool *t, void *arg, struct err *e);
@@ -85,7 +86,7 @@ bool tool_passes(struct tool *t, const struct record *r);
 /* r failed with *e: puts the position in front (line 0: t->line); with -k adds `error` instead of what was added, and
  * counts it: 0; else -1. */
 int tool_mark(struct tool *t, struct record *r, int64_t line, struct err *e);
-/* tool_mark, and writes the record. */
+/* tool_mark, and writes the record unless t->drops_errors. */
 int tool_reject(struct tool *t, struct record *r, int64_t line, struct err *e);
 /* For tools that work on when the input has ended: shows `records` and t->n_tokens, and how far they are. */
 void tool_progress(struct tool *t, int64_t records, int64_t done, int64_t total);

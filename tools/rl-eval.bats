@@ -99,6 +99,40 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 	fails_with 2 "--markdown goes with neither --json nor --trec" rl-eval --json --markdown before.jsonl
 }
 
+@test "rl-eval -k: records that cannot be read or measured are counted and left out" {
+	{
+		cat before.jsonl
+		printf '%s\n' 'no record' '{"id":"a","good":1,"reward_bm25":"x"}' '{"id":[1],"reward_bm25":9}' '{"id":"b","good":1,"task":[]}' '{"id":"c"}'
+	} >broken
+	rl-eval -q --json -m good -m reward_bm25 before.jsonl >want
+	# the last of them lacks both: what the one before it had must not be left in its row
+	rc=0 && rl-eval -k --json -m good -m reward_bm25 --group-by '.task // 1' broken >out 2>said || rc=$?
+	[ $rc -eq 3 ]
+	jq -c 'select(.group == "all") | del(.group)' out | diff want -
+	[ "$(grep -c "broken:" said)" -eq 4 ]
+	grep -qF "broken:10: measure 'reward_bm25' is no number here" said
+	grep -qF "13 records in, 4 out, 4 errors" said
+	fails_with 1 "broken:9: " rl-eval -m good broken
+	# comparing
+	rl-eval -q --json --compare before.jsonl after.jsonl -m reward_bm25 >want
+	rc=0 && rl-eval -k --json --compare <(head -n 10 broken) <(cat after.jsonl; sed -n 9p broken) -m reward_bm25 >out 2>said || rc=$?
+	[ $rc -eq 3 ]
+	diff <(jq -c 'del(.file)' want) <(jq -c 'del(.file)' out)
+	grep -qF "19 records in, 1 out, 3 errors" said
+	# a corpus
+	rc=0 && { echo '{"completion":"a a"}'; echo '{"completion":1}'; echo; echo '{'; } | rl-eval -k --json --corpus -m distinct_1 >out 2>said || rc=$?
+	[ $rc -eq 3 ]
+	[ "$(cat out)" = '{"measure":"distinct_1","n":1,"value":0.5}' ]
+	grep -qF "3 records in, 1 out, 2 errors" said
+}
+
+@test "rl-eval: what an earlier stage took out is left out" {
+	{ echo '{"error":"x"}'; echo '{"id":"q1","reward_bm25":9,"skip":"too long"}'; jq -c '. + {error: null}' before.jsonl; } >in
+	rl-eval --json -m reward_bm25 in 2>said | jq -e '.n == 8 and .mean == 0.4375'
+	grep -qF "10 records in, 1 out, 2 passed over" said
+	rl-eval -q --json --compare in after.jsonl -m reward_bm25 | jq -e '.n == 8'
+}
+
 @test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {
 	for how in percentile bca; do
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out

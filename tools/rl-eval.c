@@ -164,6 +164,7 @@ int main(int argc, char **argv)
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
+	s.tool.drops_errors = true;
 	str_init(&s.out);
 	s.limits.specs = &s.c.fail_under;
 	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.markdown, s.c.input.group_by != NULL};
