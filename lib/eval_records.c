@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/eval_measure.h"
 #include "lib/filter.h"
 #include "lib/util.h"
 
@@ -115,11 +116,27 @@ static int take_all_fields(struct eval_table *t, struct record *r, struct arena 
 	return 0;
 }
 
-static int take_measures(struct eval_table *t, struct record *r, struct filter **filter, struct arena *a, struct err *e)
+/* How the measures are read; all NULL: a field. */
+struct reading {
+	bool all; /* fields that are numbers, no measures named */
+	struct filter **program;
+	eval_measure *computed;
+	struct eval_texts texts;
+	struct filter *group;
+};
+
+static int take_measures(struct eval_table *t, struct record *r, const struct reading *how, struct arena *a,
+                         struct err *e)
 {
 	for (int64_t c = 0; c < t->n_columns; c++) {
 		struct json v;
-		int got = filter[c] ? filter_run(filter[c], r, &v, a, e) : record_json(r, t->column[c].name, &v, e);
+		if (how->computed[c]) {
+			if (how->computed[c](&how->texts, r, &t->column[c].x[t->n], a, e) < 0)
+				return -1;
+			continue;
+		}
+		int got = how->program[c] ? filter_run(how->program[c], r, &v, a, e)
+		                          : record_json(r, t->column[c].name, &v, e);
 		if (got < 0 || set_value(t, c, &v, e))
 			return -1;
 	}
@@ -155,11 +172,6 @@ static int take_group(struct eval_table *t, struct tool *tool, struct filter *f,
 	return 0;
 }
 
-struct reading {
-	struct filter **measure, *group; /* NULL: no programs */
-	bool all;
-};
-
 static int take_record(struct eval_table *t, struct tool *tool, const struct reading *r, struct err *e)
 {
 	make_room(t);
@@ -167,7 +179,7 @@ static int take_record(struct eval_table *t, struct tool *tool, const struct rea
 	if (add_key(t, tool, e))
 		return -1;
 	int failed = r->all ? take_all_fields(t, tool->record, &tool->arena, e)
-	                    : take_measures(t, tool->record, r->measure, &tool->arena, e);
+	                    : take_measures(t, tool->record, r, &tool->arena, e);
 	if (!failed && r->group)
 		failed = take_group(t, tool, r->group, e);
 	if (!failed) {
@@ -240,32 +252,58 @@ static const char *named_program(const char *spec)
 	return len && spec[len] == '=' ? spec + len + 1 : NULL;
 }
 
+static int add_measure(struct eval_table *t, struct reading *r, const struct eval_input *in, const char *spec,
+                       struct err *e)
+{
+	const char *program = named_program(spec), *what = program ? program : spec;
+	bool computed = *what == '@';
+	size_t len = program ? (size_t)(program - 1 - spec) : strlen(spec);
+	bool bare = computed && !program;
+	int64_t c = add_column(t, spec + bare, len - bare);
+	if (!program && !computed && *spec != '.')
+		return 0;
+	if (!computed) {
+		r->program[c] = filter_new("--measure", what, NULL, 0, e);
+		return r->program[c] ? 0 : -1;
+	}
+	if (!r->texts.text && !(r->texts.text = filter_new("--text", in->text, NULL, 0, e)))
+		return -1;
+	if (!r->texts.target && !(r->texts.target = filter_new("--target", in->target, NULL, 0, e)))
+		return -1;
+	r->computed[c] = eval_measure_find(what + 1, e);
+	return r->computed[c] ? 0 : -1;
+}
+
+static void reading_release(struct reading *r, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		filter_free(r->program[i]);
+	free(r->program);
+	free(r->computed);
+	filter_free(r->texts.text);
+	filter_free(r->texts.target);
+	filter_free(r->group);
+}
+
 int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *in, struct err *e)
 {
-	const struct cli_list *measures = &in->measures;
-	struct filter **filter = xcalloc(measures->n + 1, sizeof(struct filter *));
-	struct filter *group = in->group_by ? filter_new("--group-by", in->group_by, NULL, 0, e) : NULL;
-	int got = in->group_by && !group ? -1 : 1;
+	size_t n = in->measures.n;
+	struct reading r = {.all = n == 0,
+	                    .program = xcalloc(n + 1, sizeof *r.program),
+	                    .computed = xcalloc(n + 1, sizeof *r.computed),
+	                    .group = in->group_by ? filter_new("--group-by", in->group_by, NULL, 0, e) : NULL};
+	int got = in->group_by && !r.group ? -1 : 1;
 	*out = (struct eval_table){0};
 	t->count[0].name = "without a group";
-	for (size_t i = 0; i < measures->n && got > 0; i++) {
-		const char *spec = measures->item[i], *program = named_program(spec);
-		add_column(out, spec, program ? (size_t)(program - 1 - spec) : strlen(spec));
-		if (!program && *spec != '.')
-			continue;
-		filter[i] = filter_new("--measure", program ? program : spec, NULL, 0, e);
-		got = filter[i] ? 1 : -1;
-	}
-	const struct reading r = {filter, group, measures->n == 0};
+	for (size_t i = 0; i < n && got > 0; i++)
+		if (add_measure(out, &r, in, in->measures.item[i], e))
+			got = -1;
 	while (got > 0 && (got = tool_next(t, e)) > 0)
 		if (!tool_passes(t, t->record) && take_record(out, t, &r, e) && tool_mark(t, t->record, 0, e))
 			got = -1;
 	if (got == 0)
-		make_groups(out, group != NULL);
-	filter_free(group);
-	for (size_t i = 0; i < measures->n; i++)
-		filter_free(filter[i]);
-	free(filter);
+		make_groups(out, r.group != NULL);
+	reading_release(&r, n);
 	return got;
 }
 

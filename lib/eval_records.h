@@ -36,7 +36,8 @@ struct eval_table {
 /* What is read out of records. */
 struct eval_input {
 	struct cli_list measures;
-	const char *group_by; /* NULL: no groups */
+	const char *group_by;      /* NULL: no groups */
+	const char *text, *target; /* filters, for the measures of eval_measure.h */
 };
 
 void eval_table_release(struct eval_table *t);
@@ -45,10 +46,10 @@ int64_t eval_table_find(const struct eval_table *t, const char *name);
 
 /*
  * Reads all records of the tool's input.  in->measures: names of top-level fields, jq programs that begin with a dot,
- * or NAME=PROGRAM; with none, every top-level field that is a number (true and false count as 1 and 0) but the
- * book-keeping ones of rl-record(5). A measure that is something else than a number somewhere is an error naming the
- * record.  With -k the tool counts a record with an error and leaves it out; one that carries `error` or `skip` is
- * left out always.
+ * NAME=PROGRAM, or those of eval_measure.h with @ in front; with none, every top-level field that is a number (true and
+ * false count as 1 and 0) but the book-keeping ones of rl-record(5). A measure that is something else than a number
+ * somewhere is an error naming the record.  With -k the tool counts a record with an error and leaves it out; one that
+ * carries `error` or `skip` is left out always.
  *
  * in->group_by: a jq program; the rows of each of its values are a group, values sorted: false, true, numbers by size,
  * strings in natural order ("2k" before "16k").  A record where it is absent or null is in the group of all alone, and

@@ -133,6 +133,33 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 	rl-eval -q --json --compare in after.jsonl -m reward_bm25 | jq -e '.n == 8'
 }
 
+@test "rl-eval: @accuracy and @babilong" {
+	printf '%s\n' '{"completion":" a b\n","target":"a b"}' '{"completion":"a  b","target":"a b"}' '{"completion":"A","target":["b","A"]}' \
+		'{"completion":"12","target":12}' '{"completion":"a","target":null}' '{"target":"a"}' >in
+	rl-eval -q --json -m @accuracy in | jq -e '.measure == "accuracy" and .n == 4 and .mean == 0.75'
+	rl-eval -q --json -m right=@accuracy --text .target --target .completion <(head -n 2 in) | jq -e '.measure == "right" and .mean == 0.5'
+	# qa8: all parts of a target and no other; qa19: a pair is one label; qa5: lower case
+	while IFS='|' read -r task completion target want; do
+		got=$(jq -nc --arg task "$task" --arg completion "$completion" --arg target "$target" '$ARGS.named' | rl-eval -q --json -m @babilong | jq .mean)
+		[ "$got" = "$want" ] || { echo "$task: '$completion' for '$target': $got"; return 1; }
+	done <<-'END'
+		qa8|the milk and an Apple|apple,milk|1
+		qa8|the milk|apple,milk|0
+		qa8|milk, apple, football|apple,milk|0
+		qa8|nothing|nothing|1
+		qa19|n,e|n,e|1
+		qa19|go e,n|n,e|0
+		qa5|FRED gave it|Fred|1
+		qa1|The office<context>the kitchen|office|1
+		qa1|The office <example> the kitchen|office|1
+		qa1|bathrooms|bathroom|1
+		qa1|the park|park|0
+		qa14|the park|park|1
+	END
+	fails_with 1 "task 'qa21' is none of qa1 to qa20" rl-eval -q -m @babilong <(echo '{"completion":"a","target":"a","task":"qa21"}')
+	fails_with 1 "measure '@nosuch' is not known; there are @accuracy and @babilong" rl-eval -q -m @nosuch in
+}
+
 @test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {
 	for how in percentile bca; do
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out
@@ -242,7 +269,9 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 
 @test "rl-eval: the examples of the page" {
 	rl-eval -m reward_bm25 -m '.tokens | length' after.jsonl
-	[ "$(rl-eval -m reward_bm25 --group-by '"\(.task) \(.length)"' after.jsonl | wc -l)" -eq 3 ]
+	printf '%s\n' '{"completion":"The kitchen.","target":"kitchen","task":"qa1","length":"16k"}' \
+		'{"completion":"office","target":"kitchen","task":"qa1","length":"2k"}' >answers.jsonl
+	[ "$(rl-eval -m @babilong --group-by '"\(.task) \(.length)"' answers.jsonl | awk '{print $NF}' | tr '\n' ' ')" = "max 0 1 1 " ]
 	[ "$(rl-eval --compare before.jsonl after.jsonl -m reward_bm25 | wc -l)" -eq 2 ]
 	rl-eval --markdown --compare before.jsonl after.jsonl -m reward_bm25 >>README.md
 	rl-eval --interval bca --fail-under reward_bm25=0.4 after.jsonl

@@ -32,8 +32,10 @@ struct config {
 #define AT(field) offsetof(struct config, field)
 static const struct opt options[] = {
         {"measure", 'm', OPT_LIST, AT(input.measures), NULL, "NAME",
-         "a field, a jq program that begins with a dot, or NAME=PROGRAM", 0, 0},
+         "a field, a jq program that begins with a dot, NAME=PROGRAM, @accuracy or @babilong", 0, 0},
         {"group-by", 0, OPT_STR, AT(input.group_by), NULL, "FILTER", "rows for each value of it, sorted, then all", 0,
+         0},
+        {"target", 0, OPT_STR, AT(input.target), ".target", "FILTER", "what @accuracy and @babilong want of --text", 0,
          0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
@@ -165,6 +167,7 @@ int main(int argc, char **argv)
 	struct err e;
 	tool_init(&s.tool, &tc);
 	s.tool.drops_errors = true;
+	s.c.input.text = s.corpus.text;
 	str_init(&s.out);
 	s.limits.specs = &s.c.fail_under;
 	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.markdown, s.c.input.group_by != NULL};

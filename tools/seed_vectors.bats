@@ -51,7 +51,7 @@ table() {
 		answer in passage|no|a jq program, not yet a module
 		dialogue reward as documented|here|
 		dialogue reward as trained|here|
-		BABILong accuracy|no|a jq program, not yet a module
+		BABILong accuracy|here|
 		running statistics|no|rl-reward-mix is not there yet
 		percentile filter as coded|no|the same
 		percentile filter as intended|no|the same
@@ -193,4 +193,9 @@ margin_() { formula "margin reward $1" margins '. as $i | .margin | '"$2"'($i.qu
 }
 @test "seed vectors: dialogue reward as trained" {
 	formula "dialogue reward as trained" dialogue '. as $i | .response | dialogue_rule($i.context)'
+@test "seed vectors: BABILong accuracy" {
+	cases "BABILong accuracy" >all
+	jq -c '.input' all | rl-eval -q --json -m @babilong --text .output --group-by '"\(.output) \(.target)"' >got
+	[ "$(jq -c 'select(.group != "all") | [.group, .mean]' got | sort)" = "$(jq -c '["\(.input.output) \(.input.target)", .expected]' all | sort)" ]
+	[ "$(wc -l <got)" -eq "$(($(wc -l <all) + 1))" ]
 }
