@@ -115,6 +115,11 @@ int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *
 		tool->count[0].n += one.count[0].n;
 		one.config.quiet = true;
 		tool_end(&one, 0, NULL);
+		for (int64_t k = 0; k < t[i].n_columns && !failed; k++)
+			if (t[i].column[k].is_exp)
+				failed = err_set(
+				        e, "measure '%s' is of all tokens together: --compare wants one of each record",
+				        t[i].column[k].name);
 		if (!failed && i > 0)
 			failed = compare_with(c, &t[0], &t[i], files[i], &rows, &n, e);
 	}

@@ -2,7 +2,6 @@
 #include "lib/eval_measure.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "lib/util.h"
@@ -15,8 +14,10 @@ static void trim(const char **s, size_t *len)
 		--*len;
 }
 
-static int accuracy(const struct eval_texts *texts, struct record *r, double *x, struct arena *a, struct err *e)
+static int accuracy(const struct eval_texts *texts, struct record *r, double *x, double *w, struct arena *a,
+                    struct err *e)
 {
+	(void)w;
 	const char *text, **target;
 	size_t len, *target_len;
 	int64_t n;
@@ -120,8 +121,10 @@ static bool answers(const char *answer, const char *question, const char *target
 	return given == wanted && right == wanted;
 }
 
-static int babilong(const struct eval_texts *texts, struct record *r, double *x, struct arena *a, struct err *e)
+static int babilong(const struct eval_texts *texts, struct record *r, double *x, double *w, struct arena *a,
+                    struct err *e)
 {
+	(void)w;
 	const char *text, *target, *question = "", *labels;
 	size_t len, target_len, question_len = 0;
 	int got = record_str(r, "question", &question, &question_len, e);
@@ -142,12 +145,41 @@ static int babilong(const struct eval_texts *texts, struct record *r, double *x,
 	return 1;
 }
 
+static int perplexity(const struct eval_texts *texts, struct record *r, double *x, double *w, struct arena *a,
+                      struct err *e)
+{
+	struct json v;
+	double *p;
+	int64_t n;
+	(void)texts;
+	if (record_json(r, "logprobs", &v, e) < 0)
+		return -1;
+	if (v.kind == JSON_ABSENT || v.kind == JSON_NULL)
+		return 0;
+	if (json_doubles(&v, "logprobs", &p, &n, a, e) < 0)
+		return -1;
+	if (n == 0)
+		return 0;
+	*x = 0;
+	*w = (double)n;
+	for (int64_t i = 0; i < n; i++)
+		*x -= p[i];
+	return 1;
+}
+
 eval_measure eval_measure_find(const char *name, struct err *e)
 {
 	if (!strcmp(name, "accuracy"))
 		return accuracy;
 	if (!strcmp(name, "babilong"))
 		return babilong;
-	err_set(e, "measure '@%s' is not known; there are @accuracy and @babilong", name);
+	if (!strcmp(name, "perplexity"))
+		return perplexity;
+	err_set(e, "measure '@%s' is not known; there are @accuracy, @babilong and @perplexity", name);
 	return NULL;
+}
+
+bool eval_measure_is_exp(eval_measure m)
+{
+	return m == perplexity;
 }

@@ -10,6 +10,8 @@
 #ifndef LIB_EVAL_MEASURE_H
 #define LIB_EVAL_MEASURE_H
 
+#include <stdbool.h>
+
 #include "lib/arena.h"
 #include "lib/err.h"
 #include "lib/filter.h"
@@ -19,12 +21,14 @@ struct eval_texts {
 	struct filter *text, *target;
 };
 
-/* *x is 1 or 0.  Returns 1; 0 when the record has no text or no target; -1 when one is no string, or the task unknown.
- */
-typedef int (*eval_measure)(const struct eval_texts *texts, struct record *r, double *x, struct arena *a,
+/* *x is 1 or 0 but for perplexity, which alone sets *w.  Returns 1; 0 when the record has no text or no target, or no
+ * log-probabilities; -1 when one is something else than a string, or an array of numbers, or the task is unknown. */
+typedef int (*eval_measure)(const struct eval_texts *texts, struct record *r, double *x, double *w, struct arena *a,
                             struct err *e);
 
 /* NULL: *e names those that there are. */
 eval_measure eval_measure_find(const char *name, struct err *e);
+/* Whether its values are sums over *w tokens, and it is e to the power of their mean. */
+bool eval_measure_is_exp(eval_measure m);
 
 #endif

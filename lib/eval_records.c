@@ -19,6 +19,7 @@ void eval_table_release(struct eval_table *t)
 	for (int64_t i = 0; i < t->n_columns; i++) {
 		free(t->column[i].name);
 		free(t->column[i].x);
+		free(t->column[i].w);
 	}
 	for (int64_t i = 0; i < t->n; i++)
 		free(t->key[i]);
@@ -47,9 +48,12 @@ static int64_t add_column(struct eval_table *t, const char *name, size_t len)
 {
 	t->column = xrealloc_array(t->column, (size_t)t->n_columns + 1, sizeof *t->column);
 	struct eval_column *c = &t->column[t->n_columns];
-	*c = (struct eval_column){xstrndup(name, len), xcalloc((size_t)t->cap, sizeof *c->x)};
-	for (int64_t i = 0; i < t->cap; i++)
+	*c = (struct eval_column){xstrndup(name, len), xcalloc((size_t)t->cap, sizeof *c->x),
+	                          xcalloc((size_t)t->cap, sizeof *c->w), false};
+	for (int64_t i = 0; i < t->cap; i++) {
 		c->x[i] = NAN;
+		c->w[i] = 1;
+	}
 	return t->n_columns++;
 }
 
@@ -61,9 +65,13 @@ static void make_room(struct eval_table *t)
 	t->key = xrealloc_array(t->key, (size_t)cap, sizeof *t->key);
 	t->group_of = xrealloc_array(t->group_of, (size_t)cap, sizeof *t->group_of);
 	for (int64_t c = 0; c < t->n_columns; c++) {
-		t->column[c].x = xrealloc_array(t->column[c].x, (size_t)cap, sizeof(double));
-		for (int64_t i = t->cap; i < cap; i++)
-			t->column[c].x[i] = NAN;
+		struct eval_column *column = &t->column[c];
+		column->x = xrealloc_array(column->x, (size_t)cap, sizeof(double));
+		column->w = xrealloc_array(column->w, (size_t)cap, sizeof(double));
+		for (int64_t i = t->cap; i < cap; i++) {
+			column->x[i] = NAN;
+			column->w[i] = 1;
+		}
 	}
 	t->cap = cap;
 }
@@ -131,7 +139,8 @@ static int take_measures(struct eval_table *t, struct record *r, const struct re
 	for (int64_t c = 0; c < t->n_columns; c++) {
 		struct json v;
 		if (how->computed[c]) {
-			if (how->computed[c](&how->texts, r, &t->column[c].x[t->n], a, e) < 0)
+			double *x = &t->column[c].x[t->n], *w = &t->column[c].w[t->n];
+			if (how->computed[c](&how->texts, r, x, w, a, e) < 0)
 				return -1;
 			continue;
 		}
@@ -271,6 +280,7 @@ static int add_measure(struct eval_table *t, struct reading *r, const struct eva
 	if (!r->texts.target && !(r->texts.target = filter_new("--target", in->target, NULL, 0, e)))
 		return -1;
 	r->computed[c] = eval_measure_find(what + 1, e);
+	t->column[c].is_exp = eval_measure_is_exp(r->computed[c]);
 	return r->computed[c] ? 0 : -1;
 }
 

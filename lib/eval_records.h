@@ -4,6 +4,7 @@
 #ifndef LIB_EVAL_RECORDS_H
 #define LIB_EVAL_RECORDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/cli.h"
@@ -14,6 +15,8 @@
 struct eval_column {
 	char *name;
 	double *x;
+	double *w;   /* what x is a sum over: 1 but for a perplexity */
+	bool is_exp; /* the measure is e to the power of the mean */
 };
 
 /* Rows that are measured together. */

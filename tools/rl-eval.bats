@@ -157,7 +157,17 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 		qa14|the park|park|1
 	END
 	fails_with 1 "task 'qa21' is none of qa1 to qa20" rl-eval -q -m @babilong <(echo '{"completion":"a","target":"a","task":"qa21"}')
-	fails_with 1 "measure '@nosuch' is not known; there are @accuracy and @babilong" rl-eval -q -m @nosuch in
+	fails_with 1 "measure '@nosuch' is not known; there are @accuracy, @babilong and @perplexity" rl-eval -q -m @nosuch in
+}
+
+@test "rl-eval: @perplexity is of all tokens together" {
+	printf '%s\n' '{"id":1,"logprobs":[-1,-2,-3],"t":1}' '{"id":2,"logprobs":[-0.5],"t":2}' '{"id":3,"logprobs":[],"t":2}' '{"id":4,"t":2}' >in
+	rl-eval -q --json -m @perplexity --group-by .t in >out
+	jq -se 'map([.measure, .group, .n] | tostring) == ["[\"perplexity\",1,1]", "[\"perplexity\",2,1]", "[\"perplexity\",\"all\",2]"]' out
+	jq -se '([.[].mean] | [., [2, 0.5, 1.625 | exp]] | transpose | all(.[0] - .[1] | fabs < 1e-12)) and
+		(.[2] | .sd == null and (.min - (0.5 | exp) | fabs) < 1e-12 and (.max - (2 | exp) | fabs) < 1e-12 and .low < .mean and .high > .mean)' out
+	fails_with 1 "measure 'perplexity' is of all tokens together" rl-eval --compare in in -m @perplexity
+	fails_with 1 "logprobs" rl-eval -m p=@perplexity <(echo '{"logprobs":"a"}')
 }
 
 @test "rl-eval: bootstrap intervals hold the mean, and the seed settles them" {

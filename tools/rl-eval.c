@@ -32,7 +32,7 @@ struct config {
 #define AT(field) offsetof(struct config, field)
 static const struct opt options[] = {
         {"measure", 'm', OPT_LIST, AT(input.measures), NULL, "NAME",
-         "a field, a jq program that begins with a dot, NAME=PROGRAM, @accuracy or @babilong", 0, 0},
+         "a field, a jq program that begins with a dot, NAME=PROGRAM, @accuracy, @babilong or @perplexity", 0, 0},
         {"group-by", 0, OPT_STR, AT(input.group_by), NULL, "FILTER", "rows for each value of it, sorted, then all", 0,
          0},
         {"target", 0, OPT_STR, AT(input.target), ".target", "FILTER", "what @accuracy and @babilong want of --text", 0,
@@ -56,14 +56,24 @@ struct state {
 	struct eval_limits limits;
 };
 
-/* The values of a column that are there. */
-static int64_t present(double *out, const struct eval_column *c, const struct eval_group *g)
+/* The values of a column that are there, and what they are sums over; x, w: room for all. */
+static void mean_of(struct stats_mean *m, const struct eval_column *c, const struct eval_group *g, double *x, double *w,
+                    const struct stats_config *config)
 {
 	int64_t k = 0;
-	for (int64_t i = 0; i < g->n; i++)
-		if (!isnan(c->x[g->row[i]]))
-			out[k++] = c->x[g->row[i]];
-	return k;
+	for (int64_t i = 0; i < g->n; i++) {
+		if (isnan(c->x[g->row[i]]))
+			continue;
+		w[k] = c->w[g->row[i]];
+		x[k++] = c->x[g->row[i]];
+	}
+	stats_mean(m, x, c->is_exp ? w : NULL, k, config);
+	if (!c->is_exp)
+		return;
+	m->sd = NAN;
+	double *const shown[] = {&m->mean, &m->low, &m->high, &m->min, &m->median, &m->max};
+	for (size_t i = 0; i < ARRAY_LEN(shown); i++)
+		*shown[i] = exp(*shown[i]);
 }
 
 static int put_mean(struct state *s, const char *measure, const char *group, const struct stats_mean *m, struct err *e)
@@ -85,13 +95,13 @@ static int means(struct state *s, struct err *e)
 	struct eval_table t;
 	int failed =
 	        eval_read(&t, &s->tool, &s->c.input, e) || eval_rows_head(&s->rows, names, ARRAY_LEN(names), NULL, e);
-	double *x = xcalloc((size_t)t.n + 1, sizeof *x);
+	double *x = xcalloc((size_t)t.n + 1, sizeof *x), *w = xcalloc((size_t)t.n + 1, sizeof *w);
 	for (int64_t i = 0; i < t.n_columns * t.n_groups && !failed; i++) {
 		const struct eval_column *column = &t.column[i / t.n_groups];
 		const struct eval_group *group = &t.group[i % t.n_groups];
 		bool is_all = i % t.n_groups == t.n_groups - 1;
 		struct stats_mean m;
-		stats_mean(&m, x, NULL, present(x, column, group), &s->c.stats);
+		mean_of(&m, column, group, x, w, &s->c.stats);
 		if (is_all && !m.n && t.n)
 			failed = err_set(e, "measure '%s' is in none of %lld records", column->name, (long long)t.n);
 		else
@@ -100,6 +110,7 @@ static int means(struct state *s, struct err *e)
 			eval_limits_check(&s->limits, column->name, m.mean, "");
 	}
 	free(x);
+	free(w);
 	eval_table_release(&t);
 	return failed ? failed : eval_limits_end(&s->limits, e);
 }
