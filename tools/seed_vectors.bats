@@ -193,6 +193,7 @@ margin_() { formula "margin reward $1" margins '. as $i | .margin | '"$2"'($i.qu
 }
 @test "seed vectors: dialogue reward as trained" {
 	formula "dialogue reward as trained" dialogue '. as $i | .response | dialogue_rule($i.context)'
+}
 @test "seed vectors: BABILong accuracy" {
 	cases "BABILong accuracy" >all
 	jq -c '.input' all | rl-eval -q --json -m @babilong --text .output --group-by '"\(.output) \(.target)"' >got
