@@ -166,21 +166,26 @@ static void reaped(struct coprocess *c)
 	close_fd(&c->out);
 }
 
-void coprocess_free(struct coprocess *c, double patience)
+bool coprocess_free(struct coprocess *c, double patience)
 {
 	int status;
+	char byte;
+	bool all_asked = true;
 	if (!c)
-		return;
+		return true;
 	if (c->pid) {
 		close_fd(&c->in);
-		if (wait_end(c, patience, &status))
+		if (wait_end(c, patience, &status)) {
+			all_asked = c->state != COPROCESS_IDLE || read(c->out, &byte, 1) <= 0;
 			reaped(c);
-		else
+		} else {
 			kill_group(c);
+		}
 	}
 	str_release(&c->request);
 	str_release(&c->answer);
 	free(c);
+	return all_asked;
 }
 
 /* ---- a request ---- */

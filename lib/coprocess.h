@@ -32,8 +32,9 @@ enum coprocess_state {
 
 struct coprocess;
 struct coprocess *coprocess_new(const struct coprocess_config *config);
-/* Closes its input, gives it `patience` seconds to end by itself, kills what is left of its group. */
-void coprocess_free(struct coprocess *c, double patience);
+/* Closes its input, gives it `patience` seconds to end by itself, kills what is left of its group.  False when it has
+ * written what nobody asked for: its answers may belong to other requests then. */
+bool coprocess_free(struct coprocess *c, double patience);
 
 /* Begins a request: the line (copied) and a newline.  Starts the program where none runs.  -1: it cannot be started. */
 int coprocess_ask(struct coprocess *c, const char *line, size_t len, struct err *e);

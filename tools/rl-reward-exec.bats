@@ -76,6 +76,11 @@ for line in sys.stdin:
 	[ "$(rewards --timeout 4 --otherwise -1 x python3 late.py)" = "-1 2 null 3" ]
 }
 
+@test "rl-reward-exec: a line that nobody asked for at the start is noticed at the end" {
+	fails_with 1 "'sh' wrote a line that no record asked for" rl-reward-exec -q x \
+		sh -c 'echo 100; n=0; while read -r l; do echo $n; n=$((n+1)); done' <<<'{"completion":"a"}'
+}
+
 @test "rl-reward-exec: --otherwise and -k" {
 	[ "$(rewards --otherwise -1 x sh -c "$(answers foo)")" = "-1 -1 null -1" ]
 	rl-reward-exec --otherwise -1 x sh -c "$(answers foo)" <in.jsonl 2>&1 >/dev/null | grep -q '3 without an answer'

@@ -245,10 +245,12 @@ static void set_up(struct reward_exec *x, char **operands, int n)
 	arena_init(&x->arena);
 }
 
-static void tear_down(struct reward_exec *x)
+/* False when a program wrote more lines than it was asked for. */
+static bool tear_down(struct reward_exec *x)
 {
+	bool all_asked = true;
 	for (int64_t i = 0; i < x->config.jobs; i++)
-		coprocess_free(x->worker[i], PATIENCE);
+		all_asked &= coprocess_free(x->worker[i], PATIENCE);
 	for (; x->n; x->n--, x->first = (x->first + 1) % x->room) {
 		str_release(&at(x, 0)->request);
 		free(at(x, 0)->line);
@@ -260,6 +262,7 @@ static void tear_down(struct reward_exec *x)
 	record_free(x->answer);
 	arena_release(&x->arena);
 	str_release(&x->field);
+	return all_asked;
 }
 
 int main(int argc, char **argv)
@@ -288,6 +291,10 @@ int main(int argc, char **argv)
 	t.drain_arg = &x;
 	t.count[0].name = "without an answer";
 	int status = tool_run(&t, NULL, 0, process, drain, &x);
-	tear_down(&x);
+	if (!tear_down(&x) && status != 1) {
+		cli_warn("'%s' wrote a line that no record asked for: its rewards may belong to other records",
+		         operands[1]);
+		status = 1;
+	}
 	return status;
 }
