@@ -78,7 +78,7 @@ for line in sys.stdin:
 
 @test "rl-reward-exec: a line that nobody asked for at the start is noticed at the end" {
 	fails_with 1 "'sh' wrote a line that no record asked for" rl-reward-exec -q x \
-		sh -c 'echo 100; n=0; while read -r l; do echo $n; n=$((n+1)); done' <<<'{"completion":"a"}'
+		sh -c 'echo 100; while read -r l; do sleep 0.3; echo 1; done' <<<'{"completion":"a"}'
 }
 
 @test "rl-reward-exec: --otherwise and -k" {
