@@ -27,8 +27,9 @@ $(error BUILD is '$(BUILD)', but must be one of release, debug, asan, tsan)
 endif
 CFLAGS   ?= $(FLAGS_$(BUILD))
 CXXFLAGS ?= $(FLAGS_$(BUILD))
-# A directory per set of flags: objects never mix.
-B := build/$(BUILD)$(if $(filter-out $(FLAGS_$(BUILD)),$(CFLAGS)),-$(shell echo '$(CC) $(CFLAGS)' | cksum | cut -d' ' -f1))
+# A directory per compiler and set of flags: objects never mix.
+B := build/$(BUILD)$(if $(filter-out cc c++ g++ $(FLAGS_$(BUILD)),$(CC) $(CXX) $(CFLAGS) $(CXXFLAGS)),-$(shell \
+     echo '$(CC) $(CXX) $(CFLAGS) $(CXXFLAGS)' | cksum | cut -d' ' -f1))
 
 # A table ends in {NULL}, which clang counts as a row with fields left out.
 WARN := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wpointer-arith -Wvla -Wundef -Werror

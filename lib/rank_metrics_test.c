@@ -85,7 +85,7 @@ static void test_golden(const char *name, const char *values, struct trec_config
 	struct stream *in = stream_open(path[2], &e);
 	while (stream_next(in, &line, &len, &e) == 1) {
 		char measure[64], query[64], text[64];
-		double want;
+		double want = NAN;
 		CHECK(sscanf(line, "%63s %63s %63s", measure, query, text) == 3 && parse_double(text, &want));
 		/* four decimals are printed */
 		double got = value_of(out.buf, measure, query);

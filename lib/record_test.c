@@ -265,8 +265,8 @@ static void test_values(void)
 static void test_mutations(void)
 {
 	static const char *const seeds[] = {
-	        "{\"id\":\"a\\u00e9\\ud83d\\ude00\",\"v\":[1,-2.5e-3,0.1],\"o\":{\"k\":[true,false,null]},\"n\":"
-	        "18446744073709551615}",
+	        ("{\"id\":\"a\\u00e9\\ud83d\\ude00\",\"v\":[1,-2.5e-3,0.1],\"o\":{\"k\":[true,false,null]},\"n\":"
+	         "18446744073709551615}"),
 	        " { } ",
 	        "{\"t\":[[0,1,2.5],[]],\"\":\"\\\\\\\"\\n\",\"x\":-0,\"e\":1E+2}",
 	};

@@ -159,7 +159,7 @@ static void golden(const char *name, const char *split)
 	struct err e;
 	struct json v;
 	struct list special = {.n = 0};
-	int64_t vocab_size, least;
+	int64_t vocab_size = 0, least = 0;
 	char *all = NULL;
 	const char *text;
 

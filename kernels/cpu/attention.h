@@ -94,15 +94,13 @@ KN_INLINE void transpose_keys(float *to, const struct span *p, const float *x, i
 		for (; d + 4 <= D; d += 4) {
 			v4 a = *(const v4_any *)(row[0] + d), b = *(const v4_any *)(row[1] + d);
 			v4 c = *(const v4_any *)(row[2] + d), e = *(const v4_any *)(row[3] + d);
-			v4 ab0 = __builtin_shuffle(a, b, (v4i){0, 4, 1, 5}),
-			   ab1 = __builtin_shuffle(a, b, (v4i){2, 6, 3, 7});
-			v4 ce0 = __builtin_shuffle(c, e, (v4i){0, 4, 1, 5}),
-			   ce1 = __builtin_shuffle(c, e, (v4i){2, 6, 3, 7});
+			v4 ab0 = V4_PICK(a, b, 0, 4, 1, 5), ab1 = V4_PICK(a, b, 2, 6, 3, 7);
+			v4 ce0 = V4_PICK(c, e, 0, 4, 1, 5), ce1 = V4_PICK(c, e, 2, 6, 3, 7);
 			float *out = to + d * KEYS + j;
-			*(v4_any *)out = __builtin_shuffle(ab0, ce0, (v4i){0, 1, 4, 5});
-			*(v4_any *)(out + KEYS) = __builtin_shuffle(ab0, ce0, (v4i){2, 3, 6, 7});
-			*(v4_any *)(out + 2 * KEYS) = __builtin_shuffle(ab1, ce1, (v4i){0, 1, 4, 5});
-			*(v4_any *)(out + 3 * KEYS) = __builtin_shuffle(ab1, ce1, (v4i){2, 3, 6, 7});
+			*(v4_any *)out = V4_PICK(ab0, ce0, 0, 1, 4, 5);
+			*(v4_any *)(out + KEYS) = V4_PICK(ab0, ce0, 2, 3, 6, 7);
+			*(v4_any *)(out + 2 * KEYS) = V4_PICK(ab1, ce1, 0, 1, 4, 5);
+			*(v4_any *)(out + 3 * KEYS) = V4_PICK(ab1, ce1, 2, 3, 6, 7);
 		}
 		for (; d < D; d++)
 			for (int64_t i = 0; i < 4; i++)

@@ -4,6 +4,10 @@
 
 #include <stdlib.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #define LINE 64 /* alignment of everything */
 
 /*
@@ -66,9 +70,16 @@ static void cpu_release(struct kernels *k)
 void kn_fill_table_avx512(struct kernels *k);
 void kn_fill_table_avx2(struct kernels *k);
 
+/* clang's __builtin_cpu_supports does not know this name */
+static int has_f16c(void)
+{
+	unsigned a, b, c, d;
+	return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+
 static int has_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static int has_avx512(void)

@@ -49,6 +49,13 @@ typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
 
 #define KN_INLINE static inline __attribute__((always_inline, unused))
 
+/* four of the eight floats of a and b, by number: clang's spelling, which gcc has since 12, and that of older gcc */
+#if defined(__clang__)
+#define V4_PICK(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define V4_PICK(a, b, i, j, k, l) __builtin_shuffle(a, b, (v4i){i, j, k, l})
+#endif
+
 KN_INLINE vf vf_set(float a)
 {
 	return a - (vf){0};
@@ -278,9 +285,9 @@ KN_INLINE v4 tree_sum4(const float *s0, const float *s1, const float *s2, const 
 	((*(const v4_any *)(s) + *(const v4_any *)((s) + 8)) +                                                         \
 	 (*(const v4_any *)((s) + 4) + *(const v4_any *)((s) + 12)))
 	v4 a = TREE_HEAD(s0), b = TREE_HEAD(s1), c = TREE_HEAD(s2), d = TREE_HEAD(s3);
-	v4 ab = __builtin_shuffle(a, b, (v4i){0, 1, 4, 5}) + __builtin_shuffle(a, b, (v4i){2, 3, 6, 7});
-	v4 cd = __builtin_shuffle(c, d, (v4i){0, 1, 4, 5}) + __builtin_shuffle(c, d, (v4i){2, 3, 6, 7});
-	return __builtin_shuffle(ab, cd, (v4i){0, 2, 4, 6}) + __builtin_shuffle(ab, cd, (v4i){1, 3, 5, 7});
+	v4 ab = V4_PICK(a, b, 0, 1, 4, 5) + V4_PICK(a, b, 2, 3, 6, 7);
+	v4 cd = V4_PICK(c, d, 0, 1, 4, 5) + V4_PICK(c, d, 2, 3, 6, 7);
+	return V4_PICK(ab, cd, 0, 2, 4, 6) + V4_PICK(ab, cd, 1, 3, 5, 7);
 }
 
 KN_INLINE float v16_largest(v16 a)
