@@ -1,5 +1,6 @@
 # Shared by bats files: `load common`.
 bats_require_minimum_version 1.5.0
+set -o pipefail
 root=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 export testdata=$root/testdata
 

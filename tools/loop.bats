@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # The loop as a user has it: who is in it, nothing hangs, and a killed run ends with the same bits.
 bats_require_minimum_version 1.5.0
+set -o pipefail
 
 tiny=$BATS_TEST_DIRNAME/../testdata/tiny
 # The share of ids below 32: something that a policy over ids can learn.

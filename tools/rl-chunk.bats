@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # rl-chunk: segments of whole sentences, with nothing lost between them.
 bats_require_minimum_version 1.5.0
+set -o pipefail
 
 shared=${RLPIPE_SHARED:-$BATS_TEST_DIRNAME/../../shared}
 

@@ -6,8 +6,8 @@ setup() {
 	cd "$BATS_TEST_TMPDIR"
 	export RL_STORE=run.lmdb
 	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
-	rl-generate -q --max-tokens 5 --batch-size 8 "$testdata/tiny/prompts.jsonl" | head -n 8 |
-		jq -c 'del(.batch, .row, .batch_size, .cursor) | .reward = (.tokens | map(. % 3) | add)' >rollouts.jsonl
+	head -n 8 "$testdata/tiny/prompts.jsonl" | rl-generate -q --max-tokens 5 --batch-size 8 |
+		jq -c 'del(.batch, .row, .batch_size, .last, .cursor) | .reward = (.tokens | map(. % 3) | add)' >rollouts.jsonl
 }
 weights() { # STORE[:SLOT]
 	rm -rf exported

@@ -12,7 +12,7 @@ rewards() { rl-reward-exec -q "$@" <in.jsonl | jq -c .reward_x | paste -sd' '; }
 @test "rl-reward-exec: every kind of answer" {
 	[ "$(rewards x sh -c "$(answers 0.1)")" = "0.1 0.1 null 0.1" ]
 	[ "$(rewards x sh -c "$(answers null)")" = "null null null null" ]
-	rewards x sh -c "$(answers null)" >/dev/null && rl-reward-exec -q x sh -c "$(answers null)" <in.jsonl | head -n 1 | jq -e 'has("reward_x")' >/dev/null
+	rewards x sh -c "$(answers null)" >/dev/null && rl-reward-exec -q x sh -c "$(answers null)" <in.jsonl | jq -se '.[0] | has("reward_x")' >/dev/null
 	[ "$(rewards --fields tokens x jq -c --unbuffered '.tokens | map(. / 10)')" = "[0.1,0.2] [0.3] null [0.4,0.5,0.6]" ]
 	[ "$(rewards x sh -c "$(answers '[[0, 1, 0.5],[0,0,1]]')")" = "[[0,1,0.5],[0,0,1]] [[0,1,0.5],[0,0,1]] null [[0,1,0.5],[0,0,1]]" ]
 	[ "$(rewards x jq -c --unbuffered '{note: "n", reward: (.completion | length)}')" = "1 2 null 3" ]

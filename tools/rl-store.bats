@@ -16,7 +16,7 @@ untouched() { # STATUS TEXT COMMAND...: fails so, and run.lmdb has the same byte
 header() { # FILE
 	local n
 	n=$(od -An -tu8 -N8 "$1" | tr -d ' ')
-	tail -c +9 "$1" | head -c "$n"
+	head -c $((8 + n)) "$1" | tail -c +9
 }
 with_header() { # FILE JQ: rewrites the header; the data stays
 	local n json

@@ -1,4 +1,5 @@
 # The demo end to end with two updates: everything but the quality of what is learned.
+set -o pipefail
 
 setup_file() {
 	root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
