@@ -57,3 +57,34 @@ int prompt_check_ids(const struct model_info *m, const char *field, const int32_
 			               (long long)i, (long long)m->arch.V);
 	return 0;
 }
+
+/* ---- of a record ---- */
+
+typedef int (*encode_fn)(const struct model_info *m, const char *text, size_t len, int32_t **ids, int64_t *n,
+                         struct arena *a, struct err *e);
+
+static int read_ids(const struct model_info *m, const struct record *r, const char *ids_name, const char *text_name,
+                    encode_fn encode, int32_t **ids, int64_t *n, struct arena *a, struct err *e)
+{
+	const char *text;
+	size_t len;
+	int got = record_ints(r, ids_name, ids, n, -1, NULL, a, e);
+	if (got)
+		return got < 0 ? -1 : prompt_check_ids(m, ids_name, *ids, *n, e);
+	got = record_str(r, text_name, &text, &len, e);
+	if (got <= 0)
+		return got ? -1 : err_set(e, "neither '%s' nor '%s' is there", ids_name, text_name);
+	return encode(m, text, len, ids, n, a, e);
+}
+
+int prompt_read(const struct model_info *m, const struct record *r, int32_t **ids, int64_t *n, struct arena *a,
+                struct err *e)
+{
+	return read_ids(m, r, "prompt_tokens", "prompt", prompt_encode, ids, n, a, e);
+}
+
+int completion_read(const struct model_info *m, const struct record *r, int32_t **ids, int64_t *n, struct arena *a,
+                    struct err *e)
+{
+	return read_ids(m, r, "tokens", "completion", completion_encode, ids, n, a, e);
+}

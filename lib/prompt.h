@@ -21,4 +21,11 @@ int completion_encode(const struct model_info *m, const char *text, size_t len, 
 /* Every id lies in the vocabulary: 0, or -1 naming the field, place and id. */
 int prompt_check_ids(const struct model_info *m, const char *field, const int32_t *ids, int64_t n, struct err *e);
 
+/* A record's own: the ids of prompt_tokens (tokens) where they are, else the text of prompt (completion).  -1 when
+ * neither is there. */
+int prompt_read(const struct model_info *m, const struct record *r, int32_t **ids, int64_t *n, struct arena *a,
+                struct err *e);
+int completion_read(const struct model_info *m, const struct record *r, int32_t **ids, int64_t *n, struct arena *a,
+                    struct err *e);
+
 #endif

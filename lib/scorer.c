@@ -1,0 +1,139 @@
+/* scorer - see scorer.h */
+#include "lib/scorer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/loop.h"
+#include "lib/util.h"
+
+/* A record that waits; item is NULL for one that passes as it is. */
+struct scorer_record {
+	char *line;
+	size_t len;
+	const char *source;
+	int64_t number; /* line of the source */
+	void *item;
+};
+
+/* ---- the model ---- */
+
+int scorer_open(struct scorer *s, const char *store_path, const struct engine_config *c, struct err *e)
+{
+	*s = (struct scorer){0};
+	arena_init(&s->arena);
+	s->store = store_open(store_path, STORE_READ, e);
+	return !s->store || engine_open(&s->engine, c, e) ? -1 : 0;
+}
+
+void scorer_close(struct scorer *s)
+{
+	engine_close(&s->engine);
+	store_close(s->store);
+	arena_release(&s->arena);
+	free(s->record);
+	*s = (struct scorer){0};
+}
+
+int scorer_find(struct scorer *s, const char *name, const char *run, struct scorer_model *m, struct err *e)
+{
+	struct store_view *v = store_view_open(s->store, e);
+	int failed =
+	        !v || (!strcmp(name, "ref") ? loop_reference(v, run, &m->ref, e) : store_resolve(v, name, &m->ref, e));
+	if (!failed) {
+		snprintf(m->name, sizeof m->name, "%s@%lld", m->ref.slot, (long long)m->ref.version);
+		failed = model_info_load(&m->info, v, m->name, true, e);
+	}
+	store_view_close(v);
+	return failed ? -1 : 0;
+}
+
+int scorer_with(struct scorer *s, const struct scorer_model *m,
+                int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
+                struct err *e)
+{
+	struct store_view *v = store_view_open(s->store, e);
+	struct weights w;
+	struct decoder d;
+	int failed = !v || weights_map(&w, s->engine.k, &m->info.table, v, &m->ref, e);
+	if (!failed) {
+		failed = decoder_init(&d, &m->info.arch, &m->info.table, s->engine.k, e) || fn(arg, &d, &w, e);
+		decoder_release(&d);
+		weights_release(&w);
+	}
+	store_view_close(v);
+	return failed ? -1 : 0;
+}
+
+/* ---- records ---- */
+
+static void hold(struct scorer *s, struct tool *t, struct record *r, void *item)
+{
+	size_t len;
+	const char *line = record_line(r, &len);
+	if (s->n == s->cap) {
+		s->cap = s->cap ? 2 * s->cap : 64;
+		s->record = xrealloc_array(s->record, (size_t)s->cap, sizeof *s->record);
+	}
+	s->record[s->n++] = (struct scorer_record){arena_strndup(&s->arena, line, len), len, t->source, t->line, item};
+}
+
+static int compute(struct scorer *s, struct err *e)
+{
+	void **item = arena_array(&s->arena, (size_t)s->n, sizeof *item);
+	int64_t n = 0;
+	for (int64_t i = 0; i < s->n; i++)
+		if (s->record[i].item)
+			item[n++] = s->record[i].item;
+	return n ? s->calls->compute(s->arg, item, n, e) : 0;
+}
+
+static int leave(struct scorer *s, struct tool *t, const struct scorer_record *x, struct err *e)
+{
+	const char *source = t->source;
+	record_resume(t->record, x->line, x->len);
+	if (!x->item || s->calls->add(s->arg, t, t->record, x->item, e) == 0)
+		return tool_write(t, t->record, e);
+	t->source = x->source;
+	int rc = tool_reject(t, t->record, x->number, e);
+	t->source = source;
+	return rc;
+}
+
+static int drain(struct tool *t, void *arg, struct err *e)
+{
+	struct scorer *s = arg;
+	int failed = compute(s, e);
+	for (int64_t i = 0; i < s->n && !failed; i++)
+		failed = leave(s, t, s->record + i, e);
+	s->n = s->tokens = 0;
+	arena_reset(&s->arena);
+	return failed ? -1 : 0;
+}
+
+static int process(struct tool *t, struct record *r, void *arg, struct err *e)
+{
+	struct scorer *s = arg;
+	void *item = NULL;
+	int64_t tokens = 0;
+	if (!tool_passes(t, r) && s->calls->read(s->arg, t, r, &item, &tokens, e)) {
+		item = NULL;
+		if (tool_mark(t, r, 0, e))
+			return -2;
+	}
+	hold(s, t, r, item);
+	s->tokens += item ? tokens : 0;
+	return (s->tokens >= SCORER_TOKENS || !stream_poll(t->in)) && drain(t, s, e) ? -2 : 1;
+}
+
+int scorer_run(struct scorer *s, struct tool *t, char **operands, int n_operands, const struct scorer_calls *calls,
+               void *arg)
+{
+	s->calls = calls;
+	s->arg = arg;
+	t->takes_all = true;
+	t->drain = drain;
+	t->drain_arg = s;
+	return tool_run(t, operands, n_operands, process, drain, s);
+}
