@@ -88,3 +88,79 @@ int completion_read(const struct model_info *m, const struct record *r, int32_t 
 {
 	return read_ids(m, r, "tokens", "completion", completion_encode, ids, n, a, e);
 }
+
+/* ---- of a filter's value ---- */
+
+struct parts {
+	const struct model_info *m;
+	const char *what;
+	struct arena *arena;
+	struct err *e;
+	int32_t *ids;
+	int64_t n, cap;
+	bool begins, nested;
+};
+
+static void append(struct parts *p, const int32_t *ids, int64_t n)
+{
+	if (p->n + n > p->cap) {
+		p->cap = 2 * (p->n + n);
+		int32_t *more = arena_array(p->arena, (size_t)p->cap, sizeof *more);
+		if (p->n)
+			memcpy(more, p->ids, (size_t)p->n * sizeof *more);
+		p->ids = more;
+	}
+	if (n)
+		memcpy(p->ids + p->n, ids, (size_t)n * sizeof *ids);
+	p->n += n;
+	p->begins = false;
+}
+
+static int append_text(struct parts *p, const struct json *v)
+{
+	encode_fn encode = p->begins ? prompt_encode : completion_encode;
+	int32_t *ids;
+	int64_t n;
+	if (encode(p->m, v->text, v->len, &ids, &n, p->arena, p->e))
+		return err_where(p->e, "%s", p->what);
+	append(p, ids, n);
+	return 0;
+}
+
+static int append_part(void *arg, int64_t i, const char *key, size_t key_len, const struct json *v)
+{
+	struct parts *p = arg;
+	(void)key;
+	(void)key_len;
+	if (v->kind == JSON_STRING)
+		return append_text(p, v);
+	if (v->kind == JSON_ARRAY && !p->nested) {
+		p->nested = true;
+		int rc = json_each(v, append_part, p);
+		p->nested = false;
+		return rc;
+	}
+	if (v->kind != JSON_NUMBER || !v->is_int)
+		return err_set(p->e, "%s: part %lld is no text, no id and no array of ids", p->what, (long long)i);
+	if (v->integer < 0 || v->integer >= p->m->arch.V)
+		return err_set(p->e, "%s has id %lld, but the vocabulary has %lld", p->what, (long long)v->integer,
+		               (long long)p->m->arch.V);
+	int32_t id = (int32_t)v->integer;
+	append(p, &id, 1);
+	return 0;
+}
+
+int prompt_from(const struct model_info *m, const struct json *v, const char *what, bool begins, int32_t **ids,
+                int64_t *n, struct arena *a, struct err *e)
+{
+	struct parts p = {.m = m, .what = what, .arena = a, .e = e, .begins = begins};
+	if (v->kind == JSON_ABSENT || v->kind == JSON_NULL)
+		return err_set(e, "%s gives nothing", what);
+	if (v->kind != JSON_STRING && v->kind != JSON_ARRAY)
+		return err_set(e, "%s gives neither a text nor an array", what);
+	if (v->kind == JSON_STRING ? append_text(&p, v) : json_each(v, append_part, &p))
+		return -1;
+	*ids = p.ids;
+	*n = p.n;
+	return 0;
+}

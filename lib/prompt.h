@@ -28,4 +28,10 @@ int prompt_read(const struct model_info *m, const struct record *r, int32_t **id
 int completion_read(const struct model_info *m, const struct record *r, int32_t **ids, int64_t *n, struct arena *a,
                     struct err *e);
 
+/* Of a filter's value: a text; or an array of texts, ids and arrays of ids, one after another, each text tokenised by
+ * itself.  begins: a text in front is encoded as a prompt.  `what` names the value in messages.  An absent or null
+ * value is an error. */
+int prompt_from(const struct model_info *m, const struct json *v, const char *what, bool begins, int32_t **ids,
+                int64_t *n, struct arena *a, struct err *e);
+
 #endif

@@ -1,11 +1,13 @@
 /*
- * rl-logprob - the log-probability of each token of a completion under a model.
+ * rl-logprob - the log-probability of each token of a completion under a model, or of given answers to a prompt.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/choices_record.h"
+#include "lib/filter.h"
 #include "lib/prompt.h"
 #include "lib/scorer.h"
 #include "lib/tool.h"
@@ -13,8 +15,9 @@
 #include "lib/util.h"
 
 struct config {
-	const char *store, *as, *run;
+	const char *store, *as, *run, *prompt, *choices;
 	bool entropy, values;
+	int normalize;
 	double temperature;
 };
 
@@ -22,7 +25,14 @@ struct config {
 static const struct opt options[] = {
         {"store", 's', OPT_STR, AT(store), NULL, "STORE[:NAME]",
          "the model: a slot or a snapshot; ref is the reference of the run", 0, 0},
-        {"as", 0, OPT_STR, AT(as), "ref_logprobs", "NAME", "name of the added field", 0, 0},
+        {"choices", 0, OPT_STR, AT(choices), NULL, "LIST",
+         "answers to compare, a,b,c or a filter that begins with . [ or (", 0, 0},
+        {"normalize", 0, OPT_CHOICE, AT(normalize), "none", CHOICES_LENGTHS,
+         "length of a choice that its log-probability is divided by", 0, 0},
+        {"prompt", 0, OPT_STR, AT(prompt), NULL, "FILTER",
+         "what the model is given; default .prompt_tokens, else .prompt", 0, 0},
+        {"as", 0, OPT_STR, AT(as), "ref_logprobs", "NAME", "name of the added field; default with --choices: choices",
+         0, 0},
         {"temperature", 0, OPT_NUM, AT(temperature), "0", "T", "0: the record's own, else 1", 0, 1000},
         {"entropy", 0, OPT_FLAG, AT(entropy), NULL, NULL, "add entropy, of the model at each token", 0, 0},
         {"values", 0, OPT_FLAG, AT(values), NULL, NULL, "add values and bootstrap_value, of the model's critic", 0, 0},
@@ -35,6 +45,8 @@ struct state {
 	struct scorer scorer;
 	struct scorer_model model;
 	bool logprobs; /* the model has a head for tokens */
+	struct filter *prompt;
+	struct choices_list choices;
 };
 
 /* ---- a record ---- */
@@ -60,6 +72,17 @@ static int check_names(const struct state *s, const struct record *r, struct err
 	return 0;
 }
 
+static int read_prompt(struct state *s, struct record *r, int32_t **prompt, int64_t *n, struct err *e)
+{
+	struct arena *a = &s->scorer.arena;
+	struct json v;
+	if (!s->prompt ? prompt_read(&s->model.info, r, prompt, n, a, e)
+	               : filter_run(s->prompt, r, &v, a, e) < 0 ||
+	                         prompt_from(&s->model.info, &v, "--prompt", true, prompt, n, a, e))
+		return -1;
+	return *n < 1 ? err_set(e, "the prompt has no token, so the first token has nothing before it") : 0;
+}
+
 static float *room(struct state *s, bool wanted, int64_t n)
 {
 	return wanted ? arena_array(&s->scorer.arena, (size_t)n, sizeof(float)) : NULL;
@@ -75,10 +98,8 @@ static int read_row(void *arg, struct tool *t, struct record *r, void **item, in
 	int64_t n_prompt, n;
 	(void)t;
 	if (check_names(s, r, e) || read_temperature(s, r, &row->temperature, e) ||
-	    prompt_read(m, r, &prompt, &n_prompt, a, e) || completion_read(m, r, &completion, &n, a, e))
+	    read_prompt(s, r, &prompt, &n_prompt, e) || completion_read(m, r, &completion, &n, a, e))
 		return -1;
-	if (n_prompt < 1)
-		return err_set(e, "the prompt has no token, so the first token has nothing before it");
 	if (n > m->arch.P - n_prompt)
 		return err_set(e, "%lld prompt tokens and %lld of the completion do not fit the context of %lld",
 		               (long long)n_prompt, (long long)n, (long long)m->arch.P);
@@ -132,12 +153,73 @@ static int add_fields(void *arg, struct tool *t, struct record *r, void *item, s
 
 static const struct scorer_calls calls = {read_row, score, add_fields};
 
+/* ---- a record with --choices ---- */
+
+struct question {
+	struct choices_row row;
+	const struct choices_text *text;
+};
+
+static int read_question(void *arg, struct tool *t, struct record *r, void **item, int64_t *tokens, struct err *e)
+{
+	struct state *s = arg;
+	struct arena *a = &s->scorer.arena;
+	struct question *q = arena_array(a, 1, sizeof *q);
+	struct choices_text *text;
+	struct choice *choice;
+	int32_t *prompt;
+	(void)t;
+	if (choices_check_new(r, s->c.as, a, e) || read_temperature(s, r, &q->row.temperature, e) ||
+	    read_prompt(s, r, &prompt, &q->row.n_prompt, e) ||
+	    choices_read(&s->choices, r, &s->model.info, q->row.n_prompt, &choice, &text, &q->row.n, a, e))
+		return -1;
+	q->row.prompt = prompt;
+	q->row.choice = choice;
+	q->text = text;
+	*item = q;
+	*tokens = choices_tokens(&q->row);
+	return 0;
+}
+
+struct questions {
+	struct choices_row *row;
+	int64_t n;
+};
+
+static int score_questions(void *arg, struct decoder *d, const struct weights *w, struct err *e)
+{
+	struct questions *x = arg;
+	return choices_score(d, w, x->row, x->n, SCORER_TOKENS, e);
+}
+
+static int answer(void *arg, void **item, int64_t n, struct err *e)
+{
+	struct state *s = arg;
+	struct questions x = {arena_array(&s->scorer.arena, (size_t)n, sizeof *x.row), n};
+	for (int64_t i = 0; i < n; i++)
+		x.row[i] = ((struct question *)item[i])->row;
+	return scorer_with(&s->scorer, &s->model, score_questions, &x, e);
+}
+
+static int add_answers(void *arg, struct tool *t, struct record *r, void *item, struct err *e)
+{
+	struct state *s = arg;
+	const struct question *q = item;
+	t->n_tokens += choices_tokens(&q->row);
+	if (choices_add(r, s->c.as, (enum choices_length)s->c.normalize, q->row.choice, q->text, q->row.n,
+	                &s->scorer.arena, e))
+		return err_where(e, "%s", s->model.name);
+	return 0;
+}
+
+static const struct scorer_calls choice_calls = {read_question, answer, add_answers};
+
 /* ---- the model ---- */
 
 /* ref_logprobs of the policy itself would be a trap: without a name that field is of the run's reference. */
 static const char *default_model(const struct state *s)
 {
-	return cli_given("as") || s->c.values || s->c.entropy ? "policy" : "ref";
+	return cli_given("as") || s->c.values || s->c.entropy || s->c.choices ? "policy" : "ref";
 }
 
 static int open_all(struct state *s, const struct engine_config *engine, struct err *e)
@@ -160,6 +242,22 @@ static int open_all(struct state *s, const struct engine_config *engine, struct 
 	return 0;
 }
 
+static void check_options(struct state *s)
+{
+	struct err e;
+	if (!s->c.store)
+		cli_misuse("no store: give -s STORE or set RL_STORE");
+	if (s->c.choices && (s->c.entropy || s->c.values))
+		cli_misuse("--choices goes with neither --entropy nor --values");
+	if (s->c.normalize != CHOICES_NONE && !s->c.choices)
+		cli_misuse("--normalize is of --choices");
+	if (s->c.choices && !cli_given("as"))
+		s->c.as = "choices";
+	if ((s->c.choices && choices_list_init(&s->choices, "choices", s->c.choices, &e)) ||
+	    (s->c.prompt && !(s->prompt = filter_new("prompt", s->c.prompt, NULL, 0, &e))))
+		cli_misuse("%s", e.msg);
+}
+
 int main(int argc, char **argv)
 {
 	struct state s = {0};
@@ -172,21 +270,22 @@ int main(int argc, char **argv)
 	        {NULL, options, &s.c}, {"Engine", engine_options, &engine}, {"All filters", tool_options, &config}};
 	const struct cli cli = {
 	        .tool = "rl-logprob",
-	        .summary = "log-probabilities, entropies and values of completions under a model",
+	        .summary = "log-probabilities, entropies and values of completions, or of choices, under a model",
 	        .usage = "-s STORE [OPTION]... [FILE]...",
 	        .details = "Reads prompt_tokens and tokens, or prompt and completion where those are absent.",
 	        .groups = groups,
 	        .n_groups = ARRAY_LEN(groups),
 	        .max_operands = -1};
 	char **operands = cli_parse(&cli, argc, argv, &n);
-	if (!s.c.store)
-		cli_misuse("no store: give -s STORE or set RL_STORE");
+	check_options(&s);
 	tool_init(&t, &config);
 	if (open_all(&s, &engine, &e))
 		status = tool_end(&t, -1, &e);
 	else
-		status = scorer_run(&s.scorer, &t, operands, n, &calls, &s);
+		status = scorer_run(&s.scorer, &t, operands, n, s.c.choices ? &choice_calls : &calls, &s);
 	model_info_release(&s.model.info);
 	scorer_close(&s.scorer);
+	choices_list_release(&s.choices);
+	filter_free(s.prompt);
 	return status;
 }
