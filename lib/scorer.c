@@ -49,6 +49,17 @@ int scorer_find(struct scorer *s, const char *name, const char *run, struct scor
 	return failed ? -1 : 0;
 }
 
+int scorer_check(struct scorer *s, const char *slot, int64_t version, struct err *e)
+{
+	char name[96];
+	struct store_ref ref;
+	struct store_view *v = store_view_open(s->store, e);
+	snprintf(name, sizeof name, "%s@%lld", slot, (long long)version);
+	int failed = !v || store_resolve(v, name, &ref, e);
+	store_view_close(v);
+	return failed ? -1 : 0;
+}
+
 int scorer_with(struct scorer *s, const struct scorer_model *m,
                 int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
                 struct err *e)

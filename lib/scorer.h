@@ -59,6 +59,9 @@ void scorer_close(struct scorer *s);
 /* A slot, slot@version or snapshot; "ref" is the reference of the run, as loop_reference has it. */
 int scorer_find(struct scorer *s, const char *name, const char *run, struct scorer_model *m, struct err *e);
 
+/* Has the store slot@version still?  -1 with *e when not. */
+int scorer_check(struct scorer *s, const char *slot, int64_t version, struct err *e);
+
 /* Calls fn with the model's weights mapped, for this call only. */
 int scorer_with(struct scorer *s, const struct scorer_model *m,
                 int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
