@@ -374,3 +374,55 @@ int decoder_forward(struct decoder *d, const struct weights *w, const struct bat
 	decoder_norm(d, w, -1, PART_NORM, h, a->mean, a->rstd, a->x, b->N);
 	return decoder_sync(d, e);
 }
+
+/* ---- projections of one layer ---- */
+
+/* Columns of q and k out of rows of a fused buffer, in pieces as wide as a key. */
+static void split_columns(struct decoder *d, const float *fused, int64_t N, float *q, float *k)
+{
+	const struct kernels *kn = d->k;
+	struct decoder_impl *m = d->impl;
+	int64_t ratio = d->arch->H / d->arch->G, width = arch_kv_width(d->arch);
+	reserve_copy_rows(m, N * ratio);
+	for (int64_t i = 0; q && i < N * ratio; i++)
+		m->row[i] = i / ratio * (ratio + 2) + i % ratio;
+	if (q)
+		kn->gather_rows(kn->ctx, q, fused, m->row, N * ratio, width);
+	for (int64_t i = 0; k && i < N; i++)
+		m->row[i] = i * (ratio + 2) + ratio;
+	if (k)
+		kn->gather_rows(kn->ctx, k, fused, m->row, N, width);
+}
+
+int decoder_project(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer, float *q,
+                    float *k, struct err *e)
+{
+	const struct kernels *kn = d->k;
+	struct decoder_impl *m = d->impl;
+	struct activations *a = m->one;
+	const struct layer_acts *l = a->layer;
+	if (layer < 0 || layer >= d->arch->L)
+		return err_set(e, "there is no layer %lld: the model has %lld", (long long)layer,
+		               (long long)d->arch->L);
+	if (check_batch(d, b, e) || activations_reserve(a, b->N, e))
+		return -1;
+	float *y = decoder_rows(d, BUFFER_Y, b->N, d->arch->C, e);
+	if (!y)
+		return -1;
+	kn->embed_fwd(kn->ctx, l->x, decoder_mat(d, w, -1, PART_TOKENS), decoder_mat(d, w, -1, PART_POSITIONS),
+	              b->token, b->pos, b->N);
+	for (int64_t i = 0; i < layer; i++)
+		if (forward_layer(d, w, b, i, l, NULL, l->x, e))
+			return -1;
+	decoder_norm(d, w, layer, PART_NORM1, y, l->mean1, l->rstd1, l->x, b->N);
+	if (d->arch->fused_qkv) {
+		project(d, w, layer, PART_QKV, l->q, y, b->N);
+		split_columns(d, l->q, b->N, q, k);
+	} else {
+		if (q)
+			project(d, w, layer, PART_Q, q, y, b->N);
+		if (k)
+			project(d, w, layer, PART_K, k, y, b->N);
+	}
+	return decoder_sync(d, e);
+}

@@ -94,6 +94,13 @@ size_t activations_bytes(const struct arch *arch, int64_t N);
 int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
                     struct activations *acts, float *h, struct err *e);
 /*
+ * What the query and key projections of a layer give, with their biases, before norms of heads and positions: q[N,HD],
+ * k[N,GD] in backend memory; either may be NULL.  Runs the layers below that one only; the keys are those of the batch
+ * (prefix_n = 0, own_row = q_row).
+ */
+int decoder_project(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer, float *q,
+                    float *k, struct err *e);
+/*
  * Adds the gradients of all tensors (but the head's own, when it is not tied) to g->slab.  dh[N,C] is used up.  Several
  * calls (micro-batches, cut between sequences) give the same bits as one; for that the tokens' share of a tied
  * embedding is kept apart until decoder_backward_finish, which adds it behind the head's.  Call it once after the last

@@ -2,6 +2,7 @@
 #include "lib/decoder_test.h"
 
 #include "lib/decoder_impl.h"
+#include "lib/select.h"
 
 static bool read_json(struct record *r, const char *name)
 {
@@ -125,6 +126,57 @@ static void compare_stage(const struct record *r, const char *name, const float 
 	free(truth);
 }
 
+/* The projections that decoder_project gives are the columns of the forward pass's fused buffer, layer by layer. */
+static void check_projections(struct test_model *m, const struct batch *b, const struct activations *acts)
+{
+	enum { C = 48 };
+	struct err e = {""};
+	for (int64_t l = 0; l < m->arch.L; l++) {
+		float q[33 * C], k[33 * C], only[33 * C];
+		CHECK_INT(decoder_project(&m->d, &m->w, b, l, q, k, &e), 0);
+		CHECK_INT(decoder_project(&m->d, &m->w, b, l, NULL, only, &e), 0);
+		CHECK(!memcmp(k, only, sizeof k));
+		for (int64_t i = 0; i < b->N; i++) {
+			CHECK(!memcmp(q + i * C, acts->layer[l].q + i * 3 * C, C * 4));
+			CHECK(!memcmp(k + i * C, acts->layer[l].k + i * 3 * C, C * 4));
+		}
+	}
+	CHECK(decoder_project(&m->d, &m->w, b, m->arch.L, NULL, acts->layer[0].q, &e) == -1);
+}
+
+/* One token's attention to those up to it, per head and as the mean over heads, against the stage attSm [3,3,11,11]. */
+static void check_attention(struct test_model *m, const struct batch *b, const struct record *r)
+{
+	enum { C = 48, T = 11, HEADS = 3 };
+	struct err e = {""};
+	float *truth = stage(r, "attSm", 3 * HEADS * T * T), q[33 * C], k[33 * C];
+	CHECK_INT(decoder_project(&m->d, &m->w, b, 0, q, k, &e), 0);
+	for (int64_t s = 0; s < 3; s++)
+		for (int64_t i = 0; i < T; i++) {
+			bool used[T] = {false}, all[HEADS] = {true, true, true};
+			double p[T], scratch[T], mean[T] = {0};
+			for (int64_t h = 0; h < HEADS; h++) {
+				bool one[HEADS] = {h == 0, h == 1, h == 2};
+				const float *row = truth + ((s * HEADS + h) * T + i) * T;
+				CHECK_INT(select_probabilities(&m->arch, one, q + (s * T + i) * C, k + s * T * C, used,
+				                               i + 1, 1, 0, p, scratch),
+				          i + 1);
+				for (int64_t j = 0; j <= i; j++) {
+					CHECK_NEAR(p[j], row[j], 1e-5);
+					mean[j] += row[j] / (double)HEADS;
+				}
+			}
+			for (int64_t j = i + 1; j < T; j++)
+				used[j] = true; /* left out is the same as not there */
+			CHECK_INT(select_probabilities(&m->arch, all, q + (s * T + i) * C, k + s * T * C, used, T, 1, 0,
+			                               p, scratch),
+			          i + 1);
+			for (int64_t j = 0; j < T; j++)
+				CHECK_NEAR(p[j], mean[j], 1e-5);
+		}
+	free(truth);
+}
+
 static void test_gpt_nano(void)
 {
 	enum { N = 33, C = 48 };
@@ -163,6 +215,8 @@ static void test_gpt_nano(void)
 	compare_stage(r, "block2", acts->x, N * C);
 	compare_stage(r, "ln_f", h, N * C);
 	compare_stage(r, "lm_head", z, N * 3);
+	check_projections(&m, &batch, acts);
+	check_attention(&m, &batch, r);
 	activations_free(acts);
 	free(idx);
 	test_model_close(&m);
