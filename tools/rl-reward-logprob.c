@@ -93,7 +93,8 @@ static int read_terms(struct reward_logprob *x, struct record *r, struct gain *g
 	struct arena *a = &x->scorer.arena;
 	int32_t *ids, *base;
 	int64_t n, n_base;
-	int soft = record_has(r, "completion") ? 1 : -1;
+	/* texts in a store without a tokenizer are the user's fault */
+	int soft = record_has(r, "completion") && x->model.info.tokenizer ? 1 : -1;
 	if (!x->context && default_context(x, r, &ids, &n, e))
 		return -1;
 	if ((x->context && read_filter(x, x->context, "--context", true, r, &ids, &n, e)) ||
