@@ -13,6 +13,7 @@
 struct item {
 	struct prompt source;
 	const char *id, *text, *error;
+	bool passes; /* it carries `skip` or `error` already, and needs no sample */
 	size_t id_len, text_len;
 	int32_t *ids;
 	int64_t n_ids, max_tokens;
@@ -86,12 +87,24 @@ static int64_t draw_length(const struct rollout_batch *b, const struct item *it)
 	return b->c.min_new + (int64_t)(u * (double)(b->c.max_new - b->c.min_new + 1));
 }
 
+/* It could not be written beside the one that is there, and stages behind would number such records anew. */
+static int check_id(const struct record *r, struct err *e)
+{
+	if (!record_has(r, "id") || record_kind(r, "id") != JSON_NULL)
+		return 0;
+	return err_set(e, "'id' is null, so the record cannot be named: give it one, or remove it: jq 'del(.id)'");
+}
+
 /* Id and ids of the prompt: the ids as they are in the record, or from its text. */
 static int read_item(struct rollout_batch *b, struct item *it, struct err *e)
 {
 	struct record *r = b->tool->record;
-	if (record_parse(r, it->source.line, it->source.len, e) ||
-	    record_id(r, it->source.number, &it->id, &it->id_len, &b->arena, e) < 0)
+	if (record_parse(r, it->source.line, it->source.len, e))
+		return -1;
+	it->passes = tool_passes(b->tool, r);
+	if (it->passes)
+		return 0;
+	if (check_id(r, e) || record_id(r, it->source.number, &it->id, &it->id_len, &b->arena, e) < 0)
 		return -1;
 	int got = record_ints(r, "prompt_tokens", &it->ids, &it->n_ids, -1, NULL, &b->arena, e);
 	if (got < 0 || (got > 0 && prompt_check_ids(b->model, "prompt_tokens", it->ids, it->n_ids, e)) ||
@@ -130,6 +143,16 @@ int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct lo
 
 /* ---- sampling ---- */
 
+static bool is_sampled(const struct item *it)
+{
+	return !it->passes && !it->error;
+}
+
+static int64_t rows_of(const struct rollout_batch *b, const struct item *it)
+{
+	return is_sampled(it) ? b->c.n : 1;
+}
+
 static struct generate_request request_of(const struct rollout_batch *b, const struct item *it)
 {
 	return (struct generate_request){.prompt = it->ids,
@@ -146,7 +169,7 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 	struct generate_request *request = arena_array(&b->arena, (size_t)b->n_items, sizeof *request);
 	int64_t n = 0;
 	for (int64_t i = 0; i < b->n_items; i++)
-		if (!b->items[i].error)
+		if (is_sampled(&b->items[i]))
 			request[n++] = request_of(b, &b->items[i]);
 	b->n_results = n * b->c.n;
 	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
@@ -171,13 +194,16 @@ static int write_row(struct rollout_batch *b, const struct item *it, const struc
 	struct record *r = b->tool->record;
 	if (record_parse(r, it->source.line, it->source.len, e))
 		return -1;
+	int failed = 0;
 	if (it->error) {
 		b->tool->n_errors++;
-		if (record_add_str(r, "error", it->error, strlen(it->error), e) || rollout_record_place(r, p, e))
-			return -1;
-	} else if (rollout_record_completion(r, p, g, b->model->tokenizer, &b->arena, e)) {
-		return err_where(e, "%s:%lld", b->tool->source, (long long)it->source.number);
+		failed = record_add_str(r, "error", it->error, strlen(it->error), e);
 	}
+	if (!failed)
+		failed = g ? rollout_record_completion(r, p, g, b->model->tokenizer, &b->arena, e)
+		           : rollout_record_place(r, p, e);
+	if (failed)
+		return err_where(e, "%s:%lld", b->tool->source, (long long)it->source.number);
 	return tool_write(b->tool, r, e);
 }
 
@@ -200,7 +226,7 @@ int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, in
 	const struct generate_result *g = b->results;
 	int64_t row = 0, rows = 0;
 	for (int64_t i = 0; i < b->n_items; i++)
-		rows += b->items[i].error ? 1 : b->c.n;
+		rows += rows_of(b, &b->items[i]);
 	for (int64_t i = 0; i < b->n_items; i++) {
 		const struct item *it = &b->items[i];
 		struct rollout_place p = place_of(b, it);
@@ -208,10 +234,10 @@ int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, in
 		p.batch = batch;
 		p.batch_size = rows;
 		p.last = last;
-		for (p.sample = 0; p.sample < (it->error ? 1 : b->c.n); p.sample++) {
+		for (p.sample = 0; p.sample < rows_of(b, it); p.sample++) {
 			p.row = row++;
 			p.cursor = row == rows ? cursor : NULL;
-			if (write_row(b, it, &p, it->error ? NULL : g++, e))
+			if (write_row(b, it, &p, is_sampled(it) ? g++ : NULL, e))
 				return -1;
 		}
 	}

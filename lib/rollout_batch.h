@@ -28,7 +28,8 @@ struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, co
 void rollout_batch_free(struct rollout_batch *b);
 
 /* Takes the next prompts (what was there before is forgotten) and hashes them into the cursor; returns how many, or -1.
- * A prompt that cannot be used is an error, or with -k keeps its place and carries `error`. */
+ * A prompt that cannot be used is an error, or with -k keeps its place and carries `error`; one that came with
+ * `skip` or `error` keeps its place, and gets nothing else. */
 int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct loop_cursor *cursor, struct err *e);
 
 /* Samples every completion from one version. */

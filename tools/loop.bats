@@ -160,6 +160,13 @@ named_within_15_seconds() {
 	[ "$(jq -s 'map(.skipped) | add' metrics.jsonl)" -eq 1 ]
 }
 
+@test "loop: prompts with skip or error are rows that are left out, by any stage before the sampler" {
+	jq -c 'if .id == "p3" then .skip = "no" elif .id == "p20" then .error = "no" else . end' prompts.jsonl >some.jsonl
+	pipe 60 "$generate < some.jsonl | tee rollouts.jsonl | $update > metrics.jsonl"
+	[ "$(jq -c '[.rows, .skipped]' metrics.jsonl | tr -d '\n')" = '[7,1][8,0][7,1][8,0]' ]
+	[ "$(jq -c 'select(.id == ("p3", "p20")) | has("tokens")' rollouts.jsonl | sort -u)" = false ]
+}
+
 @test "loop: a complete run says so; fewer --steps than were made are refused" {
 	pipe 60 "$generate < prompts.jsonl | $update > first.jsonl"
 	run --separate-stderr pipe 60 "$generate < prompts.jsonl | rl-ppo-step --lr 1e-3 --ppo-epochs 2"

@@ -106,6 +106,26 @@ setup() {
 	[[ ${lines[6]} == *'"error":'*'"row":6,"batch_size":7'* ]]
 }
 
+@test "rl-generate: a record with skip or error takes its place in the batch, and no sample" {
+	jq -c 'if .query_id == "q2" then .skip = "too short" elif .query_id == "q4" then .error = "lost" else . + {skip: null} end' queries.jsonl >some.jsonl
+	rl-generate -n 2 --batch-size 6 --max-tokens 3 some.jsonl >out.jsonl 2>said
+	[ "$(jq -c 'select(.query_id == ("q2", "q4")) | del(.query)' out.jsonl | tr -d '\n')" = \
+		'{"query_id":"q2","skip":"too short","batch":0,"row":2,"batch_size":5}{"query_id":"q4","error":"lost","batch":1,"row":0,"batch_size":5,"last":true}' ]
+	[ "$(cat said)" = "rl-generate: 6 records in, 10 out, 2 passed over" ]
+	# the others as without them, the first batch's cursor with all three records
+	jq -c 'select(.tokens) | [.id, .sample, .tokens, .logprobs]' out.jsonl |
+		cmp - <(rl-generate -q -n 2 --max-tokens 3 <(jq -c 'select(.skip == null and .error == null)' some.jsonl) | jq -c '[.id, .sample, .tokens, .logprobs]')
+	[ "$(jq -c 'select(.cursor) | [.row, .cursor.records]' out.jsonl | tr -d '\n')" = '[4,3][4,6]' ]
+	rl-generate -q <(echo '{"skip":"x"}') | jq -e '.last and .cursor.records == 1' >/dev/null
+}
+
+@test "rl-generate: an id of null is refused, or with -k an error" {
+	printf '%s\n' '{"id":"a","query":"what"}' '{"id":null,"_id":"b","query":"what"}' >some.jsonl
+	fails_with 1 ":2: 'id' is null" rl-generate -q some.jsonl
+	run -3 --separate-stderr rl-generate -k -q --max-tokens 1 some.jsonl
+	[[ ${lines[1]} == *'"error":"'"'id' is null"* ]]
+}
+
 @test "rl-generate: the examples of the page" {
 	rl-index -q corpus.jsonl corpus.lmdb
 	[ "$(rl-generate -s run.lmdb --temperature 0 queries.jsonl | jq -r .completion | wc -l)" -ge 6 ]
