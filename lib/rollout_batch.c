@@ -68,15 +68,23 @@ void rollout_batch_free(struct rollout_batch *b)
 
 /* ---- reading ---- */
 
-static int prompt_text(struct rollout_batch *b, struct item *it, struct err *e)
+/* What --prompt gives: a text, which is encoded, or ids as they are. */
+static int run_prompt(struct rollout_batch *b, struct item *it, struct err *e)
 {
-	const char *text;
-	int got = filter_str(b->prompt, b->tool->record, &text, &it->text_len, &b->arena, e);
-	if (got == 0)
-		return err_set(e, "--prompt '%s' gives nothing here", filter_program(b->prompt));
-	if (got < 0)
+	struct json v;
+	if (filter_run(b->prompt, b->tool->record, &v, &b->arena, e))
 		return -1;
-	it->text = arena_strndup(&b->arena, text, it->text_len);
+	if (v.kind == JSON_ABSENT || v.kind == JSON_NULL)
+		return err_set(e, "--prompt '%s' gives nothing here", filter_program(b->prompt));
+	if (v.kind == JSON_ARRAY)
+		return json_ints(&v, "--prompt", &it->ids, &it->n_ids, &b->arena, e)
+		               ? -1
+		               : prompt_check_ids(b->model, "--prompt", it->ids, it->n_ids, e);
+	if (v.kind != JSON_STRING)
+		return err_set(e, "--prompt '%s' gives neither a text nor an array of ids here",
+		               filter_program(b->prompt));
+	it->text_len = v.len;
+	it->text = arena_strndup(&b->arena, v.text, v.len);
 	return prompt_encode(b->model, it->text, it->text_len, &it->ids, &it->n_ids, &b->arena, e);
 }
 
@@ -108,7 +116,7 @@ static int read_item(struct rollout_batch *b, struct item *it, struct err *e)
 		return -1;
 	int got = record_ints(r, "prompt_tokens", &it->ids, &it->n_ids, -1, NULL, &b->arena, e);
 	if (got < 0 || (got > 0 && prompt_check_ids(b->model, "prompt_tokens", it->ids, it->n_ids, e)) ||
-	    (got == 0 && prompt_text(b, it, e)))
+	    (got == 0 && run_prompt(b, it, e)))
 		return -1;
 	it->max_tokens = draw_length(b, it);
 	if (it->n_ids < 1)

@@ -88,6 +88,17 @@ setup() {
 	fails_with 1 "the store has no tokenizer" rl-generate -q -s ids.lmdb queries.jsonl
 }
 
+@test "rl-generate: --prompt may give ids, which are not made of a text again" {
+	jq -c '{id, ids: .prompt_tokens}' "$testdata/tiny/prompts.jsonl" >ids.jsonl
+	rl-store init -q --config "$testdata/tiny/config.json" ids.lmdb
+	rl-generate -q -s ids.lmdb --max-tokens 2 --prompt .ids ids.jsonl >out.jsonl
+	jq -c '[.id, .tokens, .logprobs]' out.jsonl | cmp - <(rl-generate -q -s ids.lmdb --max-tokens 2 "$testdata/tiny/prompts.jsonl" | jq -c '[.id, .tokens, .logprobs]')
+	jq -se 'all(.prompt_tokens == .ids and (has("prompt") | not))' out.jsonl
+	fails_with 1 ":1: '--prompt' has id 300 at place 1, but the vocabulary has 300" rl-generate -q --prompt .ids <(echo '{"ids":[1,300]}')
+	fails_with 1 ":1: '--prompt' holds a string at index 1, not an integer" rl-generate -q --prompt .ids <(echo '{"ids":[1,"a"]}')
+	fails_with 1 ":1: --prompt '.ids' gives neither a text nor an array of ids here" rl-generate -q --prompt .ids <(echo '{"ids":7}')
+}
+
 @test "rl-generate: bad input in one line" {
 	fails_with 2 "no --max-new-tokens; here it is --max-tokens" rl-generate --max-new-tokens 3
 	fails_with 2 "did you mean --temperature" rl-generate --temprature 3
