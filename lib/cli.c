@@ -109,6 +109,23 @@ bool cli_given(const char *long_name)
 	return false;
 }
 
+static const char *typed[MAX_GIVEN];
+static size_t n_typed;
+
+bool cli_typed(const char *long_name)
+{
+	for (size_t i = 0; i < n_typed; i++)
+		if (!strcmp(typed[i], long_name))
+			return true;
+	return false;
+}
+
+static void mark_typed(const char *long_name)
+{
+	if (!cli_typed(long_name) && n_typed < MAX_GIVEN)
+		typed[n_typed++] = long_name;
+}
+
 static void mark_given(const char *long_name)
 {
 	if (!cli_given(long_name) && n_given < MAX_GIVEN)
@@ -425,6 +442,7 @@ static void apply(const struct cli *c, struct found f, const char *value)
 	}
 	set_value(f.row, f.base, from, value, false);
 	mark_given(f.row->name);
+	mark_typed(f.row->name);
 }
 
 static void common_option(const struct cli *c, const char *arg)

@@ -78,6 +78,8 @@ char **cli_parse(const struct cli *c, int argc, char **argv, int *n_operands);
 
 /* True when the option was given on the command line or in the environment (not merely its default). */
 bool cli_given(const char *long_name);
+/* True when it was given on the command line: the environment speaks to all tools of a pipe. */
+bool cli_typed(const char *long_name);
 
 /* All effective options as one JSON object {"name": value, ...}, for the store's log; owned by the caller. */
 char *cli_options_json(const struct cli *c);

@@ -15,6 +15,8 @@ struct item {
 	const char *id, *text, *error;
 	bool passes; /* it carries `skip` or `error` already, and needs no sample */
 	size_t id_len, text_len;
+	bool has_id; /* the record says `id` itself */
+	int64_t sample;
 	int32_t *ids;
 	int64_t n_ids, max_tokens;
 };
@@ -24,12 +26,25 @@ struct rollout_batch {
 	const struct model_info *model;
 	struct filter *prompt;
 	struct tool *tool;
-	struct arena arena; /* reset for each batch */
+	char *sample_purpose, *length_purpose; /* of the keys that numbers are drawn under */
+	struct record *out, *object;           /* with `as`: the record that is written, and the object in it */
+	struct arena arena;                    /* reset for each batch */
 	struct item *items;
 	int64_t n_items;
 	struct generate_result *results;
 	int64_t n_results;
 };
+
+/* Two generations of one pipe draw different numbers. */
+static char *purpose(const char *what, const char *as)
+{
+	struct str s;
+	str_init(&s);
+	str_adds(&s, what);
+	if (as)
+		str_addf(&s, ":%s", as);
+	return str_detach(&s);
+}
 
 struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, const struct model_info *m,
                                         struct filter *prompt, struct tool *t)
@@ -39,6 +54,10 @@ struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, co
 	b->model = m;
 	b->prompt = prompt;
 	b->tool = t;
+	b->sample_purpose = purpose("sample", c->as);
+	b->length_purpose = purpose("length", c->as);
+	b->out = record_new();
+	b->object = record_new();
 	arena_init(&b->arena);
 	b->items = xcalloc((size_t)c->max_prompts, sizeof *b->items);
 	return b;
@@ -62,6 +81,10 @@ void rollout_batch_free(struct rollout_batch *b)
 		return;
 	forget(b);
 	arena_release(&b->arena);
+	record_free(b->out);
+	record_free(b->object);
+	free(b->sample_purpose);
+	free(b->length_purpose);
 	free(b->items);
 	free(b);
 }
@@ -90,9 +113,20 @@ static int run_prompt(struct rollout_batch *b, struct item *it, struct err *e)
 
 static int64_t draw_length(const struct rollout_batch *b, const struct item *it)
 {
-	uint64_t key = rng_key("length", b->c.seed, b->c.run, (uint64_t)it->source.epoch);
-	double u = rng_uniform(key, rng_id(it->id, it->id_len), 0, 0);
+	uint64_t key = rng_key(b->length_purpose, b->c.seed, b->c.run, (uint64_t)it->source.epoch);
+	double u = rng_uniform(key, rng_id(it->id, it->id_len), (uint32_t)it->sample, 0);
 	return b->c.min_new + (int64_t)(u * (double)(b->c.max_new - b->c.min_new + 1));
+}
+
+static int check_length(const struct rollout_batch *b, struct item *it, struct err *e)
+{
+	it->max_tokens = draw_length(b, it);
+	if (it->n_ids < 1)
+		return err_set(e, "the prompt has no token");
+	if (it->n_ids + it->max_tokens > b->model->arch.P)
+		return err_set(e, "%lld prompt tokens and %lld new ones do not fit the context of %lld",
+		               (long long)it->n_ids, (long long)it->max_tokens, (long long)b->model->arch.P);
+	return 0;
 }
 
 /* It could not be written beside the one that is there, and stages behind would number such records anew. */
@@ -118,13 +152,7 @@ static int read_item(struct rollout_batch *b, struct item *it, struct err *e)
 	if (got < 0 || (got > 0 && prompt_check_ids(b->model, "prompt_tokens", it->ids, it->n_ids, e)) ||
 	    (got == 0 && run_prompt(b, it, e)))
 		return -1;
-	it->max_tokens = draw_length(b, it);
-	if (it->n_ids < 1)
-		return err_set(e, "the prompt has no token");
-	if (it->n_ids + it->max_tokens > b->model->arch.P)
-		return err_set(e, "%lld prompt tokens and %lld new ones do not fit the context of %lld",
-		               (long long)it->n_ids, (long long)it->max_tokens, (long long)b->model->arch.P);
-	return 0;
+	return check_length(b, it, e);
 }
 
 int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct loop_cursor *cursor, struct err *e)
@@ -149,6 +177,59 @@ int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct lo
 	return b->n_items;
 }
 
+/* ---- records that come by (`as`) ---- */
+
+static struct item *take(struct rollout_batch *b)
+{
+	size_t len;
+	const char *line = record_line(b->tool->record, &len);
+	struct item *it = &b->items[b->n_items++];
+	*it = (struct item){.source = {.line = xstrndup(line, len), .len = len, .number = b->tool->line}};
+	return it;
+}
+
+void rollout_batch_pass(struct rollout_batch *b)
+{
+	take(b)->passes = true;
+}
+
+/* The sampling counter is 32 bits wide. */
+static int read_sample(struct record *r, int64_t *sample, struct err *e)
+{
+	*sample = 0;
+	if (record_int(r, "sample", sample, e) < 0)
+		return -1;
+	if (*sample < 0 || *sample > UINT32_MAX)
+		return err_set(e, "'sample' is %lld, but must be from 0 to %lld", (long long)*sample,
+		               (long long)UINT32_MAX);
+	return 0;
+}
+
+int rollout_batch_add(struct rollout_batch *b, int64_t epoch, struct err *e)
+{
+	struct record *r = b->tool->record;
+	struct item *it = take(b);
+	it->source.epoch = epoch;
+	it->has_id = record_kind(r, "id") > JSON_NULL;
+	if (!record_check_new(r, b->c.as, e) &&
+	    record_id(r, it->source.number, &it->id, &it->id_len, &b->arena, e) >= 0 &&
+	    !read_sample(r, &it->sample, e) && !run_prompt(b, it, e) && !check_length(b, it, e))
+		return 0;
+	free(it->source.line);
+	b->n_items--;
+	return -1;
+}
+
+int64_t rollout_batch_held(const struct rollout_batch *b)
+{
+	return b->n_items;
+}
+
+bool rollout_batch_full(const struct rollout_batch *b)
+{
+	return b->n_items == b->c.max_prompts;
+}
+
 /* ---- sampling ---- */
 
 static bool is_sampled(const struct item *it)
@@ -163,12 +244,14 @@ static int64_t rows_of(const struct rollout_batch *b, const struct item *it)
 
 static struct generate_request request_of(const struct rollout_batch *b, const struct item *it)
 {
-	return (struct generate_request){.prompt = it->ids,
-	                                 .n_prompt = it->n_ids,
-	                                 .id = rng_id(it->id, it->id_len),
-	                                 .key = rng_key("sample", b->c.seed, b->c.run, (uint64_t)it->source.epoch),
-	                                 .n_samples = b->c.n,
-	                                 .max_tokens = it->max_tokens};
+	return (struct generate_request){
+	        .prompt = it->ids,
+	        .n_prompt = it->n_ids,
+	        .id = rng_id(it->id, it->id_len),
+	        .key = rng_key(b->sample_purpose, b->c.seed, b->c.run, (uint64_t)it->source.epoch),
+	        .first_sample = it->sample,
+	        .n_samples = b->c.n,
+	        .max_tokens = it->max_tokens};
 }
 
 int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
@@ -179,6 +262,8 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 	for (int64_t i = 0; i < b->n_items; i++)
 		if (is_sampled(&b->items[i]))
 			request[n++] = request_of(b, &b->items[i]);
+	if (n == 0)
+		return 0;
 	b->n_results = n * b->c.n;
 	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
 	struct weights w;
@@ -249,5 +334,37 @@ int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, in
 				return -1;
 		}
 	}
+	return sink_flush(b->tool->out, e);
+}
+
+/* The same fields as an object of the record that came by. */
+static int add_object(struct rollout_batch *b, const struct item *it, const struct rollout_place *p,
+                      const struct generate_result *g, struct err *e)
+{
+	size_t len;
+	record_clear(b->object);
+	if ((!it->has_id && record_add_str(b->object, "id", it->id, it->id_len, e)) ||
+	    rollout_record_sample(b->object, p, g, b->model->tokenizer, &b->arena, e))
+		return -1;
+	const char *text = record_line(b->object, &len);
+	return record_add_raw(b->out, b->c.as, text, len - 1, e);
+}
+
+int rollout_batch_write_as(struct rollout_batch *b, const struct store_ref *ref, struct err *e)
+{
+	const struct generate_result *g = b->results;
+	for (int64_t i = 0; i < b->n_items; i++) {
+		const struct item *it = &b->items[i];
+		struct rollout_place p = place_of(b, it);
+		p.version = ref->version;
+		record_resume(b->out, it->source.line, it->source.len);
+		if (!it->passes && add_object(b, it, &p, g, e))
+			return err_where(e, "%s:%lld", b->tool->source, (long long)it->source.number);
+		if (!it->passes)
+			b->tool->n_tokens += g++->n;
+		if (tool_write(b->tool, b->out, e))
+			return -1;
+	}
+	forget(b);
 	return sink_flush(b->tool->out, e);
 }

@@ -1,5 +1,9 @@
 /*
  * rollout_batch - one batch of prompts: read, sampled, written.
+ *
+ * Either the batch is made of prompts (rollout_batch_read), and each completion is a record with its place in the
+ * batch; or, with `as`, of records that come by (rollout_batch_add, lib/rollout_stage.h), each of which goes on with
+ * one completion as an object under that name.
  */
 #ifndef LIB_ROLLOUT_BATCH_H
 #define LIB_ROLLOUT_BATCH_H
@@ -18,6 +22,7 @@ struct rollout_batch_config {
 	int64_t min_new, max_new; /* completion tokens at most: drawn between these per prompt */
 	uint64_t seed;
 	const char *run;
+	const char *as;                  /* NULL; else the name of the object, and n is 1 */
 	struct generate_config generate; /* key is set per prompt */
 };
 
@@ -32,6 +37,15 @@ void rollout_batch_free(struct rollout_batch *b);
  * `skip` or `error` keeps its place, and gets nothing else. */
 int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct loop_cursor *cursor, struct err *e);
 
+/* With `as`: takes the tool's current record.  -1: it cannot be used, and nothing was taken.  The record's `sample` (or
+ * 0) and the epoch that is given say, with its id, which numbers are drawn; its own prompt_tokens are not looked at. */
+int rollout_batch_add(struct rollout_batch *b, int64_t epoch, struct err *e);
+/* Takes it to go out as it is, in its place. */
+void rollout_batch_pass(struct rollout_batch *b);
+/* Records taken since the last write, and whether there is room for another. */
+int64_t rollout_batch_held(const struct rollout_batch *b);
+bool rollout_batch_full(const struct rollout_batch *b);
+
 /* Samples every completion from one version. */
 int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
                            const struct store_ref *ref, struct err *e);
@@ -39,5 +53,7 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 /* Writes the records and flushes. */
 int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, int64_t batch, bool last,
                         const struct loop_cursor *cursor, struct err *e);
+/* With `as`; forgets the records. */
+int rollout_batch_write_as(struct rollout_batch *b, const struct store_ref *ref, struct err *e);
 
 #endif

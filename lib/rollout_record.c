@@ -91,10 +91,16 @@ int rollout_record_place(struct record *r, const struct rollout_place *p, struct
 	return p->cursor ? add_cursor(r, p->cursor, e) : 0;
 }
 
+int rollout_record_sample(struct record *r, const struct rollout_place *p, const struct generate_result *g,
+                          const struct tokenizer *t, struct arena *a, struct err *e)
+{
+	return add_prompt(r, p, e) || add_completion(r, p, g, t, a, e) ? -1 : 0;
+}
+
 int rollout_record_completion(struct record *r, const struct rollout_place *p, const struct generate_result *g,
                               const struct tokenizer *t, struct arena *a, struct err *e)
 {
-	if (add_source(r, p, a, e) || add_prompt(r, p, e) || add_completion(r, p, g, t, a, e))
+	if (add_source(r, p, a, e) || rollout_record_sample(r, p, g, t, a, e))
 		return -1;
 	return rollout_record_place(r, p, e);
 }

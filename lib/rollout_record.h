@@ -31,6 +31,9 @@ struct rollout_place {
  * prompt_tokens) stay as they are; any other that is already there is an error. */
 int rollout_record_completion(struct record *r, const struct rollout_place *p, const struct generate_result *g,
                               const struct tokenizer *t, struct arena *a, struct err *e);
+/* What was sampled alone: prompt, prompt_tokens, the completion, policy_version. */
+int rollout_record_sample(struct record *r, const struct rollout_place *p, const struct generate_result *g,
+                          const struct tokenizer *t, struct arena *a, struct err *e);
 /* For a prompt that failed (-k), or came with `skip` or `error`: its place in the batch only. */
 int rollout_record_place(struct record *r, const struct rollout_place *p, struct err *e);
 

@@ -265,3 +265,99 @@ named_within_15_seconds() {
 	rl-logprob -q --as again rollouts.jsonl | jq -c 'select(.again != .logprobs)' >different
 	[ ! -s different ]
 }
+
+# ---- a second stage (--as) ----
+
+# It goes on from what the first wrote; the reward is on what it wrote itself.
+again="rl-generate -q --as again --prompt '.prompt_tokens + .tokens' --max-tokens 5"
+of_again='[.again.tokens[] | if . < 32 then 1 else 0 end] | add / length'
+
+@test "second stage: it has no part in the loop: a run beside it ends with the bits of one without" {
+	pipe 60 "$generate < prompts.jsonl | $update > plain.jsonl"
+	plain=$(weights run.lmdb)
+	fresh
+	pipe 60 "$generate < prompts.jsonl | $again | $update > metrics.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+	diff <(without_time plain.jsonl) <(without_time metrics.jsonl)
+	# the same command again, and a run that goes on
+	pipe 60 "$generate < prompts.jsonl | $again | $update > metrics.jsonl"
+	diff <(without_time plain.jsonl) <(without_time metrics.jsonl)
+	# before the first stage too
+	fresh
+	pipe 60 "rl-generate -q --as before --prompt .prompt_tokens --max-tokens 2 < prompts.jsonl | $generate | $update > metrics.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+}
+
+@test "second stage: each record is sampled from the version that sampled it before" {
+	export RL_REWARD=$of_again
+	pipe 60 "$generate < prompts.jsonl | $again | tee rollouts.jsonl | $update --max-lag 4 > metrics.jsonl"
+	[ "$(jq -c '[.batch, .policy_version, .again.policy_version] | select(.[0] != .[1] or .[0] != .[2])' rollouts.jsonl | wc -l)" -eq 0 ]
+	[ "$(wc -l <metrics.jsonl)" -eq 4 ]
+	# afterwards, from what is recorded, in any order: the trainer was told to keep these versions
+	jq -c 'del(.again)' rollouts.jsonl | shuf --random-source=<(yes) | tee shuffled | eval "$again" | sort | cmp - <(sort rollouts.jsonl)
+	# they are of these versions: in another one they would be others
+	jq -c 'select(.batch == 1) | del(.again)' rollouts.jsonl | eval "$again -s run.lmdb:policy@2" >other
+	[ "$(jq -c .again.logprobs other | grep -cxFf <(jq -c .again.logprobs rollouts.jsonl))" -eq 0 ]
+	[ "$(jq -c .again.policy_version other | sort -u)" = 2 ]
+	# groups, and groups of groups, name the version of their items
+	jq -c 'select(.batch == 1) | del(.again)' rollouts.jsonl | rl-group -q --across --by .batch | tee one |
+		eval "${again/.prompt_tokens + .tokens/.items[0].tokens}" | jq -e '.again.policy_version == 1'
+	rl-group -q --by '"all"' one | eval "${again/.prompt_tokens + .tokens/[7]}" | jq -e '.again.policy_version == 1'
+	run -1 --separate-stderr eval "rl-group -q --across --by '\"all\"' rollouts.jsonl | ${again/.prompt_tokens + .tokens/[7]}"
+	[[ $stderr == *":1: 'policy_version' is 0 in one item and 1 in another" ]]
+}
+
+@test "second stage: with a lag too, though the policy may be ahead" {
+	export RL_REWARD=$of_again
+	pipe 60 "$generate --lag 2 < prompts.jsonl | $again | tee rollouts.jsonl | $update --max-lag 2 > metrics.jsonl"
+	[ "$(jq -c '[.batch, .policy_version, .again.policy_version]' rollouts.jsonl | uniq | tr -d '\n')" = '[0,0,0][1,0,0][2,0,0][3,1,1]' ]
+}
+
+@test "second stage: a version that is gone is named; records that name none have the one that was there" {
+	pipe 60 "$generate < prompts.jsonl | tee rollouts.jsonl | $update > metrics.jsonl"
+	run -1 --separate-stderr eval "jq -c 'select(.batch == 2)' rollouts.jsonl | $again"
+	[[ $stderr == "rl-generate: standard input:1: 'policy_version' is 2: 'run.lmdb' has no 'policy@2'; it has policy (version 4)"* ]]
+	[ "$(wc -l <<<"$stderr")" -eq 1 ]
+	jq -c 'select(.batch == 2)' rollouts.jsonl | eval "$again -s run.lmdb:policy" | jq -se 'length == 8 and all(.again.policy_version == 4)'
+	jq -c 'del(.policy_version)' rollouts.jsonl | eval "$again" | jq -se 'length == 32 and all(.again.policy_version == 4)'
+}
+
+@test "second stage: margins to an answer, its reward back to the margins, in a loop" {
+	export RL_REWARD=.reward_answer
+	jq -nc 'range(8) as $d | range(3) as $i | {id: "d\($d)/\($i)", doc: "d\($d)", of: 3, prompt_tokens: [$d + 1, $i + 20]}' >segments.jsonl
+	answer="rl-group -q --by .doc | rl-generate -q --as answer --max-tokens 5 --prompt '.items | map(.tokens) | add + [9]'"
+	reward="rl-reward-jq -q answer '[.answer.tokens[] | if . < 32 then 1 else 0 end] | add / length' | rl-group -q -u --give reward_answer"
+	pipe 60 "rl-generate -q --max-tokens 6 --batch-size 12 < segments.jsonl | $answer | tee answers.jsonl | $reward | tee rollouts.jsonl | $update > metrics.jsonl"
+	[ "$(jq -s 'map(.rows) | add' metrics.jsonl)" -eq 24 ]
+	[ "$(wc -l <answers.jsonl)" -eq 8 ]
+	jq -se 'group_by(.doc) | length == 8 and all(length == 3 and (map(.reward_answer) | unique | length == 1))' rollouts.jsonl
+	jq -se 'all(.answer.policy_version == .items[0].batch)' answers.jsonl
+	jq -se 'all(.answer.prompt_tokens == (.items | map(.tokens) | add + [9]))' answers.jsonl
+}
+
+@test "second stage: killed at random points, the same command ends with the same bits" {
+	export RL_REWARD=$of_again
+	loop="$generate < prompts.jsonl | $again | $update"
+	pipe 60 "$loop > whole.jsonl"
+	whole=$(weights run.lmdb)
+	for trial in $(seq "${TRIALS:-12}"); do
+		fresh
+		for try in $(seq 40); do
+			setsid bash -o pipefail -c "$loop > part.jsonl" 2>/dev/null 3>&- &
+			pid=$!
+			if [ "$try" -lt 4 ]; then
+				sleep "0.0$((RANDOM % 90 + 10))"
+				case $((RANDOM % 4)) in
+				0) pkill -9 -s $pid -f '^rl-generate' || true ;;
+				1) pkill -9 -s $pid -f '^rl-generate.*--as' || true ;;
+				2) pkill -9 -s $pid -f '^rl-ppo-step' || true ;;
+				3) kill -9 -- -$pid || true ;;
+				esac
+			fi
+			wait $pid && break
+		done
+		echo "trial $trial: $try tries"
+		[ "$(weights run.lmdb)" = "$whole" ]
+		diff <(without_time whole.jsonl) <(without_time part.jsonl)
+	done
+}

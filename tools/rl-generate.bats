@@ -137,10 +137,133 @@ setup() {
 	[[ ${lines[1]} == *'"error":"'"'id' is null"* ]]
 }
 
+# ---- --as ----
+
+again="rl-generate -q --as again --max-tokens 6"
+
+@test "rl-generate --as: all that is added is one object, a record of its own; the rest stays as it came" {
+	rl-generate -q --max-tokens 5 --batch-size 4 queries.jsonl >first
+	$again --prompt '.query + .completion' --temperature 0 first >out
+	is_prefix first out
+	jq -c 'del(.again)' out | cmp - <(jq -c . first)
+	[ "$(head -n 1 out | jq -c '.again | keys_unsorted')" = '["prompt","prompt_tokens","completion","tokens","ends","logprobs","temperature","finish","policy_version"]' ]
+	# what a first stage makes of these prompts
+	jq -c '{id, prompt: (.query + .completion)}' first | rl-generate -q --temperature 0 --max-tokens 6 >want
+	for f in .prompt .prompt_tokens .completion .tokens .logprobs .ends .finish; do
+		jq -c ".again$f" out | cmp - <(jq -c "$f" want)
+	done
+	jq -c .again out | rl-logprob -q --as seen | jq -se 'length == 6 and all(.seen == .logprobs)'
+	# without an id of its own the record is known by its line, and the object says so
+	[ "$(echo '{"query":"what"}' | $again | jq -c '[has("id"), .again.id]')" = '[false,"1"]' ]
+	[ "$(echo '{"id":null,"_id":"x","query":"what"}' | $again | jq -c '[.id, .again.id]')" = '[null,"x"]' ]
+}
+
+@test "rl-generate --as: the record's own prompt_tokens are not its prompt" {
+	jq -c '. + {prompt_tokens: [1, 2, 3]}' queries.jsonl | $again | jq -c .again.prompt_tokens |
+		cmp - <(rl-generate -q --max-tokens 1 queries.jsonl | jq -c .prompt_tokens)
+}
+
+@test "rl-generate --as: stages, samples and epochs draw different numbers, the same one the same" {
+	for id in a b; do for sample in 0 1 2; do for epoch in 0 1; do
+		echo "{\"id\":\"$id\",\"sample\":$sample,\"epoch\":$epoch,\"query\":\"what\"}"
+	done; done; done >same.jsonl
+	rl-generate -q --as one --max-tokens 8 --ignore-eos same.jsonl | rl-generate -q --as two --max-tokens 8 --ignore-eos --prompt .query >out
+	# 24 draws of one prompt; a first stage draws yet others
+	[ "$(jq -c '.one.tokens, .two.tokens' out | sort -u | wc -l)" -eq 24 ]
+	rl-generate -q --max-tokens 8 --ignore-eos <(echo '{"id":"a","query":"what"}') | jq -c .tokens >first
+	[ "$(jq -c '.one.tokens, .two.tokens' out | grep -cxFf first)" -eq 0 ]
+	# the name, not the place in the pipe, and neither the order
+	rl-generate -q --as two --max-tokens 8 --ignore-eos <(tac same.jsonl) | jq -c .two | tac | cmp - <(jq -c .two out)
+	[ "$(rl-generate -q --as one --seed 1 --max-tokens 8 --ignore-eos same.jsonl | jq -c .one.tokens | grep -cxFf <(jq -c .one.tokens out))" -eq 0 ]
+	fails_with 1 "'sample' is -1, but must be from 0" $again <(echo '{"query":"what","sample":-1}')
+	# lengths too are drawn under the name and the sample
+	[ "$(rl-generate -q --as one --max-tokens 1..60 --ignore-eos same.jsonl | jq '.one.tokens | length' | sort -u | wc -l)" -gt 5 ]
+}
+
+@test "rl-generate --as: a group draws by its key and its items' epoch" {
+	# epochs are cut by the end of a batch, and a group has none itself
+	rl-generate -q --max-tokens 2 -n 2 --epochs 2 --no-shuffle --batch-size 12 queries.jsonl | rl-group -q >groups
+	[ "$(wc -l <groups)" -eq 12 ]
+	$again --prompt '.items[0].query' --ignore-eos groups >out
+	[ "$(jq -c .again.tokens out | sort -u | wc -l)" -eq 12 ]
+	$again --prompt .query --ignore-eos <(jq -c '{id, query: .items[0].query, epoch: (.items[0].epoch // 0)}' groups) | jq -c .again.tokens | cmp - <(jq -c .again.tokens out)
+}
+
+@test "rl-generate --as: the same bits for any batch size, thread count and pace of the input" {
+	rl-generate -q -n 2 --max-tokens 5 queries.jsonl >first
+	$again --prompt .completion first >want
+	for b in 1 5; do
+		$again --prompt .completion --batch-size $b -j 1 first | cmp - want
+	done
+	$again --prompt .completion --max-running 3 -z first | zstd -dqc | cmp - want
+	while read -r line; do
+		echo "$line"
+		sleep 0.03
+	done <first | $again --prompt .completion | cmp - want
+}
+
+@test "rl-generate --as: a record goes on before the next one has come" {
+	mkfifo in out
+	$again <in >out 3>&- &
+	pid=$!
+	exec 8>in 9<out
+	for i in 1 2 3; do
+		sed -n ${i}p queries.jsonl >&8
+		IFS= read -r -t 20 line <&9
+		[ "$(jq -r .query_id <<<"$line")" = "q$i" ]
+	done
+	# with the next line half there
+	{ sed -n 4p queries.jsonl; sed -n 5p queries.jsonl | head -c 9; } >&8
+	IFS= read -r -t 20 line <&9
+	[ "$(jq -r .query_id <<<"$line")" = q4 ]
+	sed -n 5p queries.jsonl | tail -c +10 >&8
+	exec 8>&-
+	[ "$(jq -r .query_id <&9)" = q5 ]
+	exec 9<&-
+	wait $pid
+}
+
+@test "rl-generate --as: records with skip or error pass as they are, in their place" {
+	jq -c 'if .query_id == "q2" then .skip = "no" elif .query_id == "q3" then .error = "no" elif .query_id == "q5" then .error = null else . end' queries.jsonl >some.jsonl
+	rl-generate --as again --max-tokens 3 some.jsonl >out 2>said
+	is_prefix some.jsonl out
+	[ "$(jq -c 'select(has("again") | not)' out)" = "$(sed -n 2,3p some.jsonl)" ]
+	[ "$(cat said)" = "rl-generate: 6 records in, 6 out, 2 passed over" ]
+	# nothing to sample at all
+	[ "$(echo '{"skip":"no"}' | $again)" = '{"skip":"no"}' ]
+}
+
+@test "rl-generate --as: a record that cannot be used ends it behind those before, or with -k goes on in its place" {
+	{ head -n 2 queries.jsonl; echo '{"a":1}'; echo '{'; sed -n 3p queries.jsonl; } >some.jsonl
+	fails_with 1 "some.jsonl:3: --prompt '.prompt // .query' gives nothing here" $again some.jsonl
+	[ "$(jq -r .query_id out | paste -sd' ')" = "q1 q2" ]
+	run -3 --separate-stderr $again -k some.jsonl
+	[ "$(jq -c '[has("again"), .error[:14]]' <<<"$output" | paste -sd' ')" = '[true,null] [true,null] [false,"some.jsonl:3: "] [false,"some.jsonl:4: "] [true,null]' ]
+	fails_with 1 ":1: 'again' is already there" $again <(echo '{"query":"what","again":1}')
+	fails_with 1 "11 prompt tokens and 120 new ones do not fit the context of 128" $again --max-tokens 120 queries.jsonl
+}
+
+@test "rl-generate --as: what does not go with it" {
+	fails_with 2 "-n is 4, but with --as a record has one completion" rl-generate --as b -n 4
+	for o in "--steps 3" "--epochs 2" "--lag 1" "--lag none" --shuffle --no-shuffle; do
+		fails_with 2 "does not go with --as" rl-generate --as b $o
+	done
+	for name in '' 'a b' a.b; do
+		fails_with 2 "--as is '$name', but must be letters, digits and _" rl-generate --as "$name"
+	done
+	for name in completion tokens cursor skip reward reward_x state_x; do
+		fails_with 2 "--as is '$name', a field that other tools read" rl-generate --as $name
+	done
+	# the environment is for the first stage
+	RL_N=4 RL_STEPS=3 RL_EPOCHS=2 RL_LAG=1 RL_BATCH_SIZE=7 $again queries.jsonl | cmp - <($again -n 1 queries.jsonl)
+}
+
 @test "rl-generate: the examples of the page" {
 	rl-index -q corpus.jsonl corpus.lmdb
 	[ "$(rl-generate -s run.lmdb --temperature 0 queries.jsonl | jq -r .completion | wc -l)" -ge 6 ]
 	jq -c '. + {relevant_doc_ids: ["1"]}' queries.jsonl >labelled && mv labelled queries.jsonl
 	rl-generate -s run.lmdb -n 4 queries.jsonl | rl-reward-bm25 corpus.lmdb | jq -sc 'group_by(.group)[] | max_by(.reward_bm25)' >best
 	[ "$(wc -l <best)" -eq 6 ]
+	bash -o pipefail -c "$(sed -n 's/^\.Dl //p' "$root/man/rl-generate.1" | grep revised)" >revised
+	jq -c '{id, prompt: (.prompt + .completion)}' <(rl-generate -q --max-tokens 32 queries.jsonl) | rl-generate -q --as revised --max-tokens 32 | jq -r .revised.completion | cmp - revised
 }

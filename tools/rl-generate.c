@@ -4,19 +4,22 @@
  * Reads records with a prompt (text, or prompt_tokens), samples n completions of each, and writes one record per
  * completion: the input's fields, then the completion as text and ids, the log-probability of every token under the
  * policy, and which batch of which version it belongs to.  A sample depends on seed, run, epoch, id, sample number and
- * token alone.  In a loop it waits for the update that a batch has to be sampled after (lib/rollout.h).
+ * token alone.  In a loop it waits for the update that a batch has to be sampled after (lib/rollout.h); with --as it is
+ * a further stage of a pipe, which has no part in that (lib/rollout_stage.h).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/record_names.h"
 #include "lib/rollout_batch.h"
+#include "lib/rollout_stage.h"
 #include "lib/tool.h"
 #include "lib/util.h"
 
 struct config {
-	const char *store, *max_tokens, *prompt, *run, *lag;
+	const char *store, *max_tokens, *prompt, *as, *run, *lag;
 	int64_t n, top_k, seed, batch_size, epochs, steps, max_running;
 	double temperature, top_p, min_p;
 	bool ignore_eos, shuffle;
@@ -28,6 +31,7 @@ struct config {
 static const struct opt options[] = {
         {"store", 's', OPT_STR, AT(store), NULL, "STORE[:NAME]", "the policy: a slot or a snapshot of a store", 0, 0},
         {"prompt", 0, OPT_STR, AT(prompt), ".prompt // .query", "FILTER", "what the model is given", 0, 0},
+        {"as", 0, OPT_STR, AT(as), NULL, "NAME", "add the completion to each record as one object NAME", 0, 0},
         {"n", 'n', OPT_INT, AT(n), "1", "N", "completions per prompt", 1, 65536},
         {"max-tokens", 0, OPT_STR, AT(max_tokens), "64", "N|LO..HI",
          "completion tokens at most; a range is drawn per prompt", 0, 0},
@@ -169,6 +173,7 @@ static struct rollout_batch_config batch_config(const struct config *c, int64_t 
 	                                     .max_new = c->max_new,
 	                                     .seed = (uint64_t)c->seed,
 	                                     .run = c->run,
+	                                     .as = c->as,
 	                                     .generate = {.temperature = c->temperature,
 	                                                  .top_k = c->top_k,
 	                                                  .top_p = c->top_p,
@@ -208,9 +213,63 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	return go;
 }
 
+/* --as: 0 with *status, what the tool ends with; -1. */
+static int run_stage(struct state *s, char **operands, int n_operands, int *status, struct err *e)
+{
+	if (load_model(s, e) || engine_open(&s->engine, &s->engine_config, e))
+		return -1;
+	s->filter = filter_new("--prompt", s->c.prompt, NULL, 0, e);
+	if (!s->filter)
+		return -1;
+	struct rollout_batch_config bc = batch_config(&s->c, s->c.batch_size);
+	s->batch = rollout_batch_new(&bc, &s->model, s->filter, &s->tool);
+	struct rollout_stage stage = {s->batch, s->engine.k, s->store, s->store_name, {"", 0}, {"", 0}};
+	s->tool.takes_all = true;
+	s->tool.drain = rollout_stage_drain;
+	s->tool.drain_arg = &stage;
+	*status = tool_run(&s->tool, operands, n_operands, rollout_stage_process, rollout_stage_drain, &stage);
+	return 0;
+}
+
+/* One record in, one out, as it comes.  What the environment says of batches is for the first stage of the pipe. */
+static void check_stage(struct config *c)
+{
+	static const char *const not_here[] = {"lag", "epochs", "steps", "shuffle"};
+	if (!record_name_plain(c->as))
+		cli_misuse("--as is '%s', but must be letters, digits and _", c->as);
+	if (record_name_taken(c->as))
+		cli_misuse("--as is '%s', a field that other tools read (rl-record(5))", c->as);
+	if (cli_typed("n") && c->n != 1)
+		cli_misuse(
+		        "-n is %lld, but with --as a record has one completion: for more, one stage each, with names "
+		        "of their own",
+		        (long long)c->n);
+	for (size_t i = 0; i < ARRAY_LEN(not_here); i++)
+		if (cli_typed(not_here[i]))
+			cli_misuse("--%s does not go with --as, which takes records once, in order, as they come",
+			           not_here[i]);
+	c->n = 1;
+}
+
+static void check_config(struct config *c)
+{
+	if (!c->store)
+		cli_misuse("no store: give -s STORE or set RL_STORE");
+	c->max_new = parse_range(c->max_tokens, &c->min_new);
+	parse_lag(c->lag);
+	for (size_t i = 0; i < c->stop.n; i++)
+		if (!*c->stop.item[i])
+			cli_misuse("--stop is empty, and every text contains that");
+	if (c->as)
+		check_stage(c);
+	if (c->batch_size % c->n)
+		cli_misuse("--batch-size is %lld, but must be a multiple of -n, which is %lld",
+		           (long long)c->batch_size, (long long)c->n);
+}
+
 int main(int argc, char **argv)
 {
-	static struct state s;
+	static struct state s = {.rollout = {.locks = {-1}}};
 	const struct opt_group groups[] = {{NULL, options, &s.c},
 	                                   {"Batches and the loop", loop_options, &s.c},
 	                                   {"Engine", engine_options, &s.engine_config},
@@ -223,21 +282,13 @@ int main(int argc, char **argv)
 	                        .max_operands = -1};
 	int n_operands;
 	char **operands = cli_parse(&cli, argc, argv, &n_operands);
-	if (!s.c.store)
-		cli_misuse("no store: give -s STORE or set RL_STORE");
-	s.c.max_new = parse_range(s.c.max_tokens, &s.c.min_new);
-	parse_lag(s.c.lag);
-	for (size_t i = 0; i < s.c.stop.n; i++)
-		if (!*s.c.stop.item[i])
-			cli_misuse("--stop is empty, and every text contains that");
-	if (s.c.batch_size % s.c.n)
-		cli_misuse("--batch-size is %lld, but must be a multiple of -n, which is %lld",
-		           (long long)s.c.batch_size, (long long)s.c.n);
+	check_config(&s.c);
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
-	int failed = run(&s, operands, n_operands, &e);
+	int status = 0,
+	    failed = s.c.as ? run_stage(&s, operands, n_operands, &status, &e) : run(&s, operands, n_operands, &e);
 	rollout_end(&s.rollout);
 	engine_close(&s.engine);
-	return tool_end(&s.tool, failed, &e);
+	return s.c.as && !failed ? status : tool_end(&s.tool, failed, &e);
 }

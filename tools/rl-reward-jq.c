@@ -5,6 +5,7 @@
 
 #include "lib/filter.h"
 #include "lib/progress.h"
+#include "lib/record_names.h"
 #include "lib/reward_value.h"
 #include "lib/tool.h"
 #include "lib/util.h"
@@ -22,38 +23,6 @@ static const struct opt options[] = {
         {"otherwise", 0, OPT_NUM, FIELD(otherwise), "0", "X", "reward where the program fails or gives none", 0, 0},
         {NULL},
 };
-
-/* Fields that other stages read, and would misread as an object of terms. */
-static const char *const taken[] = {"id",
-                                    "epoch",
-                                    "sample",
-                                    "group",
-                                    "prompt",
-                                    "prompt_tokens",
-                                    "completion",
-                                    "tokens",
-                                    "ends",
-                                    "logprobs",
-                                    "sampling_logprobs",
-                                    "mask",
-                                    "temperature",
-                                    "finish",
-                                    "policy_version",
-                                    "batch",
-                                    "row",
-                                    "batch_size",
-                                    "last",
-                                    "ref_logprobs",
-                                    "values",
-                                    "bootstrap_value",
-                                    "bootstrap_reward",
-                                    "bootstrap_return",
-                                    "reward",
-                                    "rewards",
-                                    "advantages",
-                                    "returns",
-                                    "skip",
-                                    "error"};
 
 struct reward_jq {
 	struct config config;
@@ -108,12 +77,9 @@ static int process(struct tool *t, struct record *r, void *arg, struct err *e)
 
 static void check_name(const char *name)
 {
-	if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != strlen(name))
+	if (!record_name_plain(name))
 		cli_misuse("'%s' is no name of a reward: letters, digits and _", name);
-	bool is_taken = !strncmp(name, "reward_", 7) || !strncmp(name, "state_", 6);
-	for (size_t i = 0; i < ARRAY_LEN(taken); i++)
-		is_taken = is_taken || !strcmp(name, taken[i]);
-	if (is_taken)
+	if (record_name_taken(name))
 		cli_misuse("'%s' is a field that other tools read (rl-record(5)), and no name for what a program gives",
 		           name);
 }
