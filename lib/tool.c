@@ -182,6 +182,10 @@ int tool_next(struct tool *t, struct err *e)
 		if (tool_reject(t, t->record, 0, e) < 0)
 			return -1;
 	}
+	/* what came before the fault goes on, however many records are held back */
+	struct err why = *e;
+	if (got < 0 && t->drain && t->drain(t, t->drain_arg, e) == 0)
+		*e = why;
 	return got;
 }
 

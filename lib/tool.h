@@ -49,8 +49,8 @@ struct tool {
 	bool fails_when_empty; /* training tools: no record at all is an error */
 	bool takes_all;        /* process sees records that carry `error` or `skip` too; else they pass as they are */
 	bool drops_errors; /* whose output is no stream of records: with -k one that fails is counted, not written */
-	/* For tools that hold records back: writes them, called before a line that is no record goes on as an error
-	 * (NULL: none).  -1 with the whole message. */
+	/* For tools that hold records back: writes them, called before a line that is no record goes on as an error,
+	 * and when an input fails (NULL: none).  -1 with the whole message. */
 	int (*drain)(struct tool *t, void *arg, struct err *e);
 	void *drain_arg;
 	/* private */

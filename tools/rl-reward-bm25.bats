@@ -128,6 +128,42 @@ reward() { # RECORD OPTION...: what is added
 	rl-reward-bm25 -q --query '[.query | ascii_downcase | scan("[a-z0-9]+")] | join(" OR ")' --boolean --hits 20 c.lmdb "$data/queries.jsonl" | cmp - plain
 }
 
+@test "rl-reward-bm25: -j changes neither bytes nor counts, faults included" {
+	shared data data/retrieval/cran
+	rl-index -q --analyzer porter --positions "$data/corpus.jsonl" c.lmdb
+	sed '3s/.*/{"skip":"cut"}/; 40s/.*/{"query":"x"}/; 41s/.*/broken/; 100s/"query":"/"query":"( /' "$data/queries.jsonl" >q.jsonl
+	for o in '' --boolean; do
+		rl-reward-bm25 -k --query .query --hits 5 $o c.lmdb q.jsonl - <q.jsonl >want 2>said || [ $? -eq 3 ]
+		[ "$(wc -l <want)" -eq 450 ] && [ "$(grep -c '"error"' want)" -eq 4 ]
+		for j in 2 3 0; do
+			rl-reward-bm25 -k -j $j --query .query --hits 5 $o c.lmdb q.jsonl - <q.jsonl >got 2>said.$j || [ $? -eq 3 ]
+			cmp want got
+			diff said said.$j
+		done
+	done
+	# without -k the run ends at the same record; a stream that breaks loses nothing that came before
+	rl-reward-bm25 --query .query c.lmdb q.jsonl >want 2>said || [ $? -eq 1 ]
+	[ "$(wc -l <want)" -eq 39 ]
+	rl-reward-bm25 -j 2 --query .query c.lmdb q.jsonl >got 2>said.2 || [ $? -eq 1 ]
+	cmp want got && diff said said.2
+	fails_with 1 "absent.jsonl: No such file" rl-reward-bm25 -q -j 2 --query .query c.lmdb "$data/queries.jsonl" absent.jsonl
+	[ "$(wc -l <out)" -eq 225 ]
+}
+
+@test "rl-reward-bm25: with -j a record is not held while input pauses" {
+	mkfifo in out
+	rl-reward-bm25 -q -j 4 x.lmdb <in >out &
+	exec 8>in 9<out
+	for n in 1 2; do
+		echo "{\"n\":$n,\"completion\":\"sky\",\"relevant_doc_ids\":[7]}" >&8
+		IFS= read -r -t 20 line <&9
+		[ "$line" = "{\"n\":$n,\"completion\":\"sky\",\"relevant_doc_ids\":[7],\"reward_bm25\":1}" ]
+	done
+	exec 8>&-
+	wait $!
+	exec 9<&-
+}
+
 @test "rl-reward-bm25: the examples of the page" {
 	cp x.lmdb corpus.lmdb
 	echo '{"id":"q","query":"apple","relevant_doc_ids":["a"]}' >questions.jsonl
