@@ -10,13 +10,16 @@
 #define FIELD(name) offsetof(struct bm25_reward_config, name)
 
 const struct opt bm25_reward_options[] = {
-        {"query", 0, OPT_STR, FIELD(query), ".completion", "FILTER", "what is searched for", 0, 0},
+        {"query", 0, OPT_STR, FIELD(query), ".completion", "FILTER",
+         "what is searched for: a text, or several whose results are fused", 0, 0},
         {"relevant", 0, OPT_STR, FIELD(relevant), ".relevant_doc_ids", "FILTER",
          "ids of the relevant documents, {id: grade} or [{id, grade}]", 0, 0},
         {"metric", 0, OPT_STR, FIELD(metric), "recall@5", "NAME", "recall@K, precision@K, ndcg@K, hit@K, mrr or map", 0,
          0},
         {"hits", 0, OPT_INT, FIELD(hits), "0", "K", "add the best K documents as 'hits'", 0, RANK_METRIC_MAX_DEPTH},
         {"otherwise", 0, OPT_NUM, FIELD(otherwise), "0", "X", "reward where --query gives no query", 0, 0},
+        {"library", 'L', OPT_LIST, FIELD(dirs), NULL, "DIR", "where include and import of a FILTER look for modules", 0,
+         0},
         {"as", 0, OPT_STR, FIELD(as), "reward_bm25", "NAME", "name of the field that is added", 0, 0},
         {NULL},
 };
@@ -44,8 +47,9 @@ struct bm25_reward *bm25_reward_new(const struct bm25_reward_config *c, struct e
 	x->config = *c;
 	arena_init(&x->arena);
 	str_init(&x->hits);
-	if (!rank_metric_parse(c->metric, &x->metric, e) && (x->query = filter_new("query", c->query, NULL, 0, e)) &&
-	    (x->relevant = filter_new("relevant", c->relevant, NULL, 0, e)))
+	if (!rank_metric_parse(c->metric, &x->metric, e) &&
+	    (x->query = filter_new("query", c->query, c->dirs.item, c->dirs.n, e)) &&
+	    (x->relevant = filter_new("relevant", c->relevant, c->dirs.item, c->dirs.n, e)))
 		return x;
 	bm25_reward_free(x);
 	return NULL;
@@ -74,27 +78,47 @@ static int read_relevant(struct bm25_reward *x, struct record *r, struct bm25_jo
 	return rank_judgements_read(&j->relevant, &v, &j->arena, e) ? err_where(e, "--relevant") : 0;
 }
 
+struct queries {
+	struct bm25_request *request;
+	struct arena *arena;
+};
+
+/* 0; 1 when it is no query. */
+static int add_query(void *arg, int64_t i, const char *key, size_t key_len, const struct json *v)
+{
+	struct queries *q = arg;
+	(void)i, (void)key, (void)key_len;
+	if (v->kind != JSON_STRING || q->request->n_queries == BM25_BATCH_QUERIES)
+		return 1;
+	q->request->query[q->request->n_queries] = arena_strndup(q->arena, v->text, v->len);
+	q->request->len[q->request->n_queries++] = v->len;
+	return 0;
+}
+
 /* 1; 0 when there is none; -1. */
 static int read_query(struct bm25_reward *x, struct record *r, struct bm25_job *j, struct err *e)
 {
-	const char *text;
-	size_t len;
-	int found = filter_str(x->query, r, &text, &len, &j->arena, e);
-	/* what a model wrote never stops a run; a record without anything that a model wrote is the user's fault */
-	if (found < 0 && !record_has(r, "completion"))
-		return -1;
-	if (!found && !record_has(r, "completion"))
-		return err_set(e, "--query: '%s' gives nothing", filter_program(x->query));
-	if (found <= 0)
-		return 0;
+	struct json v;
 	struct bm25_request *q = &j->request;
-	q->query = arena_array(&j->arena, 1, sizeof *q->query);
-	q->len = arena_array(&j->arena, 1, sizeof *q->len);
-	q->query[0] = arena_strndup(&j->arena, text, len);
-	q->len[0] = len;
-	q->n_queries = 1;
+	struct queries queries = {q, &j->arena};
+	/* what a model wrote never stops a run; a record without anything that a model wrote is the user's fault */
+	bool by_model = record_has(r, "completion");
+	if (filter_run(x->query, r, &v, &j->arena, e))
+		return by_model ? 0 : -1;
+	bool several = v.kind == JSON_ARRAY;
+	q->n_queries = 0;
+	q->query = arena_array(&j->arena, BM25_BATCH_QUERIES, sizeof *q->query);
+	q->len = arena_array(&j->arena, BM25_BATCH_QUERIES, sizeof *q->len);
 	q->depth = x->metric.k > x->config.hits ? x->metric.k : x->config.hits;
-	return 1;
+	bool wrong = several ? json_each(&v, add_query, &queries) : add_query(&queries, 0, NULL, 0, &v);
+	if (!wrong && q->n_queries)
+		return 1;
+	if (!by_model && (v.kind == JSON_ABSENT || v.kind == JSON_NULL))
+		return err_set(e, "--query: '%s' gives nothing", filter_program(x->query));
+	if (!by_model && wrong)
+		return err_set(e, "--query: '%s' gives neither a string nor up to %d of them", filter_program(x->query),
+		               BM25_BATCH_QUERIES);
+	return 0;
 }
 
 int bm25_reward_read(struct bm25_reward *x, struct record *r, struct bm25_job *j, int64_t *count, struct err *e)

@@ -12,6 +12,7 @@
 #include "lib/record.h"
 
 struct bm25_reward_config {
+	struct cli_list dirs; /* of jq modules */
 	const char *query, *relevant, *metric, *as;
 	double otherwise;
 	int64_t hits;

@@ -128,6 +128,38 @@ reward() { # RECORD OPTION...: what is added
 	rl-reward-bm25 -q --query '[.query | ascii_downcase | scan("[a-z0-9]+")] | join(" OR ")' --boolean --hits 20 c.lmdb "$data/queries.jsonl" | cmp - plain
 }
 
+@test "rl-reward-bm25: several queries of a record are fused; what is none of them" {
+	[ "$(reward '{"completion":"","q":["zzz","sky"],"relevant_doc_ids":[7]}' --query .q)" = 1 ]
+	rl-reward-bm25 -q --query .q --hits 3 x.lmdb <<<'{"q":["green","apple","red"],"relevant_doc_ids":["a"]}' | jq -ce '.hits == [{id: "b", score: 2}, {id: "a", score: 2}]'
+	for none in '[]' '["a",5]' '[["a"]]' '{"a":"b"}' 5 "$(jq -nc '[range(257) | "a"]')"; do
+		[ "$(reward "{\"completion\":\"\",\"q\":$none,\"relevant_doc_ids\":[7]}" --query .q --otherwise -1)" = -1 ]
+	done
+	[ "$(reward "$(jq -nc '{q: [range(256) | "sky"], relevant_doc_ids: [7]}')" --query .q)" = 1 ]
+	fails_with 1 "--query: '.q' gives neither a string nor up to 256 of them" rl-reward-bm25 -q --query .q x.lmdb <<<'{"q":["a",5],"relevant_doc_ids":[7]}'
+}
+
+@test "rl-reward-bm25: what a model put between tags, whatever it is" {
+	jq -c '{completion: ., relevant_doc_ids: ["a"]}' >texts <<-'END'
+		"<think>hm</think><answer>{\"query\": \"red\"}</answer>"
+		"<think>hm</think><answer>{\"query\": \"green\"}</answer><answer>{\"query\": \"red\\u0000\\u0007\"}</answer>"
+		"red"
+		"<answer>red</answer>"
+		"<answer>{\"query\": red}</answer>"
+		"<answer>{\"query\": 1}</answer>"
+		"<answer>{\"query\": \"red\"}"
+		"<answer>{\"query\": \"\\ud83d\"}</answer>"
+		""
+	END
+	jq -nc '("<answer>" * 10000), ("<answer>{\"query\":\"red\"}</answer>" * 10000), ("{" * 10000), ("<answer>" + "[" * 10000 + "</answer>") | {completion: ., relevant_doc_ids: ["a"]}' >>texts
+	rl-reward-bm25 -L "$root/pipelines/lib" --query 'include "queries"; .completion | answer_query' --otherwise -1 x.lmdb texts 2>said |
+		jq -c .reward_bm25 | paste -sd' ' >got
+	[ "$(cat got)" = "1 1 -1 -1 -1 -1 -1 -1 -1 -1 1 -1 -1" ]
+	grep -qx 'rl-reward-bm25: 13 records in, 13 out, 10 without a query' said
+	# half a code point in the record itself is no JSON
+	fails_with 1 "standard input:1: " rl-reward-bm25 -q x.lmdb <<<'{"completion":"\ud83d","relevant_doc_ids":["a"]}'
+	fails_with 1 "standard input:1: " rl-reward-bm25 -q x.lmdb < <(printf '{"completion":"caf\xc3","relevant_doc_ids":["a"]}\n')
+}
+
 @test "rl-reward-bm25: -j changes neither bytes nor counts, faults included" {
 	shared data data/retrieval/cran
 	rl-index -q --analyzer porter --positions "$data/corpus.jsonl" c.lmdb
@@ -172,5 +204,13 @@ reward() { # RECORD OPTION...: what is added
 	rl-index -q --positions corpus.jsonl corpus.lmdb
 	echo '{"completion":"(pie OR plum) AND \"green apple\" NOT sky","relevant_doc_ids":["b"]}' >boolean.jsonl
 	rl-reward-bm25 --boolean --otherwise -0.1 corpus.lmdb boolean.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
+	ln -s "$root/pipelines" .
+	echo '{"completion":"<think>a</think><answer>{\"query\": \"apple\"}</answer>","relevant_doc_ids":["a"]}' >tagged.jsonl
+	rl-reward-bm25 -L pipelines/lib --as recall --metric recall@3000 \
+		--query 'include "queries"; .completion | answer_query' corpus.lmdb tagged.jsonl |
+		rl-reward-jq -L pipelines/lib literature 'include "queries";
+    .recall as $recall | .completion | literature_reward($recall)' | jq -e '.literature == {format: 1, answer: 5, reward: 6} and .reward_literature == 6' >/dev/null
+	rl-reward-bm25 -L pipelines/lib --boolean \
+		--query 'include "queries"; .completion | boolean_expand' corpus.lmdb boolean.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
 	rl-reward-bm25 --query '.completion | capture("(?<a>{[^{}]*})").a | fromjson.query' corpus.lmdb rollouts.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
 }

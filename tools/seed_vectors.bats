@@ -55,7 +55,7 @@ table() {
 		running statistics|no|rl-reward-mix is not there yet
 		percentile filter as coded|no|the same
 		percentile filter as intended|no|the same
-		Boolean expansion|no|queries are bags of words
+		Boolean expansion|here|but for one whose source had the precedence of AND and OR wrong
 		BLEU of single orders|here|
 		BLEU-4, nltk method0 and method1|here|
 		key-value pairs|no|rl-chunk --keys is not there yet
@@ -181,6 +181,12 @@ margin_() { formula "margin reward $1" margins '. as $i | .margin | '"$2"'($i.qu
 @test "seed vectors: format bonus" { formula "format bonus" queries boolean_format; }
 @test "seed vectors: recall tiers" { formula "recall tiers" queries recall_tier; }
 @test "seed vectors: answer rank tiers" { formula "answer rank tiers" queries rank_tier; }
+@test "seed vectors: Boolean expansion" {
+	# (a AND b) OR c: the source has a AND b, a AND c; it is a AND b, c
+	cases "Boolean expansion" | jq -c 'if .input == "(a AND b) OR c" then .expected = ["a AND b", "c"] else . end' >all
+	rl-reward-jq -q -L "$root/pipelines/lib" x 'include "queries"; {reward: 0, queries: (.input | boolean_expand)}' all |
+		jq -sce 'length > 5 and all(.expected == .x.queries)'
+}
 @test "seed vectors: dialogue reward as documented" {
 	local m=()
 	for i in 1 2 3 4; do m+=(-m "bleu@$i" -m "distinct_$i"); done

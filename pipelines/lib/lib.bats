@@ -18,7 +18,13 @@ text() { jq -nr -L "$root/pipelines/lib" "include \"text\"; $1"; }
 		'include "dialogue"; . as $r | .completion | dialogue($r.overlap; "sad") | .reward += 1e-9' \
 		'include "dialogue"; . as $r | .completion | dialogue_rule($r.query)' \
 		'include "dialogue"; .completion | items' \
-		'include "queries"; .completion | boolean_format'; do
+		'include "queries"; .completion | boolean_format' \
+		'include "queries"; .completion | literature_reward(0.5)' \
+		'include "queries"; .completion | passage_reward(0.5)' \
+		'include "queries"; .completion | ranking_reward(0)' \
+		'include "queries"; .completion | answer_query | length' \
+		'include "queries"; .completion | boolean_expand | length' \
+		'include "queries"; "(a OR b) AND " * 200 + .completion | boolean_expand | length'; do
 		within 60 rl-reward-jq -L "$root/pipelines/lib" x "$program" flood >out 2>said
 		grep -qx 'rl-reward-jq: 7 records in, 7 out' said || { echo "$program: $(cat said)"; return 1; }
 	done
@@ -46,6 +52,68 @@ text() { jq -nr -L "$root/pipelines/lib" "include \"text\"; $1"; }
 	[ "$(reward 'include "dialogue"; . as $r | .completion | dialogue($r.overlap; "curious"; dialogue_weights + {empathy: 4, flaws: 0})' one | jq -c '.x | [.bleu, .distinct, .empathy, .recommendation, .reward]')" = '[0.5,1,0.5,1,4.5]' ]
 	[ "$(jq -nc -L "$root/pipelines/lib" 'include "dialogue"; ("q q q q MOVIE", "q q q q q movie") as $said | "A Movie" | dialogue_rule($said).context' | paste -sd,)" = 0.2,0 ]
 	[ "$(jq -n -L "$root/pipelines/lib" 'include "queries"; null | rank_tier')" = -3.5 ]
+}
+
+# queries PROGRAM: what it gives for each line of `texts`
+queries() { jq -c -L "$root/pipelines/lib" "include \"queries\"; $1" texts; }
+@test "pipelines/lib: the answer of a model, and whether it has the form" {
+	jq -c . >texts <<-'END'
+		"<think>hm</think> <answer>{\"query\": \"a b\"}</answer>"
+		"<think>hm</think><answer>{\"query\": \"a\"}</answer><answer>{\"query\": \"b\"}</answer>"
+		"<answer>{\"query\": \"a\"}</answer><think>hm</think>"
+		"<think><think>hm</think><answer>{\"query\": \"a\"}</answer>"
+		"{\"query\": \"a\"}"
+		"<think></think><answer>{\"query\": \"a\"}"
+		"<think></think><answer>a</answer>"
+		"<think></think><answer>{\"query\": [\"a\"]}</answer>"
+		"<think></think><answer>{\"query\": \"\\ud83d\"}</answer>"
+		"<think></think><answer></answer>"
+		"<think></think><answer>{\"query\": \"a\\u0000\\u0007\"}</answer>"
+		""
+	END
+	[ "$(queries answer_format | paste -sd' ')" = "true false false false false false true true true true true false" ]
+	[ "$(queries answer_query | paste -sd' ')" = '"a b" "b" "a" "a" null null null null null null "a\u0000\u0007" null' ]
+	[ "$(jq -r '"<think>" + .' <<<'"hm</think><answer>{}</answer>"' | jq -R -L "$root/pipelines/lib" 'include "queries"; answer_format')" = true ]
+}
+
+@test "pipelines/lib: DeepRetrieval's rewards, term by term" {
+	# a query in the form, one out of it, the form without a query, neither
+	jq -c . >texts <<-'END'
+		"<think></think><answer>{\"query\": \"a\"}</answer>"
+		"<answer>{\"query\": \"a\"}</answer>"
+		"<think></think><answer>a</answer>"
+		"a"
+	END
+	[ "$(queries 'literature_reward(0.45) | [.format, .answer, .reward]' | paste -sd' ')" = '[1,3,4] [-4,0,-4] [1,-4,-3] [-4,0,-4]' ]
+	[ "$(queries 'literature_reward(0) | .reward' | paste -sd' ')" = '-2.5 -4 -3 -4' ]
+	[ "$(queries 'passage_reward(0.05) | [.format, .answer, .reward]' | paste -sd' ')" = '[1,4,5] [-4,0,-4] [1,-4,-3] [-4,0,-4]' ]
+	[ "$(queries 'passage_reward(0) | .reward' | paste -sd' ')" = '-2.5 -4 -3 -4' ]
+	[ "$(queries 'passage_reward(0; -2.5; -3) | .reward' | paste -sd' ')" = '-1.5 -4 -2 -4' ]
+	[ "$(queries 'ranking_reward(0.5) | .reward' | paste -sd' ')" = '0.6 -1.5 0.6 -1.5' ]
+	[ "$(queries 'ranking_reward(0) | .reward' | paste -sd' ')" = '0 -2 0 -2' ]
+	[ "$(queries '(literature_reward(null), passage_reward(null), ranking_reward(null)) | .reward' | sort -u)" = null ]
+	# 1 / (1 / rank) is the rank again
+	[ "$(jq -n -L "$root/pipelines/lib" 'include "queries"; [range(1; 3001) | . as $rank | select((1 / . | reciprocal_rank) != $rank)] | length')" = 0 ]
+}
+
+@test "pipelines/lib: Boolean queries as the queries that they stand for" {
+	expand() { jq -nc -L "$root/pipelines/lib" --arg q "$1" 'include "queries"; $q | boolean_expand'; }
+	[ "$(expand '(a AND b) OR c')" = '["a AND b","c"]' ]
+	[ "$(expand 'a or b and c')" = '["a","b AND c"]' ]
+	[ "$(expand 'a AND (b OR (c AND (d OR e f)))')" = '["a AND b","a AND c AND d","a AND c AND (e f)","e f"]' ]
+	[ "$(expand 'a b (c OR d)')" = '["(a b) AND c","(a b) AND d","a b"]' ]
+	[ "$(expand 'a AND NOT b')" = '["a AND (NOT b)"]' ]
+	[ "$(expand 'a AND NOT (b OR c)')" = '["a AND NOT (b OR c)"]' ]
+	[ "$(expand 'a OR a OR "b c"')" = '["a","\"b c\""]' ]
+	[ "$(expand '')" = '[""]' ]
+	for broken in '((((' 'a (b' 'OR' ') AND ('; do [ "$(expand "$broken")" = "$(jq -nc --arg q "$broken" '[$q]')" ]; done
+	[ "$(expand '(a OR (b')" = '["a","b"]' ]
+	[ "$(expand 'a) OR b')" = '["a","b"]' ]
+	# limits: 64 choices, in the order of the alternatives; 512 words
+	[ "$(expand "(a OR b) AND (c OR d) AND (e OR f) AND (g OR h) AND (i OR j) AND (k OR l) AND (m OR n)" | jq -c '[length, .[0], .[1], .[63]]')" = \
+		'[64,"a AND c AND e AND g AND i AND k AND m","a AND c AND e AND g AND i AND k AND n","a AND d AND f AND h AND j AND l AND n"]' ]
+	[ "$(expand "$(printf 'a%d OR ' {1..255})b" | jq length)" = 64 ]
+	[ "$(expand "$(printf 'a%d OR ' {1..256})b" | jq length)" = 1 ]
 }
 
 # example MODULE: the command in its head
