@@ -1,7 +1,9 @@
 /* bm25_reward - see bm25_reward.h */
 #include "lib/bm25_reward.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/filter.h"
 #include "lib/rank_metrics.h"
@@ -14,8 +16,8 @@ const struct opt bm25_reward_options[] = {
          "what is searched for: a text, or several whose results are fused", 0, 0},
         {"relevant", 0, OPT_STR, FIELD(relevant), ".relevant_doc_ids", "FILTER",
          "ids of the relevant documents, {id: grade} or [{id, grade}]", 0, 0},
-        {"metric", 0, OPT_STR, FIELD(metric), "recall@5", "NAME", "recall@K, precision@K, ndcg@K, hit@K, mrr or map", 0,
-         0},
+        {"metric", 'm', OPT_LIST, FIELD(metrics), NULL, "NAME",
+         "recall@K, precision@K, ndcg@K, hit@K, mrr or map; default recall@5", 0, 0},
         {"hits", 0, OPT_INT, FIELD(hits), "0", "K", "add the best K documents as 'hits'", 0, RANK_METRIC_MAX_DEPTH},
         {"otherwise", 0, OPT_NUM, FIELD(otherwise), "0", "X", "reward where --query gives no query", 0, 0},
         {"library", 'L', OPT_LIST, FIELD(dirs), NULL, "DIR", "where include and import of a FILTER look for modules", 0,
@@ -30,9 +32,12 @@ const char *const bm25_reward_counts[BM25_REWARD_COUNTS] = {"without a query", "
 struct bm25_reward {
 	struct bm25_reward_config config;
 	struct filter *query, *relevant;
-	struct rank_metric metric;
+	const char **name;
+	struct rank_metric *metric;
+	size_t n_metrics;
+	int64_t depth; /* that the measures and the hits need */
 	struct arena arena;
-	struct str hits;
+	struct str text;
 };
 
 void bm25_job_release(struct bm25_job *j)
@@ -41,14 +46,30 @@ void bm25_job_release(struct bm25_job *j)
 	bm25_request_release(&j->request);
 }
 
+static int read_metrics(struct bm25_reward *x, struct err *e)
+{
+	static const char *standard[] = {"recall@5"};
+	const struct cli_list *given = &x->config.metrics;
+	x->n_metrics = given->n ? given->n : 1;
+	x->name = given->n ? given->item : standard;
+	x->metric = xcalloc(x->n_metrics, sizeof *x->metric);
+	x->depth = x->config.hits;
+	for (size_t i = 0; i < x->n_metrics; i++) {
+		if (rank_metric_parse(x->name[i], &x->metric[i], e))
+			return -1;
+		if (x->metric[i].k > x->depth)
+			x->depth = x->metric[i].k;
+	}
+	return 0;
+}
+
 struct bm25_reward *bm25_reward_new(const struct bm25_reward_config *c, struct err *e)
 {
 	struct bm25_reward *x = xcalloc(1, sizeof *x);
 	x->config = *c;
 	arena_init(&x->arena);
-	str_init(&x->hits);
-	if (!rank_metric_parse(c->metric, &x->metric, e) &&
-	    (x->query = filter_new("query", c->query, c->dirs.item, c->dirs.n, e)) &&
+	str_init(&x->text);
+	if (!read_metrics(x, e) && (x->query = filter_new("query", c->query, c->dirs.item, c->dirs.n, e)) &&
 	    (x->relevant = filter_new("relevant", c->relevant, c->dirs.item, c->dirs.n, e)))
 		return x;
 	bm25_reward_free(x);
@@ -62,7 +83,8 @@ void bm25_reward_free(struct bm25_reward *x)
 	filter_free(x->query);
 	filter_free(x->relevant);
 	arena_release(&x->arena);
-	str_release(&x->hits);
+	str_release(&x->text);
+	free(x->metric);
 	free(x);
 }
 
@@ -109,7 +131,7 @@ static int read_query(struct bm25_reward *x, struct record *r, struct bm25_job *
 	q->n_queries = 0;
 	q->query = arena_array(&j->arena, BM25_BATCH_QUERIES, sizeof *q->query);
 	q->len = arena_array(&j->arena, BM25_BATCH_QUERIES, sizeof *q->len);
-	q->depth = x->metric.k > x->config.hits ? x->metric.k : x->config.hits;
+	q->depth = x->depth;
 	bool wrong = several ? json_each(&v, add_query, &queries) : add_query(&queries, 0, NULL, 0, &v);
 	if (!wrong && q->n_queries)
 		return 1;
@@ -126,7 +148,8 @@ int bm25_reward_read(struct bm25_reward *x, struct record *r, struct bm25_job *j
 	arena_reset(&j->arena);
 	j->request.n = 0;
 	j->searches = false;
-	if (record_check_new(r, x->config.as, e) || (x->config.hits && record_check_new(r, "hits", e)))
+	if (record_check_new(r, x->config.as, e) || (x->config.hits && record_check_new(r, "hits", e)) ||
+	    (x->n_metrics > 1 && record_check_new(r, "bm25", e)))
 		return -1;
 	int found = read_query(x, r, j, e);
 	if (found < 0 || read_relevant(x, r, j, e))
@@ -139,7 +162,8 @@ int bm25_reward_read(struct bm25_reward *x, struct record *r, struct bm25_job *j
 
 /* ---- what is added ---- */
 
-static int score(struct bm25_reward *x, const struct bm25_searcher *s, const struct bm25_job *j, double *out,
+/* value[n_metrics] */
+static int score(struct bm25_reward *x, const struct bm25_searcher *s, const struct bm25_job *j, double *value,
                  struct err *e)
 {
 	const struct bm25_request *q = &j->request;
@@ -151,8 +175,22 @@ static int score(struct bm25_reward *x, const struct bm25_searcher *s, const str
 			return -1;
 		grades[i] = rank_judgements_grade(&j->relevant, id, len);
 	}
-	*out = rank_metric_score(&x->metric, grades, q->n, j->relevant.ideal, j->relevant.n);
+	for (size_t i = 0; i < x->n_metrics; i++)
+		value[i] = rank_metric_score(&x->metric[i], grades, q->n, j->relevant.ideal, j->relevant.n);
 	return 0;
+}
+
+static int add_values(struct bm25_reward *x, const double *value, struct record *r, struct err *e)
+{
+	str_clear(&x->text);
+	for (size_t i = 0; i < x->n_metrics; i++) {
+		str_addc(&x->text, i ? ',' : '{');
+		json_put_str(&x->text, x->name[i], strlen(x->name[i]));
+		str_addc(&x->text, ':');
+		json_put_num(&x->text, value[i]);
+	}
+	str_addc(&x->text, '}');
+	return record_add_raw(r, "bm25", x->text.buf, x->text.len, e);
 }
 
 static int add_hits(struct bm25_reward *x, const struct bm25_searcher *s, const struct bm25_job *j, struct record *r,
@@ -161,25 +199,25 @@ static int add_hits(struct bm25_reward *x, const struct bm25_searcher *s, const 
 	const struct bm25_request *q = &j->request;
 	const char *id;
 	size_t len;
-	str_clear(&x->hits);
-	str_addc(&x->hits, '[');
+	str_clear(&x->text);
+	str_addc(&x->text, '[');
 	for (int64_t i = 0; i < q->n && i < x->config.hits; i++) {
 		if (bm25_doc_id(s, q->hits[i].doc, &id, &len, e))
 			return -1;
-		str_adds(&x->hits, i ? ",{\"id\":" : "{\"id\":");
-		json_put_str(&x->hits, id, len);
-		str_adds(&x->hits, ",\"score\":");
-		json_put_num(&x->hits, q->hits[i].score);
-		str_addc(&x->hits, '}');
+		str_adds(&x->text, i ? ",{\"id\":" : "{\"id\":");
+		json_put_str(&x->text, id, len);
+		str_adds(&x->text, ",\"score\":");
+		json_put_num(&x->text, q->hits[i].score);
+		str_addc(&x->text, '}');
 	}
-	str_addc(&x->hits, ']');
-	return record_add_raw(r, "hits", x->hits.buf, x->hits.len, e);
+	str_addc(&x->text, ']');
+	return record_add_raw(r, "hits", x->text.buf, x->text.len, e);
 }
 
 int bm25_reward_add(struct bm25_reward *x, const struct bm25_searcher *s, struct bm25_job *j, struct record *r,
                     int64_t *count, struct err *e)
 {
-	double reward = x->config.otherwise;
+	double reward = x->config.otherwise, *value;
 	int found = j->searches ? j->request.found : 0;
 	arena_reset(&x->arena);
 	if (found < 0) {
@@ -187,7 +225,15 @@ int bm25_reward_add(struct bm25_reward *x, const struct bm25_searcher *s, struct
 		return -1;
 	}
 	count[BM25_BROKEN_QUERY] += j->searches && !found;
-	if (found && j->relevant.n && score(x, s, j, &reward, e))
+	value = arena_array(&x->arena, x->n_metrics, sizeof *value);
+	for (size_t i = 0; i < x->n_metrics; i++)
+		value[i] = NAN;
+	if (found && j->relevant.n) {
+		if (score(x, s, j, value, e))
+			return -1;
+		reward = value[0];
+	}
+	if (x->n_metrics > 1 && add_values(x, value, r, e))
 		return -1;
 	if (x->config.hits && add_hits(x, s, j, r, e))
 		return -1;

@@ -12,8 +12,9 @@
 #include "lib/record.h"
 
 struct bm25_reward_config {
-	struct cli_list dirs; /* of jq modules */
-	const char *query, *relevant, *metric, *as;
+	struct cli_list dirs;    /* of jq modules */
+	struct cli_list metrics; /* none: recall@5 */
+	const char *query, *relevant, *as;
 	double otherwise;
 	int64_t hits;
 };

@@ -33,6 +33,64 @@ reward() { # RECORD OPTION...: what is added
 	done
 }
 
+@test "rl-reward-bm25: six measures of five forms, three analyzers and three settings are those of other implementations" {
+	local golden data name analyzer variant k1 b want got
+	shared golden golden/score/bm25/measures.tsv
+	shared data data/retrieval/cran
+	data=$(dirname "$data")
+	# equal scores keep the order of the corpus, and go by falling id in trec_eval
+	for name in cran med; do
+		jq -sc 'sort_by(.doc_id) | reverse[]' "$data/$name/corpus.jsonl" >corpus
+		for analyzer in none stop porter; do rl-index -q --analyzer $analyzer corpus $name.$analyzer; done
+	done
+	sed 1d "$golden" >rows
+	[ "$(wc -l <rows)" -ge 45 ]
+	while IFS=$'\t' read -r name analyzer variant k1 b want; do
+		got=$(rl-reward-bm25 -q --query .query --variant "$variant" --k1 "$k1" --b "$b" -m map -m ndcg@10 -m recall@5 -m recall@100 -m mrr -m precision@10 \
+			"$name.$analyzer" "$data/$name/queries.jsonl" |
+			jq -sc 'map(.bm25 | [.map, ."ndcg@10", ."recall@5", ."recall@100", .mrr, ."precision@10"]) | transpose | map(add / length)')
+		jq -ne --arg want "$want" --argjson got "$got" '[($want / "\t" | map(tonumber)), $got] | transpose | length == 6 and all(.[0] - .[1] | fabs < 6e-7)' >/dev/null ||
+			{ echo "$name $analyzer $variant $k1 $b: $got, expected $want"; return 1; }
+	done <rows
+}
+
+@test "rl-reward-bm25: graded judgements: every measure is trec_eval's, query by query" {
+	local golden name of=()
+	shared golden golden/score/rank/graded.run
+	golden=${golden%.run}
+	# the ranking of each query as a corpus: its word, and the longer the lower
+	awk '{print $1, $3, $5}' "$golden.run" | jq -Rnc '[inputs / " " | {q: .[0], id: .[1], score: (.[2] | tonumber)}] | group_by(.q)[] |
+		sort_by(.score, .id) | reverse | to_entries[] | {id: "\(.value.q) \(.value.id)", text: ("q\(.value.q)" + " filler" * .key)}' |
+		rl-index -q - ranked
+	jq -Rnc '[inputs / " " | {q: .[0], id: "\(.[0]) \(.[2])", grade: (.[3] | tonumber)}] | group_by(.q)[] |
+		{id: .[0].q, query: "q\(.[0].q)", relevant_doc_ids: map({id, grade})}' "$golden.qrels" >queries
+	while read -r name trec; do
+		of+=(-m "$name")
+		awk -F'\t' -v OFS='\t' -v name="$name" -v trec="$trec" '$1 == trec && $2 != "all" {print name, $2, $3}' "$golden.tsv"
+	done >want <<-'END'
+		ndcg@5 ndcg_cut_5
+		ndcg@10 ndcg_cut_10
+		ndcg@20 ndcg_cut_20
+		ndcg@1000 ndcg_cut_1000
+		recall@5 recall_5
+		recall@10 recall_10
+		recall@30 recall_30
+		precision@5 P_5
+		precision@15 P_15
+		precision@100 P_100
+		hit@1 success_1
+		hit@10 success_10
+		mrr recip_rank
+		map map
+		map@5 map_cut_5
+		map@20 map_cut_20
+	END
+	rl-reward-bm25 -q --query .query "${of[@]}" ranked queries | jq -r '.id as $q | .bm25 | to_entries[] | "\(.key)\t\($q)\t\(.value)"' >got
+	[ "$(wc -l <want)" -ge 128 ]
+	awk -F'\t' 'NR == FNR {value[$1, $2] = $3; next}
+		!(($1, $2) in value) || value[$1, $2] - $3 > 6e-9 || $3 - value[$1, $2] > 6e-9 {print "expected", $0 ", got", value[$1, $2]; bad = 1} END {exit bad}' got want
+}
+
 @test "rl-reward-bm25: pruned and exhaustive searches agree byte for byte, in all forms" {
 	shared data data/retrieval/cran
 	rl-index -q --analyzer porter "$data/corpus.jsonl" c.lmdb
@@ -56,6 +114,11 @@ reward() { # RECORD OPTION...: what is added
 	[ "$(reward "$r" --metric recall@1)" = 0 ]
 	[ "$(reward '{"completion":"apple pie","relevant_doc_ids":["a","zz"]}')" = 0.5 ]
 	[ "$(reward '{"completion":"apple pie","relevant_doc_ids":["a","a"]}')" = 1 ]
+	# several at once: the reward is the first
+	[ "$(rl-reward-bm25 -q -m mrr -m hit@1 -m precision@4 x.lmdb <<<"$r" | jq -c '[.bm25, .reward_bm25]')" = '[{"mrr":0.5,"hit@1":0,"precision@4":0.25},0.5]' ]
+	[ "$(rl-reward-bm25 -q -m mrr -m hit@1 --otherwise -1 x.lmdb <<<'{"completion":null,"relevant_doc_ids":["a"]}' | jq -c '[.bm25, .reward_bm25]')" = '[{"mrr":null,"hit@1":null},-1]' ]
+	[ "$(rl-reward-bm25 -q -m mrr x.lmdb <<<"$r" | jq -c 'has("bm25")')" = false ]
+	fails_with 1 "'bm25' is already there" rl-reward-bm25 -q -m mrr -m map x.lmdb <<<'{"completion":"","relevant_doc_ids":["a"],"bm25":1}'
 	# b has grade 1, a has 3: (1 + 3/log2(3)) / (3 + 1/log2(3))
 	jq -ne --argjson got "$(reward '{"completion":"apple pie","relevant_doc_ids":{"a":3,"b":1,"7":0}}' --metric ndcg@10)" \
 		'((1 + 3 / (3 | log2)) / (3 + 1 / (3 | log2)) - $got | fabs) < 1e-12' >/dev/null
