@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "lib/answers.h"
 #include "lib/par.h"
 #include "lib/util.h"
 
@@ -32,6 +33,7 @@ struct worker {
 	struct bm25_searcher *searcher;
 	struct voted *voted;
 	size_t room;
+	struct str scratch, passage; /* of a text that may hold an answer */
 };
 
 struct bm25_batch {
@@ -44,7 +46,9 @@ struct bm25_batch {
 void bm25_request_release(struct bm25_request *r)
 {
 	free(r->hits);
+	free(r->holds);
 	r->hits = NULL;
+	r->holds = NULL;
 	r->n = r->room = 0;
 }
 
@@ -60,6 +64,10 @@ struct bm25_batch *bm25_batch_new(const struct bm25_index *x, const struct bm25_
 	b->config = *c;
 	b->par = par_new((int)c->threads);
 	b->worker = xcalloc((size_t)par_threads(b->par), sizeof *b->worker);
+	for (int i = 0; i < par_threads(b->par); i++) {
+		str_init(&b->worker[i].scratch);
+		str_init(&b->worker[i].passage);
+	}
 	for (int i = 0; i < par_threads(b->par); i++)
 		if (!(b->worker[i].searcher = bm25_searcher_new(x, &params, e))) {
 			bm25_batch_free(b);
@@ -75,6 +83,8 @@ void bm25_batch_free(struct bm25_batch *b)
 	for (int i = 0; i < par_threads(b->par); i++) {
 		bm25_searcher_free(b->worker[i].searcher);
 		free(b->worker[i].voted);
+		str_release(&b->worker[i].scratch);
+		str_release(&b->worker[i].passage);
 	}
 	free(b->worker);
 	par_free(b->par);
@@ -108,6 +118,7 @@ static void reserve(struct bm25_request *r, int64_t n)
 		return;
 	r->room = n;
 	r->hits = xrealloc_array(r->hits, (size_t)n, sizeof *r->hits);
+	r->holds = xrealloc_array(r->holds, (size_t)n, sizeof *r->holds);
 }
 
 static void answer_one(const struct bm25_batch *b, struct worker *w, struct bm25_request *r)
@@ -186,6 +197,35 @@ static void answer_several(const struct bm25_batch *b, struct worker *w, struct 
 		r->hits[i] = (struct bm25_hit){w->voted[i].doc, w->voted[i].votes};
 }
 
+/* ---- answers in what was found ---- */
+
+static int holds_one(struct worker *w, const struct bm25_request *r, uint32_t doc, bool *holds, struct err *e)
+{
+	const char *text;
+	size_t len;
+	if (bm25_doc_text(w->searcher, doc, &text, &len, e))
+		return -1;
+	answers_tokens(text, len, &w->scratch, &w->passage);
+	for (int64_t i = 0; i < r->n_answers && !*holds; i++)
+		*holds = answers_hold(w->passage.buf, w->passage.len, r->answers[i].text, r->answers[i].len);
+	return 0;
+}
+
+static void look_for_answers(struct worker *w, struct bm25_request *r)
+{
+	bool any = false;
+	for (int64_t i = 0; i < r->n; i++) {
+		r->holds[i] = false;
+		if (!r->n_answers || i >= r->answers_depth || (any && r->first_only))
+			continue;
+		if (holds_one(w, r, r->hits[i].doc, &r->holds[i], &r->e)) {
+			r->found = -1;
+			return;
+		}
+		any |= r->holds[i];
+	}
+}
+
 /* ---- all of them ---- */
 
 static void answer(void *arg, int64_t i, int worker)
@@ -197,6 +237,7 @@ static void answer(void *arg, int64_t i, int worker)
 		answer_one(b, &b->worker[worker], r);
 	else
 		answer_several(b, &b->worker[worker], r);
+	look_for_answers(&b->worker[worker], r);
 }
 
 void bm25_batch_run(struct bm25_batch *b, struct bm25_request *const *r, int64_t n)

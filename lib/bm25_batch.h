@@ -23,16 +23,27 @@ extern const struct opt bm25_batch_options[];
 
 enum { BM25_BATCH_QUERIES = 256 };
 
+struct bm25_answer {
+	const char *text; /* of answers_tokens */
+	size_t len;
+};
+
 struct bm25_request {
 	/* what is asked */
 	const char **query; /* [n_queries], borrowed; at most BM25_BATCH_QUERIES */
 	size_t *len;
 	int64_t n_queries;
 	int64_t depth; /* how many documents are wanted */
-	/* the answer */
+	/* answers that are looked for in the texts of the first `answers_depth` hits; until one is found, with
+	 * first_only */
+	const struct bm25_answer *answers; /* [n_answers], borrowed */
+	int64_t n_answers, answers_depth;
+	bool first_only;
+	/* what is found */
 	int found; /* 1; 0 with e: none of the queries is one (boolean); -1 with e: the index is damaged */
 	struct err e;
 	struct bm25_hit *hits; /* [n], best first, owned by the request */
+	bool *holds;           /* [n], one of the answers; false where none was looked for */
 	int64_t n, room;
 };
 void bm25_request_release(struct bm25_request *r);

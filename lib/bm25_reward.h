@@ -13,8 +13,9 @@
 
 struct bm25_reward_config {
 	struct cli_list dirs;    /* of jq modules */
-	struct cli_list metrics; /* none: recall@5 */
+	struct cli_list metrics; /* none: recall@5, with answers hit@5 */
 	const char *query, *relevant, *as;
+	const char *answers; /* NULL, or what makes a document relevant in place of `relevant`: needs the texts */
 	double otherwise;
 	int64_t hits;
 };
@@ -30,6 +31,7 @@ struct bm25_job {
 	bool searches; /* the request is to be answered before bm25_reward_add */
 	struct bm25_request request;
 	struct rank_judgements relevant;
+	int64_t n_relevant; /* ids, or answers */
 	struct arena arena;
 };
 void bm25_job_release(struct bm25_job *j);

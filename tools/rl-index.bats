@@ -143,6 +143,9 @@ found() { # INDEX QUERY: ids
 @test "rl-index: an index is the same with little memory; too little for the ids is refused" {
 	rl-index -q --memory 32 --positions corpus.jsonl a.lmdb && rl-index -q --memory 4096 --positions corpus.jsonl b.lmdb
 	cmp a.lmdb b.lmdb
+	rl-index -q --memory 32 --texts corpus.jsonl a.lmdb && rl-index -q --memory 4096 --texts corpus.jsonl b.lmdb
+	cmp a.lmdb b.lmdb
+	! cmp -s a.lmdb <(rl-index -q corpus.jsonl c.lmdb && cat c.lmdb)
 	fails_with 2 "memory" rl-index --memory 31 corpus.jsonl a.lmdb
 }
 

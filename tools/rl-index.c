@@ -18,7 +18,7 @@
 struct config {
 	const char *id, *text;
 	int analyzer;
-	bool positions, quiet;
+	bool positions, texts, quiet;
 	int64_t memory;
 };
 
@@ -32,6 +32,7 @@ static const struct opt options[] = {
         {"analyzer", 0, OPT_CHOICE, FIELD(analyzer), "none", BM25_ANALYZERS,
          "ASCII words in lower case; without stop words; and stemmed; words of any script", 0, 0},
         {"positions", 0, OPT_FLAG, FIELD(positions), NULL, NULL, "keep where words stand, for phrases", 0, 0},
+        {"texts", 0, OPT_FLAG, FIELD(texts), NULL, NULL, "keep the texts, for answers", 0, 0},
         {"memory", 0, OPT_INT, FIELD(memory), "1024", "MIB", "most memory that is used", 32, 1 << 20},
         {"quiet", 'q', OPT_FLAG, FIELD(quiet), NULL, NULL, "no progress, no closing line", 0, 0},
         {NULL},
@@ -69,6 +70,7 @@ static int process(struct indexer *x, char **operands, int n, struct err *e)
 	const char *index = operands[n - 1];
 	const struct bm25_options how = {.analyzer = (enum bm25_analyzer)x->config.analyzer,
 	                                 .positions = x->config.positions,
+	                                 .texts = x->config.texts,
 	                                 .memory = (size_t)x->config.memory << 20};
 	double start = now_seconds();
 	if (bm25_check_target(index, e) || !(x->builder = bm25_builder_new(&how, index, e)))

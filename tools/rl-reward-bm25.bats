@@ -223,6 +223,51 @@ reward() { # RECORD OPTION...: what is added
 	fails_with 1 "standard input:1: " rl-reward-bm25 -q x.lmdb < <(printf '{"completion":"caf\xc3","relevant_doc_ids":["a"]}\n')
 }
 
+@test "rl-reward-bm25: --answers: documents whose text holds one of them are relevant" {
+	printf '%s\n' '{"id":"a","text":"red apple"}' '{"id":"b","title":"Green","text":"apple pie. U.S., 1984"}' '{"id":"c","text":"a sour and green apple: the us"}' '{"id":"d","text":"sky"}' |
+		rl-index -q --texts - t.lmdb
+	answered() { # ANSWERS OPTION...
+		local answers=$1
+		shift
+		rl-reward-bm25 -q t.lmdb --answers .answers "$@" <<<"{\"completion\":\"apple\",\"answers\":$answers}" | jq -c .reward_bm25
+	}
+	# a, b, c is the ranking: by length
+	[ "$(answered '["u.s."]' -m mrr)" = 0.5 ]
+	[ "$(answered '["US"]' -m mrr)" = 0.3333333333333333 ]
+	[ "$(answered '["green"]' -m precision@3)" = 0.6666666666666666 ]
+	[ "$(answered '["green"]' -m precision@2)" = 0.5 ]
+	[ "$(answered '["GREEN apple"]' -m precision@4)" = 0.5 ]
+	[ "$(answered '["sour and red", "the us"]' -m hit@3)" = 1 ]
+	[ "$(answered '["the us"]' -m hit@2)" = 0 ]
+	[ "$(answered '["the us"]' -m hit@2 --hits 3)" = 0 ]
+	[ "$(answered '"RED"')" = 1 ]
+	[ "$(answered 1984)" = 1 ]
+	[ "$(answered '["sky"]' -m mrr)" = 0 ]
+	# the first one is enough, but not for all measures
+	[ "$(rl-reward-bm25 -q t.lmdb --answers .answers -m hit@1 -m mrr -m precision@3 <<<'{"completion":"apple","answers":["green"]}' | jq -c .bm25)" = '{"hit@1":0,"mrr":0.5,"precision@3":0.6666666666666666}' ]
+	# nothing to look for is null
+	for none in '[]' '[""]' '[" ", "\u0007"]'; do [ "$(answered "$none")" = null ]; done
+	fails_with 1 "standard input:1: --answers: '.answers' gives nothing" rl-reward-bm25 -q t.lmdb --answers .answers <<<'{"completion":"apple"}'
+	fails_with 1 "standard input:1: --answers: '.answers' holds an object at index 1" rl-reward-bm25 -q t.lmdb --answers .answers <<<'{"completion":"apple","answers":["a",{}]}'
+	fails_with 1 "x.lmdb: --answers needs texts; build the index with rl-index --texts" rl-reward-bm25 --answers .answers x.lmdb /dev/null
+	fails_with 2 "--relevant or --answers, not both" rl-reward-bm25 --answers .answers --relevant .r t.lmdb
+	for m in recall@5 ndcg@5 map; do fails_with 2 "metric '$m' needs the number of relevant documents" rl-reward-bm25 --answers .answers -m mrr -m $m t.lmdb; done
+}
+
+@test "rl-reward-bm25: --answers on real passages: on several threads, and as a jq program finds them" {
+	shared data data/retrieval/pubmedqa
+	head -n 200 "$data/queries.jsonl" | jq -c '{query, answers: (.query | split(" ")[:2] | map([., "of " + .])[])}' >q.jsonl
+	rl-index -q --texts "$data/corpus.jsonl" t.lmdb
+	rl-reward-bm25 -q --query .query --answers .answers -m mrr -m precision@20 --hits 20 t.lmdb q.jsonl >want
+	rl-reward-bm25 -q -j 3 --query .query --answers .answers -m mrr -m precision@20 --hits 20 t.lmdb q.jsonl | cmp want -
+	jq -c --slurpfile docs "$data/corpus.jsonl" -n '
+		def tokens: ascii_downcase | [scan("[\\p{L}\\p{N}\\p{M}]+|[^\\p{Z}\\p{C}]")] | "\n" + join("\n") + "\n";
+		($docs | map({key: .doc_id, value: .text}) | from_entries) as $text
+		| [inputs | (.answers | map(tokens)) as $a | [.bm25."precision@20", ([.hits[].id | $text[.] | tokens | select(contains($a[]))] | unique | length) / 20]]
+		| [length, ([.[] | select(.[0] - .[1] | fabs > 1e-9)] | length), (map(.[0]) | add > 10)]' want >got
+	[ "$(cat got)" = "[400,0,true]" ]
+}
+
 @test "rl-reward-bm25: -j changes neither bytes nor counts, faults included" {
 	shared data data/retrieval/cran
 	rl-index -q --analyzer porter --positions "$data/corpus.jsonl" c.lmdb
@@ -268,7 +313,12 @@ reward() { # RECORD OPTION...: what is added
 	echo '{"completion":"(pie OR plum) AND \"green apple\" NOT sky","relevant_doc_ids":["b"]}' >boolean.jsonl
 	rl-reward-bm25 --boolean --otherwise -0.1 corpus.lmdb boolean.jsonl | jq -e '.reward_bm25 == 1' >/dev/null
 	ln -s "$root/pipelines" .
-	echo '{"completion":"<think>a</think><answer>{\"query\": \"apple\"}</answer>","relevant_doc_ids":["a"]}' >tagged.jsonl
+	echo '{"completion":"<think>a</think><answer>{\"query\": \"apple\"}</answer>","relevant_doc_ids":["a"],"answers":["pie"]}' >tagged.jsonl
+	rl-index --texts corpus.jsonl texts.lmdb
+	rl-reward-bm25 -L pipelines/lib --as mrr --metric mrr@3000 --answers .answers \
+		--query 'include "queries"; .completion | answer_query' texts.lmdb tagged.jsonl |
+		rl-reward-jq -L pipelines/lib passage 'include "queries";
+    .mrr as $mrr | .completion | passage_reward($mrr)' | jq -e '.mrr == 0.5 and .passage == {format: 1, answer: 5, reward: 6}' >/dev/null
 	rl-reward-bm25 -L pipelines/lib --as recall --metric recall@3000 \
 		--query 'include "queries"; .completion | answer_query' corpus.lmdb tagged.jsonl |
 		rl-reward-jq -L pipelines/lib literature 'include "queries";

@@ -103,10 +103,14 @@ static int process(struct tool *t, struct record *r, void *arg, struct err *e)
 static void set_up(struct reward_bm25 *x, const char *index)
 {
 	struct err e;
+	if (x->config.reward.answers && cli_given("relevant"))
+		cli_misuse("--relevant or --answers, not both");
 	if (!(x->reward = bm25_reward_new(&x->config.reward, &e)))
 		cli_misuse("%s", e.msg);
 	if (!(x->index = bm25_open(index, &e)))
 		cli_fail("%s", e.msg);
+	if (x->config.reward.answers && !bm25_info(x->index)->texts)
+		cli_fail("%s: --answers needs texts; build the index with rl-index --texts", index);
 	if (!(x->batch = bm25_batch_new(x->index, &x->config.search, &e)))
 		cli_fail("%s: %s", index, e.msg);
 	int threads = bm25_batch_threads(x->batch);

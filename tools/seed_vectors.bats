@@ -48,7 +48,7 @@ table() {
 		format bonus|here|
 		recall tiers|here|
 		answer rank tiers|here|
-		answer in passage|no|a jq program, not yet a module
+		answer in passage|here|
 		dialogue reward as documented|here|
 		dialogue reward as trained|here|
 		BABILong accuracy|here|
@@ -120,6 +120,12 @@ corpus() {
 		got=$(for m in recall mrr ndcg; do rl-reward-bm25 -q --query .query --metric "$m@$k" x.lmdb q | jq .reward_bm25; done | jq -sc .)
 		near "$(jq -c .expected <<<"$case")" "$got"
 	done <all
+}
+
+@test "seed vectors: answer in passage" {
+	cases "answer in passage" >all
+	jq -sc '[.[].input.passage] | unique[] | {text: .}' all | rl-index -q --texts - x.lmdb
+	rl-reward-bm25 -q --query .input.passage --answers .input.answer -m hit@1 x.lmdb all | jq -sce 'length > 9 and all(.expected == .reward_bm25)'
 }
 
 # gae NAME JQ FIELD OPTION...: a record made of each case by JQ, through rl-gae
