@@ -5,13 +5,25 @@
 
 #include "lib/util.h"
 
-static int read_numbers(struct reward *total, struct record *r, struct arena *arena, struct advantage_row *a,
-                        struct err *e)
+static int read_critic(struct record *r, struct arena *arena, struct advantage_row *a, struct err *e)
+{
+	float *values = NULL;
+	if (record_floats(r, "values", &values, &a->n, a->n, "tokens", arena, e) < 0)
+		return -1;
+	if (!values)
+		return err_set(e, "there is no 'values' (rl-logprob --values adds it)");
+	int has = record_num(r, "bootstrap_value", &a->bootstrap_value, e);
+	a->values = values;
+	a->has_bootstrap = has > 0;
+	return has < 0 ? -1 : 0;
+}
+
+static int read_numbers(const struct advantage_config *c, struct reward *total, struct record *r, struct arena *arena,
+                        struct advantage_row *a, struct err *e)
 {
 	int64_t n;
 	int32_t *token, *mask = NULL;
-	float *array[3] = {NULL, NULL, NULL};
-	static const char *const names[] = {"logprobs", "ref_logprobs", "values"};
+	float *logprobs = NULL, *ref = NULL;
 	double *reward;
 	int has = record_ints(r, "tokens", &token, &n, -1, NULL, arena, e);
 	if (has <= 0)
@@ -23,23 +35,37 @@ static int read_numbers(struct reward *total, struct record *r, struct arena *ar
 	a->left_out = has <= 0 || !n;
 	if (a->left_out)
 		return has < 0 ? -1 : 0;
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (record_floats(r, names[i], &array[i], &a->n, n, "tokens", arena, e) < 0)
-			return -1;
-	if (!array[2])
-		return err_set(e, "there is no 'values' (rl-logprob --values adds it)");
-	has = record_num(r, "bootstrap_value", &a->bootstrap_value, e);
-	if (has < 0)
+	if (record_floats(r, "logprobs", &logprobs, &a->n, n, "tokens", arena, e) < 0 ||
+	    record_floats(r, "ref_logprobs", &ref, &a->n, n, "tokens", arena, e) < 0)
 		return -1;
 	a->n = n;
 	a->reward = reward;
-	a->has_bootstrap = has;
 	a->token = token;
 	a->mask = mask;
-	a->logprobs = array[0];
-	a->ref_logprobs = array[1];
-	a->values = array[2];
-	return 0;
+	a->logprobs = logprobs;
+	a->ref_logprobs = ref;
+	return c->method == ADVANTAGE_GAE ? read_critic(r, arena, a, e) : 0;
+}
+
+void advantage_record_group(const struct record *r, int64_t line, struct advantage_row *row, struct arena *a)
+{
+	const char *text;
+	size_t len;
+	int64_t epoch = 0;
+	double temperature = 1;
+	struct err ignored;
+	row->sample = 0;
+	if (record_int(r, "sample", &row->sample, &ignored) < 0 || row->sample < 0 || row->sample > 1 << 24)
+		row->sample = 0;
+	row->greedy = record_num(r, "temperature", &temperature, &ignored) > 0 && temperature == 0;
+	if (record_str(r, "group", &text, &len, &ignored) > 0) {
+		row->group = arena_strndup(a, text, len);
+		return;
+	}
+	if (record_id(r, line, &text, &len, a, &ignored) < 0)
+		return;
+	bool later = record_int(r, "epoch", &epoch, &ignored) > 0 && epoch != 0;
+	row->group = later ? arena_printf(a, "%s@%lld", text, (long long)epoch) : text;
 }
 
 static int read_finish(const struct advantage_config *c, struct record *r, struct advantage_row *a, struct err *e)
@@ -55,20 +81,21 @@ static int read_finish(const struct advantage_config *c, struct record *r, struc
 	return 0;
 }
 
-static int check_names(const struct record *r, struct err *e)
+static int check_names(const struct advantage_row *row, const struct record *r, struct err *e)
 {
 	static const char *const made[] = {"rewards", "advantages", "returns", "bootstrap_reward", "bootstrap_return"};
 	for (size_t i = 0; i < ARRAY_LEN(made); i++)
 		if (record_check_new(r, made[i], e) < 0)
 			return -1;
-	return 0;
+	return row->greedy ? record_check_new(r, "skip", e) : 0;
 }
 
-int advantage_record_read(const struct advantage_config *c, struct reward *reward, struct record *r,
+int advantage_record_read(const struct advantage_config *c, struct reward *reward, struct record *r, int64_t line,
                           struct advantage_row *row, struct arena *a, struct err *e)
 {
 	*row = (struct advantage_row){0};
-	if (check_names(r, e) < 0 || read_numbers(reward, r, a, row, e) < 0 || read_finish(c, r, row, e) < 0)
+	advantage_record_group(r, line, row, a);
+	if (check_names(row, r, e) < 0 || read_numbers(c, reward, r, a, row, e) < 0 || read_finish(c, r, row, e) < 0)
 		return -1;
 	row->rewards = arena_alloc(a, (size_t)row->n * sizeof(float));
 	row->advantages = arena_alloc(a, (size_t)row->n * sizeof(float));
@@ -78,6 +105,8 @@ int advantage_record_read(const struct advantage_config *c, struct reward *rewar
 
 int advantage_record_add(struct record *r, const struct advantage_row *row, struct err *e)
 {
+	if (row->is_baseline)
+		return record_add_str(r, "skip", ADVANTAGE_BASELINE_SKIP, sizeof ADVANTAGE_BASELINE_SKIP - 1, e);
 	if (record_add_floats(r, "rewards", row->rewards, row->n, e) < 0 ||
 	    record_add_floats(r, "advantages", row->advantages, row->n, e) < 0 ||
 	    record_add_floats(r, "returns", row->returns, row->n, e) < 0)

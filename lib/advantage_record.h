@@ -10,14 +10,25 @@
 #include "lib/reward.h"
 
 /*
- * Reads tokens, mask, logprobs, ref_logprobs, values, bootstrap_value, finish and the total reward; lengths are
- * checked.  A record without a reward or without a token is left_out.  Input and output arrays are in the arena.  -1
- * when a field is wrong, `tokens` or `values` is missing, or a field that advantage_record_add makes is there.
+ * Reads tokens, mask, logprobs, ref_logprobs, values and bootstrap_value (gae only), finish, the total reward and the
+ * group; lengths are checked.  A record without a reward or without a token is left_out.  Input and output arrays are
+ * in the arena.  -1 when a field is wrong, `tokens` or (gae) `values` is missing, or a field that advantage_record_add
+ * makes is there; the group is read all the same.  line: of the source, for records without an id.
  */
-int advantage_record_read(const struct advantage_config *c, struct reward *reward, struct record *r,
+int advantage_record_read(const struct advantage_config *c, struct reward *reward, struct record *r, int64_t line,
                           struct advantage_row *row, struct arena *a, struct err *e);
 
-/* Adds rewards, advantages and returns, and for a terminal cell bootstrap_reward and bootstrap_return. */
+/*
+ * Group, sample and greedy, as far as they can be read: for records that are left out too, since they count in the size
+ * of their group.  The group is the field `group`; else id and epoch, as rl-generate names groups.
+ */
+void advantage_record_group(const struct record *r, int64_t line, struct advantage_row *row, struct arena *a);
+
+/* What a row that only was a baseline gets as `skip`. */
+#define ADVANTAGE_BASELINE_SKIP "greedy baseline"
+
+/* Adds rewards, advantages and returns, and for a terminal cell bootstrap_reward and bootstrap_return; to a baseline
+ * `skip`. */
 int advantage_record_add(struct record *r, const struct advantage_row *row, struct err *e);
 
 #endif

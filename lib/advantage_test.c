@@ -1,134 +1,5 @@
 /* advantage: against TRL, verl and OpenRLHF, and rules of our own. */
-#include "lib/advantage.h"
-#include "lib/arena.h"
-#include "lib/record.h"
-#include "lib/stream.h"
-#include "lib/test.h"
-
-enum { ROWS = 16, TOKENS = 64 };
-
-static struct record *r;
-static struct arena a;
-static struct err e;
-static struct advantage_row row[ROWS];
-static float out[ROWS][3][TOKENS];
-
-static struct advantage_config defaults(void)
-{
-	return (struct advantage_config){.gamma = 1, .lam = .95, .kl_coef = .05, .whiten = true, .eos = -1};
-}
-
-static void clear_rows(void)
-{
-	memset(row, 0, sizeof row);
-	for (int i = 0; i < ROWS; i++) {
-		row[i].rewards = out[i][0];
-		row[i].advantages = out[i][1];
-		row[i].returns = out[i][2];
-	}
-}
-
-/* One JSON document in a file. */
-static bool load(const char *name)
-{
-	const char *path = test_shared(name);
-	struct stream *s = path ? stream_open(path, &e) : NULL;
-	struct str text;
-	char *line;
-	size_t len;
-	bool ok = false;
-	if (!s) {
-		test_skip("the golden data is not beside the tree");
-		return false;
-	}
-	str_init(&text);
-	while (stream_next(s, &line, &len, &e) > 0) {
-		str_add(&text, line, len);
-		str_addc(&text, '\n');
-	}
-	arena_reset(&a);
-	ok = record_parse(r, text.buf, text.len, &e) == 0;
-	CHECK(ok);
-	str_release(&text);
-	stream_close(s);
-	return ok;
-}
-
-static struct json at(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static struct json at(const char *fmt, ...)
-{
-	char path[200];
-	struct json v;
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(path, sizeof path, fmt, ap);
-	va_end(ap);
-	record_path(r, path, &v, &e);
-	return v;
-}
-
-static float *floats(struct json v, int64_t *n)
-{
-	float *x = NULL;
-	*n = 0;
-	if (v.kind == JSON_ARRAY && json_floats(&v, "golden", &x, n, &a, &e) < 0)
-		test_fail(__FILE__, __LINE__, "%s", e.msg);
-	return x;
-}
-
-struct nullable {
-	double x[TOKENS];
-	int64_t n;
-};
-
-static int put_item(void *arg, int64_t i, const char *key, size_t len, const struct json *item)
-{
-	struct nullable *l = arg;
-	(void)key, (void)len;
-	l->x[i] = item->kind == JSON_NUMBER ? item->number : NAN;
-	l->n = i + 1;
-	return 0;
-}
-
-/* x agrees with the array v wherever that is not null. */
-static void check_array(const float *x, int64_t n, struct json v, double rtol, double atol, const char *what)
-{
-	struct nullable want = {.n = 0};
-	json_each(&v, put_item, &want);
-	if (want.n != n)
-		test_fail(__FILE__, __LINE__, "%s: %lld numbers, expected %lld", what, (long long)n, (long long)want.n);
-	for (int64_t i = 0; i < want.n && i < n; i++)
-		if (!isnan(want.x[i]) && !(fabs((double)x[i] - want.x[i]) <= atol + rtol * fabs(want.x[i])))
-			test_fail(__FILE__, __LINE__, "%s[%lld] is %.9g, expected %.9g", what, (long long)i,
-			          (double)x[i], want.x[i]);
-}
-
-/* The cells of a row with the one behind its last token. */
-static void check_cells(const float *x, const struct advantage_row *p, double terminal, struct json v, double rtol,
-                        double atol, const char *what)
-{
-	float cells[TOKENS + 1];
-	memcpy(cells, x, (size_t)p->n * sizeof *x);
-	cells[p->n] = (float)terminal;
-	check_array(cells, p->n + p->has_terminal, v, rtol, atol, what);
-}
-
-static int index_of(const char *text, const char *const *words)
-{
-	int i = 0;
-	while (words[i] && strcmp(text, words[i]))
-		i++;
-	return i;
-}
-
-static const char *const estimators[] = {"k1", "k2", "k3", NULL};
-
-static double *score_row(int64_t n, double score)
-{
-	double *x = arena_array(&a, (size_t)n, sizeof *x);
-	x[n - 1] = score;
-	return x;
-}
+#include "lib/advantage_test.h"
 
 /* ---- estimators/ ---- */
 
@@ -153,7 +24,7 @@ static void trl_case(int i)
 		row[k].bootstrap_value = row[k].has_bootstrap ? (double)row[k].values[row[k].n] : 0;
 		row[k].reward = score_row(row[k].n, at(".cases[%d].scores[%d]", i, k).number);
 	}
-	CHECK_INT(advantage_gae(&c, row, n_rows, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, n_rows, NULL, &e), 0);
 	for (int k = 0; k < n_rows; k++) {
 		const struct advantage_row *p = row + k;
 		check_cells(p->rewards, p, p->bootstrap_reward, at(".cases[%d].expected.rewards[%d]", i, k), 1e-6, 1e-6,
@@ -184,7 +55,7 @@ static void verl_case(int i)
 		for (int64_t t = 0; t < row[k].n; t++)
 			all &= mask[t] == 1;
 	}
-	CHECK_INT(advantage_gae(&c, row, n_rows, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, n_rows, NULL, &e), 0);
 	for (int k = 0; k < n_rows; k++) {
 		check_array(row[k].returns, row[k].n, at(".cases[%d].expected.verl.returns[%d]", i, k), 1e-6, 1e-6,
 		            "returns");
@@ -192,7 +63,7 @@ static void verl_case(int i)
 		            1e-6, 1e-6, "advantages");
 	}
 	c.whiten = false;
-	CHECK_INT(advantage_gae(&c, row, n_rows, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, n_rows, NULL, &e), 0);
 	for (int k = 0; k < n_rows && all; k++)
 		check_array(row[k].advantages, row[k].n, at(".cases[%d].expected.openrlhf.advantages[%d]", i, k), 1e-6,
 		            1e-6, "advantages (OpenRLHF)");
@@ -217,46 +88,15 @@ static void whiten_case(int i)
 			reward[t] = mask[t] ? reward[t] : 0;
 		row[k].reward = reward;
 	}
-	CHECK_INT(advantage_gae(&c, row, n_rows, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, n_rows, NULL, &e), 0);
 	for (int k = 0; k < n_rows; k++)
 		check_array(row[k].advantages, row[k].n, at(".cases[%d].expected.trl[%d]", i, k), 1e-6, 1e-6,
 		            "whitened");
 	c.whiten_rewards = true;
-	CHECK_INT(advantage_gae(&c, row, n_rows, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, n_rows, NULL, &e), 0);
 	for (int k = 0; k < n_rows; k++)
 		check_array(row[k].rewards, row[k].n, at(".cases[%d].expected.trl_keep_mean[%d]", i, k), 1e-6, 1e-6,
 		            "keep_mean");
-}
-
-static void kl_case(int i)
-{
-	static const char *const names[] = {"verl/kl", "verl/mse", "verl/low_var_kl"};
-	struct json rows = at(".cases[%d].logprobs", i);
-	int n_rows = (int)json_length(&rows);
-	for (int which = ADVANTAGE_K1; which <= ADVANTAGE_K3; which++)
-		for (int k = 0; k < n_rows; k++) {
-			int64_t n;
-			float *p = floats(at(".cases[%d].logprobs[%d]", i, k), &n);
-			float *q = floats(at(".cases[%d].ref_logprobs[%d]", i, k), &n);
-			for (int64_t t = 0; t < n; t++) {
-				p[t] = (float)advantage_kl(which, (double)p[t] - (double)q[t]);
-				/* verl cuts the result of this one at 10; TRL and we do not */
-				p[t] = which == ADVANTAGE_K3 && p[t] > 10 ? 10 : p[t];
-			}
-			check_array(p, n, at(".cases[%d].expected.%s.kl[%d]", i, names[which], k), 1e-6, 1e-6,
-			            names[which]);
-		}
-}
-
-static void run_cases(const char *file, void (*one)(int))
-{
-	if (!load(file))
-		return;
-	struct json cases = at(".cases");
-	int n = (int)json_length(&cases);
-	CHECK(n > 0);
-	for (int i = 0; i < n; i++)
-		one(i);
 }
 
 static void test_seed_vectors(void)
@@ -276,7 +116,7 @@ static void test_seed_vectors(void)
 		c.gamma = at(".vectors[%d].cases[0].input.gamma", i).number;
 		c.lam = at(".vectors[%d].cases[0].input.lambda", i).number;
 		c.whiten = false;
-		CHECK_INT(advantage_gae(&c, row, 1, NULL, &e), 0);
+		CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), 0);
 		check_array(row[0].advantages, row[0].n, at(".vectors[%d].cases[0].expected", i), 1e-6, 1e-6,
 		            name.text);
 		found++;
@@ -285,25 +125,6 @@ static void test_seed_vectors(void)
 }
 
 /* ---- ppo/: whole rollouts of TRL's trainer ---- */
-
-/* Appends the lines of a file, `between` them. */
-static bool add_lines(struct str *text, const char *dir, const char *name, const char *between)
-{
-	char path[200];
-	snprintf(path, sizeof path, "golden/rl/ppo/%s/%s", dir, name);
-	const char *found = test_shared(path);
-	struct stream *s = found ? stream_open(found, &e) : NULL;
-	char *line;
-	size_t len;
-	if (!s) {
-		test_skip("the golden data is not beside the tree");
-		return false;
-	}
-	for (int i = 0; stream_next(s, &line, &len, &e) > 0; i++)
-		str_addf(text, "%s%s", i ? between : "", line);
-	stream_close(s);
-	return true;
-}
 
 /* config, records and expected as one object, so that at() reaches all of it. */
 static bool load_rollout(const char *dir)
@@ -369,7 +190,7 @@ static void ppo_rollout(const char *dir)
 			fill_row(row + rows, first + rows);
 			rows++;
 		}
-		CHECK(rows > 1 && advantage_gae(&c, row, rows, NULL, &e) == 0);
+		CHECK(rows > 1 && advantage_compute(&c, NULL, row, rows, NULL, &e) == 0);
 		for (int k = 0; k < rows; k++) {
 			const struct advantage_row *p = row + k;
 			int i = first + k;
@@ -389,13 +210,13 @@ static void ppo_rollout(const char *dir)
 static void test_ppo(void)
 {
 	test_case("advantage: TRL's PPOTrainer, k1-llama");
-	ppo_rollout("k1-llama");
+	ppo_rollout("ppo/k1-llama");
 	test_case("advantage: TRL's PPOTrainer, k3-whiten-gpt2");
-	ppo_rollout("k3-whiten-gpt2");
+	ppo_rollout("ppo/k3-whiten-gpt2");
 	test_case("advantage: TRL's PPOTrainer, clip-stop-llama");
-	ppo_rollout("clip-stop-llama");
+	ppo_rollout("ppo/clip-stop-llama");
 	test_case("advantage: TRL's PPOTrainer, two-updates-llama");
-	ppo_rollout("two-updates-llama");
+	ppo_rollout("ppo/two-updates-llama");
 }
 
 /* ---- our own rules ---- */
@@ -419,7 +240,7 @@ static void test_rules(void)
 	row[0].reward = score;
 
 	test_case("advantage: score on a token not chosen moves to the one before; no value or KL counts there");
-	CHECK_INT(advantage_gae(&c, row, 1, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), 0);
 	CHECK(row[0].rewards[0] == -.05f && row[0].rewards[1] == 2 && row[0].rewards[2] == 0 && row[0].rewards[3] == 1);
 	CHECK_NEAR(row[0].returns[0], 2.95, 1e-6);
 	CHECK(row[0].returns[1] == 3 && row[0].returns[2] == 0 && row[0].returns[3] == 1);
@@ -430,24 +251,24 @@ static void test_rules(void)
 	test_case("advantage: nothing follows a cut completion, unless --bootstrap says so");
 	row[0].cut = row[0].has_bootstrap = true;
 	row[0].bootstrap_value = 7;
-	CHECK(advantage_gae(&c, row, 1, NULL, &e) == 0 && row[0].returns[3] == 1);
+	CHECK(advantage_compute(&c, NULL, row, 1, NULL, &e) == 0 && row[0].returns[3] == 1);
 	c.bootstrap = true;
-	CHECK(advantage_gae(&c, row, 1, NULL, &e) == 0 && row[0].returns[3] == 8 && !row[0].has_terminal);
+	CHECK(advantage_compute(&c, NULL, row, 1, NULL, &e) == 0 && row[0].returns[3] == 8 && !row[0].has_terminal);
 	row[0].has_bootstrap = false;
 	int64_t bad;
-	CHECK(advantage_gae(&c, row, 1, &bad, &e) == -1 && bad == 0);
+	CHECK(advantage_compute(&c, NULL, row, 1, &bad, &e) == -1 && bad == 0);
 	CHECK_STR(e.msg, "there is no 'bootstrap_value', which --bootstrap needs");
 	c.bootstrap = false;
 
 	test_case("advantage: the penalty is for completions that did not end, by finish or by token");
 	c.missing_eos_penalty = 4;
-	CHECK(advantage_gae(&c, row, 1, NULL, &e) == 0 && row[0].rewards[3] == -3 && row[0].score == -1);
+	CHECK(advantage_compute(&c, NULL, row, 1, NULL, &e) == 0 && row[0].rewards[3] == -3 && row[0].score == -1);
 	row[0].cut = false;
-	CHECK(advantage_gae(&c, row, 1, NULL, &e) == 0 && row[0].rewards[3] == 1);
+	CHECK(advantage_compute(&c, NULL, row, 1, NULL, &e) == 0 && row[0].rewards[3] == 1);
 	c.eos = 6;
-	CHECK(advantage_gae(&c, row, 1, NULL, &e) == 0 && row[0].rewards[3] == 1);
+	CHECK(advantage_compute(&c, NULL, row, 1, NULL, &e) == 0 && row[0].rewards[3] == 1);
 	c.eos = 7;
-	CHECK(advantage_gae(&c, row, 1, NULL, &e) == 0 && row[0].rewards[3] == -3);
+	CHECK(advantage_compute(&c, NULL, row, 1, NULL, &e) == 0 && row[0].rewards[3] == -3);
 	c.missing_eos_penalty = 0;
 
 	test_case("advantage: rows left out count in nothing; one token whitens to 0");
@@ -456,29 +277,191 @@ static void test_rules(void)
 	row[1].rewards = row[1].advantages = row[1].returns = NULL;
 	row[1].left_out = true;
 	row[2] = row[1];
-	CHECK_INT(advantage_gae(&c, row, 3, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, 3, NULL, &e), 0);
 	CHECK_NEAR(row[0].advantages[0] + row[0].advantages[1] + row[0].advantages[3], 0, 1e-5);
 	row[0].n = 1;
-	CHECK(advantage_gae(&c, row, 3, NULL, &e) == 0 && row[0].advantages[0] == 0);
+	CHECK(advantage_compute(&c, NULL, row, 3, NULL, &e) == 0 && row[0].advantages[0] == 0);
 	row[0].n = 0;
-	CHECK_INT(advantage_gae(&c, row, 3, NULL, &e), 0);
-	CHECK_INT(advantage_gae(&c, row, 0, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, 3, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, 0, NULL, &e), 0);
 	row[0].n = 4;
 
 	test_case("advantage: what is missing is named, and infinity is refused");
 	row[0].ref_logprobs = NULL;
-	CHECK_INT(advantage_gae(&c, row, 1, NULL, &e), -1);
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), -1);
 	CHECK(strstr(e.msg, "'ref_logprobs'"));
 	c.kl_coef = 0;
-	CHECK_INT(advantage_gae(&c, row, 1, NULL, &e), 0);
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), 0);
 	c.compat = ADVANTAGE_TRL;
-	CHECK_INT(advantage_gae(&c, row, 1, NULL, &e), -1);
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), -1);
 	CHECK_STR(e.msg, "'mask' is 0 at index 2, but TRL knows no mask");
 	c.compat = ADVANTAGE_OURS;
 	static const double huge[] = {0, 0, 0, 1e39};
 	row[0].reward = huge;
-	CHECK_INT(advantage_gae(&c, row, 1, &bad, &e), -1);
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, &bad, &e), -1);
 	CHECK_STR(e.msg, "'rewards' would be 1e+39 at index 3");
+}
+
+/* Four rows of two tokens, of groups p and q; scores 1, 3 and 2, 6; the second token of row 3 was not chosen. */
+static void group_rows(void)
+{
+	static const double score[4][2] = {{0, 1}, {0, 3}, {0, 2}, {0, 6}};
+	static const int32_t half[] = {1, 0};
+	clear_rows();
+	for (int i = 0; i < 4; i++) {
+		row[i].n = 2;
+		row[i].reward = score[i];
+		row[i].group = i < 2 ? "p" : "q";
+		row[i].sample = i % 2;
+	}
+	row[3].mask = half;
+}
+
+static struct advantage_config method(int which)
+{
+	struct advantage_config c = defaults();
+	c.method = which;
+	c.kl_coef = 0;
+	c.whiten = false;
+	return c;
+}
+
+static void check_rows(const double *want, const char *what)
+{
+	for (int i = 0; i < 4; i++) {
+		double second = i == 3 ? 0 : want[i];
+		if (fabs((double)row[i].advantages[0] - want[i]) > 1e-6 ||
+		    fabs((double)row[i].advantages[1] - second) > 1e-6)
+			test_fail(__FILE__, __LINE__, "%s: row %d has %g %g, expected %g %g", what, i,
+			          (double)row[i].advantages[0], (double)row[i].advantages[1], want[i], second);
+	}
+}
+
+static void test_groups(void)
+{
+	static const double rloo[] = {-2, 2, -4, 4}, none[] = {-1, 1, -2, 2};
+	static const float p[] = {-1, -2}, q[] = {-1, -3};
+	struct advantage_config c = method(ADVANTAGE_RLOO);
+	int64_t bad;
+
+	test_case("advantage: rloo and grpo, one number for the tokens that were chosen; returns are rewards to go");
+	group_rows();
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	check_rows(rloo, "rloo");
+	CHECK(row[1].returns[0] == 3 && row[1].returns[1] == 3 && row[3].returns[0] == 6 && row[3].returns[1] == 0);
+	c = method(ADVANTAGE_GRPO);
+	c.scale = SCALE_NONE;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	check_rows(none, "grpo");
+	c.scale = SCALE_GROUP;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	CHECK_NEAR(row[3].advantages[0], 2 / (sqrt(8) + 1e-4), 1e-6);
+
+	test_case("advantage: the KL of a row is in what its group compares");
+	row[1].logprobs = p;
+	row[1].ref_logprobs = q;
+	row[0].logprobs = row[0].ref_logprobs = row[2].logprobs = row[2].ref_logprobs = p;
+	row[3].logprobs = row[3].ref_logprobs = p;
+	c.kl_coef = .5;
+	c.scale = SCALE_NONE;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	CHECK(row[1].advantages[0] == .75f && row[0].advantages[0] == -.75f && row[1].rewards[1] == 2.5f);
+
+	test_case("advantage: a group that is not whole, or too small, says how many of how many");
+	c = method(ADVANTAGE_RLOO);
+	row[1].left_out = true;
+	CHECK(advantage_compute(&c, NULL, row, 4, &bad, &e) == -1 && bad == 0);
+	CHECK_STR(e.msg, "group 'p' has 1 of 2 completions to compare, and rloo needs 2");
+	row[0].left_out = true; /* nothing is left that could be compared */
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	group_rows();
+	row[2].sample = 3;
+	CHECK(advantage_compute(&c, NULL, row, 4, &bad, &e) == -1 && bad == 2);
+	CHECK_STR(e.msg, "group 'q' is not whole: 2 of 4 completions are in the batch");
+	row[2].group = NULL;
+	row[2].sample = row[3].sample = 0;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), -1);
+	CHECK_STR(e.msg, "group 'q' has 1 of 1 completions to compare, and rloo needs 2");
+	c.method = ADVANTAGE_REINFORCE;
+	c.baseline = BASELINE_BATCH;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+}
+
+static void test_baselines(void)
+{
+	static const double raw[] = {1, 3, 2, 6}, batch[] = {-2, 0, -1, 3}, group[] = {-1, 1, -2, 2};
+	struct advantage_config c = method(ADVANTAGE_REINFORCE);
+	struct advantage_moving m = {0};
+	int64_t bad;
+
+	test_case("advantage: reinforce with no baseline, that of the batch, of the group");
+	group_rows();
+	c.baseline = BASELINE_NONE;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	check_rows(raw, "none");
+	c.baseline = BASELINE_BATCH;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	check_rows(batch, "batch");
+	c.baseline = BASELINE_GROUP;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	check_rows(group, "group");
+	c.baseline = BASELINE_NONE;
+	c.gamma = .5;
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	CHECK(row[1].advantages[0] == 1.5f && row[1].advantages[1] == 3 && row[3].advantages[0] == 6);
+	c.gamma = 1;
+
+	test_case("advantage: a moving baseline is of the batches before, the first has its own; it stays after an "
+	          "error");
+	c.baseline = BASELINE_MOVING;
+	c.baseline_decay = .75;
+	CHECK_INT(advantage_compute(&c, &m, row, 4, NULL, &e), 0);
+	check_rows(batch, "first batch");
+	CHECK(m.batches == 1 && m.mean == 3);
+	static const double ten[] = {0, 11};
+	row[1].reward = ten;
+	CHECK_INT(advantage_compute(&c, &m, row, 4, NULL, &e), 0);
+	CHECK(row[1].advantages[0] == 8 && row[0].advantages[0] == -2);
+	CHECK_NEAR(m.mean, .75 * 3 + .25 * 5, 1e-12);
+	row[1].reward = NULL;
+	CHECK_INT(advantage_compute(&c, &m, row, 4, NULL, &e), -1);
+	CHECK(m.batches == 2);
+
+	test_case("advantage: the greedy row of a group is its baseline and nothing else");
+	group_rows();
+	c.baseline = BASELINE_GREEDY;
+	row[0].greedy = row[3].greedy = true;
+	row[0].rewards = row[0].advantages = row[0].returns = NULL; /* nothing is written */
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	CHECK(row[0].is_baseline && !row[1].is_baseline && row[3].is_baseline);
+	CHECK(row[1].advantages[0] == 2 && row[2].advantages[0] == -4);
+	c.whiten = true; /* over the four tokens that count */
+	CHECK_INT(advantage_compute(&c, NULL, row, 4, NULL, &e), 0);
+	CHECK_NEAR(row[1].advantages[0], 3 / sqrt(12), 1e-6);
+	row[3].greedy = false;
+	CHECK(advantage_compute(&c, NULL, row, 4, &bad, &e) == -1 && bad == 2);
+	CHECK_STR(e.msg, "group 'q' has 0 completions at temperature 0, and --baseline greedy wants 1");
+}
+
+static void test_conventions(void)
+{
+	static const double spans[] = {2, 0, 1};
+	static const int32_t hole[] = {1, 0, 1};
+	static const float v[] = {0, 5, 0};
+	struct advantage_config c = method(ADVANTAGE_GAE);
+	c.lam = .5;
+	clear_rows();
+	row[0].n = 3;
+	row[0].reward = spans;
+	row[0].mask = hole;
+	row[0].values = v;
+	test_case("advantage: where the score falls, and whether time passes at tokens not chosen");
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), 0);
+	CHECK(row[0].rewards[0] == 2 && row[0].rewards[2] == 1 && row[0].advantages[0] == 2.5f);
+	c.compat = ADVANTAGE_TRL_OLD;
+	CHECK_INT(advantage_compute(&c, NULL, row, 1, NULL, &e), 0);
+	CHECK(row[0].rewards[0] == 0 && row[0].rewards[2] == 3 && row[0].advantages[0] == .75f);
+	CHECK(row[0].advantages[1] == 0 && row[0].returns[1] == 0);
 }
 
 int main(void)
@@ -491,12 +474,13 @@ int main(void)
 	run_cases("golden/rl/estimators/gae.json", verl_case);
 	test_case("advantage: whitening, with and without the mean");
 	run_cases("golden/rl/estimators/whiten.json", whiten_case);
-	test_case("advantage: KL estimates");
-	run_cases("golden/rl/estimators/kl_estimates.json", kl_case);
 	test_case("advantage: the seeds' rows of GAE");
 	test_seed_vectors();
 	test_ppo();
 	test_rules();
+	test_groups();
+	test_baselines();
+	test_conventions();
 	arena_release(&a);
 	record_free(r);
 	return test_done();

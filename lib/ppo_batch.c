@@ -163,7 +163,7 @@ static int estimate(struct ppo_batch *b, struct ppo *p, struct err *e)
 	int64_t bad = -1;
 	for (int64_t i = 0; i < b->n; i++)
 		to_advantage(&a[i], b, p, &b->row[i]);
-	if (advantage_gae(p->advantage, a, b->n, &bad, e))
+	if (advantage_compute(p->advantage, NULL, a, b->n, &bad, e))
 		return bad >= 0 ? err_where(e, "row %lld ('%s')", (long long)bad, b->row[bad].source->id) : -1;
 	for (int64_t i = 0; i < b->n; i++) {
 		struct ppo_row *r = &b->row[i];
@@ -198,8 +198,7 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 		r->score = s->score;
 		for (int64_t t = 0; r->ref_logprobs && t < r->n; t++)
 			if (!r->mask || r->mask[t])
-				r->kl += advantage_kl(p->advantage->kl_estimator,
-				                      (double)r->logprobs[t] - r->ref_logprobs[t]);
+				r->kl += advantage_kl_of(p->advantage, (double)r->logprobs[t] - r->ref_logprobs[t]);
 	}
 	return 0;
 }

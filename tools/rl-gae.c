@@ -1,229 +1,19 @@
 /*
  * rl-gae - scores, log-probs and values of a batch to rewards, advantages and returns.
  *
- * Records wait until their batch is whole: statistics are over the batch, in the order of its rows, in whatever order
- * they came.  They leave in the order in which they came.
+ * The filter is lib/advantage_stage.h, the estimate lib/advantage.h.
  */
-#include <stdlib.h>
-
-#include "lib/advantage_record.h"
-#include "lib/tool.h"
+#include "lib/advantage_stage.h"
 #include "lib/util.h"
-
-struct config {
-	int64_t batch_size;
-	const char *reward;
-	struct advantage_config advantage;
-	struct tool_config tool;
-};
-
-#define FIELD(name) offsetof(struct config, name)
-
-static const struct opt options[] = {
-        {"reward", 0, OPT_STR, FIELD(reward), NULL, "FILTER",
-         "the total reward; default .reward, else the sum of reward_*", 0, 0},
-        {"batch-size", 0, OPT_INT, FIELD(batch_size), "0", "N",
-         "records per batch where they do not say; 0: all of them", 0, 1 << 30},
-        {NULL},
-};
-
-/* A record that waits for its batch. */
-struct waiting {
-	char *line;
-	size_t len;
-	const char *source;
-	int64_t number, row; /* line of the source, place in the batch */
-	struct advantage_row a;
-};
-
-struct batch {
-	struct batch *next;
-	int64_t number, size; /* -1 and 0: records that name no batch */
-	int64_t n, cap;
-	struct waiting *record;
-	struct arena arena;
-};
-
-struct gae {
-	struct config config;
-	struct reward *reward;
-	bool named;            /* the stream names its batches */
-	struct batch *batches; /* those that are not whole yet, in the order of their first record */
-};
-
-/* ---- batches ---- */
-
-static struct batch *find_batch(struct gae *g, int64_t number, int64_t size)
-{
-	struct batch **p = &g->batches;
-	while (*p && (*p)->number != number)
-		p = &(*p)->next;
-	if (!*p) {
-		*p = xcalloc(1, sizeof **p);
-		(*p)->number = number;
-		(*p)->size = size;
-		arena_init(&(*p)->arena);
-	}
-	return *p;
-}
-
-static void free_batch(struct gae *g, struct batch *b)
-{
-	struct batch **p = &g->batches;
-	while (*p != b)
-		p = &(*p)->next;
-	*p = b->next;
-	arena_release(&b->arena);
-	free(b->record);
-	free(b);
-}
-
-static struct waiting *add_waiting(struct tool *t, struct batch *b, int64_t row)
-{
-	if (b->n == b->cap) {
-		b->cap = b->cap ? 2 * b->cap : 64;
-		b->record = xrealloc_array(b->record, (size_t)b->cap, sizeof *b->record);
-	}
-	struct waiting *w = b->record + b->n++;
-	size_t len;
-	const char *line = record_line(t->record, &len);
-	*w = (struct waiting){.len = len, .source = t->source, .number = t->line, .row = row, .a = {.left_out = true}};
-	w->line = arena_strndup(&b->arena, line, len);
-	return w;
-}
-
-/*
- * Where the record belongs.  Without `batch`, batches are --batch-size records or all; with `batch` alone, as from
- * another program, one ends where the next number comes.
- */
-static int read_place(struct gae *g, struct record *r, struct batch **b, int64_t *row, struct err *e)
-{
-	int64_t number = -1, size = g->config.batch_size;
-	int named = record_int(r, "batch", &number, e), has_row = record_int(r, "row", row, e);
-	int has_size = named > 0 ? record_int(r, "batch_size", &size, e) : 0;
-	if (named < 0 || has_row < 0 || has_size < 0)
-		return -1;
-	if (named && has_row != has_size)
-		return err_set(e, "'%s' is there without '%s'", has_row ? "row" : "batch_size",
-		               has_row ? "batch_size" : "row");
-	if (named && (number < 0 || (has_size && (*row < 0 || *row >= size))))
-		return err_set(e, "row %lld of %lld in batch %lld does not exist", (long long)*row, (long long)size,
-		               (long long)number);
-	size = named && !has_size ? 0 : size;
-	*b = find_batch(g, named ? number : -1, size);
-	if (!has_size)
-		*row = (*b)->n;
-	if ((*b)->size != size)
-		return err_set(e, "batch %lld has %lld rows here and %lld before", (long long)number, (long long)size,
-		               (long long)(*b)->size);
-	return 0;
-}
-
-/* ---- a whole batch ---- */
-
-static int compare_rows(const void *x, const void *y)
-{
-	const struct waiting *a = *(struct waiting *const *)x, *b = *(struct waiting *const *)y;
-	return a->row < b->row ? -1 : a->row > b->row;
-}
-
-static int compute(struct gae *g, struct batch *b, struct err *e)
-{
-	struct waiting **order = arena_array(&b->arena, (size_t)b->n, sizeof *order);
-	struct advantage_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
-	int64_t bad;
-	for (int64_t i = 0; i < b->n; i++)
-		order[i] = b->record + i;
-	qsort(order, (size_t)b->n, sizeof *order, compare_rows);
-	for (int64_t i = 0; i < b->n; i++) {
-		if (i && order[i]->row == order[i - 1]->row)
-			return err_set(e, "batch %lld has row %lld twice, in lines %lld and %lld", (long long)b->number,
-			               (long long)order[i]->row, (long long)order[i - 1]->number,
-			               (long long)order[i]->number);
-		row[i] = order[i]->a;
-	}
-	if (advantage_gae(&g->config.advantage, row, b->n, &bad, e) < 0)
-		return bad < 0 ? -1 : err_where(e, "%s:%lld", order[bad]->source, (long long)order[bad]->number);
-	for (int64_t i = 0; i < b->n; i++)
-		order[i]->a = row[i];
-	return 0;
-}
-
-static int write_batch(struct tool *t, struct gae *g, struct batch *b, struct err *e)
-{
-	int rc = compute(g, b, e);
-	for (int64_t i = 0; i < b->n && !rc; i++) {
-		struct waiting *w = b->record + i;
-		record_resume(t->record, w->line, w->len);
-		rc = w->a.left_out ? 0 : advantage_record_add(t->record, &w->a, e);
-		rc = rc ? rc : tool_write(t, t->record, e);
-	}
-	free_batch(g, b);
-	return rc;
-}
-
-/* The batches that end where another begins. */
-static int end_others(struct tool *t, struct gae *g, const struct batch *current, struct err *e)
-{
-	for (struct batch *b = g->batches, *next; b; b = next) {
-		next = b->next;
-		if (b != current && !b->size && b->number >= 0 && write_batch(t, g, b, e) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int process(struct tool *t, struct record *r, void *arg, struct err *e)
-{
-	struct gae *g = arg;
-	struct batch *b = NULL;
-	struct advantage_row a = {.left_out = true};
-	int64_t row;
-	bool passes = tool_passes(t, r);
-	/* What lost its place in a stream of named batches has none to wait in. */
-	bool named = record_has(r, "batch");
-	if (passes && !named && g->named)
-		return 0;
-	g->named |= named;
-	if (read_place(g, r, &b, &row, e) < 0)
-		return -1;
-	if (!passes && advantage_record_read(&g->config.advantage, g->reward, r, &a, &b->arena, e) < 0) {
-		/* With -k a record that fails keeps its place, so that the batch can become whole. */
-		if (tool_mark(t, r, 0, e) < 0)
-			return -2;
-		a = (struct advantage_row){.left_out = true};
-	} else {
-		t->count[0].n += !passes && a.left_out;
-	}
-	t->n_tokens += a.n;
-	add_waiting(t, b, row)->a = a;
-	if (end_others(t, g, b, e) < 0 || (b->n == b->size && write_batch(t, g, b, e) < 0))
-		return -2;
-	return 1;
-}
-
-static int finish(struct tool *t, void *arg, struct err *e)
-{
-	struct gae *g = arg;
-	while (g->batches) {
-		struct batch *b = g->batches;
-		if (b->number >= 0 && b->size)
-			return err_set(e, "the input ends before batch %lld is whole: %lld of %lld rows",
-			               (long long)b->number, (long long)b->n, (long long)b->size);
-		if (write_batch(t, g, b, e) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 int main(int argc, char **argv)
 {
-	struct gae g = {0};
-	struct err e;
+	static struct advantage_stage s;
 	int n;
-	const struct opt_group groups[] = {{NULL, options, &g.config},
-	                                   {"Advantages", advantage_options, &g.config.advantage},
-	                                   {"All filters", tool_options, &g.config.tool}};
+	const struct opt_group groups[] = {{NULL, advantage_stage_options, &s.config},
+	                                   {"Rewards", advantage_options, &s.config.advantage},
+	                                   {"Advantages", advantage_gae_options, &s.config.advantage},
+	                                   {"All filters", tool_options, &s.config.tool}};
 	const struct cli cli = {.tool = "rl-gae",
 	                        .summary = "rewards, advantages and returns by generalised advantage estimation",
 	                        .usage = "[OPTION]... [FILE]...",
@@ -234,16 +24,6 @@ int main(int argc, char **argv)
 	                        .n_groups = ARRAY_LEN(groups),
 	                        .max_operands = -1};
 	char **operands = cli_parse(&cli, argc, argv, &n);
-	struct tool t;
-	g.reward = reward_new(g.config.reward, &e);
-	if (!g.reward)
-		cli_misuse("%s", e.msg);
-	tool_init(&t, &g.config.tool);
-	t.takes_all = true;
-	t.count[0].name = "without reward";
-	int status = tool_run(&t, operands, n, process, finish, &g);
-	while (g.batches)
-		free_batch(&g, g.batches);
-	reward_free(g.reward);
-	return status;
+	s.config.advantage.method = ADVANTAGE_GAE;
+	return advantage_stage_run(&s, operands, n);
 }

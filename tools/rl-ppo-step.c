@@ -119,7 +119,8 @@ int main(int argc, char **argv)
 	static struct state s = {.locks = {-1}};
 	const struct opt_group groups[] = {{NULL, options, &s.c},
 	                                   {"Update", ppo_options, &s.ppo_config},
-	                                   {"Rewards and advantages", advantage_options, &s.advantage},
+	                                   {"Rewards", advantage_options, &s.advantage},
+	                                   {"Advantages", advantage_gae_options, &s.advantage},
 	                                   {"Losses", policy_loss_options, &s.loss},
 	                                   {"Optimizer", optim_options, &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
@@ -135,6 +136,7 @@ int main(int argc, char **argv)
 	if (!s.c.store)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
 	optim_check(&s.optim, s.ppo_config.steps);
+	advantage_settle(&s.advantage);
 	settle_compat(&s);
 	struct tool_config tc = s.tool.config;
 	struct err e;

@@ -1,0 +1,73 @@
+/* advantage_compat - see advantage_compat.h */
+#include "lib/advantage_compat.h"
+
+enum {
+	HAS_GAE = 1 << ADVANTAGE_GAE,
+	HAS_RLOO = 1 << ADVANTAGE_RLOO,
+	HAS_GRPO = 1 << ADVANTAGE_GRPO,
+	HAS_REINFORCE = 1 << ADVANTAGE_REINFORCE,
+	HAS_ALL = HAS_GAE | HAS_RLOO | HAS_GRPO | HAS_REINFORCE
+};
+
+/* In the order of the words of --compat. */
+static const struct advantage_compat table[] = {
+        {.name = "none", .methods = HAS_ALL, .std_eps = 1e-4, .lam = .95, .kl_coef = .05},
+        {.name = "trl-old",
+         .methods = HAS_GAE,
+         .score = SCORE_LAST_TOKEN,
+         .mask = MASK_ZEROS,
+         .std_eps = 1e-4,
+         .lam = .95,
+         .kl_coef = .2},
+        {.name = "trl",
+         .methods = HAS_GAE | HAS_RLOO | HAS_GRPO,
+         .score = SCORE_BEHIND,
+         .mask = MASK_REFUSED,
+         .rows_whiten = true,
+         .std_eps = 1e-4,
+         .lam = .95,
+         .kl_coef = .05},
+        {.name = "verl",
+         .methods = HAS_ALL,
+         .std_eps = 1e-6,
+         .lone = true,
+         .group_whole = true,
+         .k3_max = 10,
+         .lam = 1},
+        {.name = "openrlhf",
+         .methods = HAS_ALL,
+         .score = SCORE_LAST_TOKEN,
+         .mask = MASK_ZEROS,
+         .population = true,
+         .std_eps = 1e-9,
+         .kl_after = true,
+         .kl_max = 10,
+         .k3_max = 10,
+         .lam = 1,
+         .kl_coef = .01,
+         .kl_coef_grpo = .01},
+};
+
+const struct advantage_compat *advantage_compat(const struct advantage_config *c)
+{
+	return &table[c->compat];
+}
+
+static bool whitens(const struct advantage_config *c)
+{
+	return c->method == ADVANTAGE_GAE ||
+	       (c->method == ADVANTAGE_REINFORCE && (c->baseline == BASELINE_BATCH || c->baseline == BASELINE_GROUP));
+}
+
+void advantage_settle(struct advantage_config *c)
+{
+	const struct advantage_compat *k = advantage_compat(c);
+	if (!(k->methods & 1u << c->method))
+		cli_misuse("--compat %s: %s has no %s", k->name, k->name, advantage_name[c->method]);
+	if (!cli_given("lam"))
+		c->lam = k->lam;
+	if (!cli_given("kl-coef"))
+		c->kl_coef = c->method == ADVANTAGE_GRPO ? k->kl_coef_grpo : k->kl_coef;
+	if (!cli_given("whiten"))
+		c->whiten = whitens(c);
+}

@@ -1,0 +1,53 @@
+/*
+ * advantage_compat - what other frameworks do differently, as a table: --compat NAME sets every default and convention.
+ *
+ *              none         trl-old       trl             verl           openrlhf
+ * what         this         TRL 0.8       TRL 0.24        b178a3c        3c3be62
+ * score on     its tokens   last token    gae: behind     its tokens     last token
+ *                                         the last token
+ * mask 0       passed over  r = V = 0     refused         passed over    r = V = 0
+ * whiten       unbiased     unbiased      unbiased        unbiased       population
+ *              + 1e-8       + 1e-8        + 1e-8          + 1e-8         at least 1e-8
+ *   of rloo    over tokens  -             over rows,      over tokens    -
+ *                                         std + 1e-4
+ * grpo, std +  1e-4         -             1e-4            1e-6           1e-9
+ * group of 1   an error     -             an error        baseline 0     an error
+ * KL, groups   before the   -             before          before         after the baseline, reward to go
+ *              baseline
+ * KL at most   -            -             -               k3 10          10
+ * baseline     G_t - mean   -             -               R - mean       G_t - mean of scores
+ * group
+ * lam          .95          .95           .95             1              1
+ * kl-coef      .05, grpo 0  .2            .05, grpo 0     0              .01
+ *
+ * "std + x" divides by std + x; "+ 1e-8" is under the root.  A dash: the framework does not have it; what we do then is
+ * as in the first column, and a method that it does not have is refused.  Sources: each framework at that version, as
+ * ../shared/reference/rl-frameworks.md describes it; the numbers of all but trl-old are held against runs of them.
+ *
+ * Conventions of losses will be further columns of the same struct.
+ */
+#ifndef LIB_ADVANTAGE_COMPAT_H
+#define LIB_ADVANTAGE_COMPAT_H
+
+#include "lib/advantage.h"
+
+enum { SCORE_ITS_TOKENS, SCORE_LAST_TOKEN, SCORE_BEHIND };
+enum { MASK_PASSED_OVER, MASK_ZEROS, MASK_REFUSED };
+
+struct advantage_compat {
+	const char *name;
+	unsigned methods; /* bit ADVANTAGE_x */
+	int score, mask;
+	bool population;       /* variance of whitening: / n, at least 1e-8; else / (n - 1), plus 1e-8 */
+	bool rows_whiten;      /* rloo: over rows, divided by std + std_eps */
+	double std_eps;        /* grpo */
+	bool lone;             /* a group of one is compared with 0 */
+	bool kl_after;         /* group baselines are of scores; the KL is added afterwards, token by token */
+	bool group_whole;      /* reinforce with baseline group: R for every token, not G_t */
+	double kl_max, k3_max; /* bounds of |kl_t|; 0: none */
+	double lam, kl_coef, kl_coef_grpo;
+};
+
+const struct advantage_compat *advantage_compat(const struct advantage_config *c);
+
+#endif
