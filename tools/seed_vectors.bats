@@ -59,8 +59,8 @@ table() {
 		BLEU of single orders|here|
 		BLEU-4, nltk method0 and method1|here|
 		key-value pairs|no|rl-chunk --keys is not there yet
-		GRPO advantages|no|rl-grpo is not there yet
-		RLOO advantages|no|rl-rloo is not there yet
+		GRPO advantages|here|
+		RLOO advantages|here|
 	END
 }
 
@@ -148,6 +148,18 @@ both='"--no-whiten --kl-coef 0 --gamma \(.input.gamma) --lam \(.input.lambda)"'
 	gae "token rewards" '{reward: .input.score, logprobs: (.input.d | map(. - 1)), ref_logprobs: (.input.d | map(-1)), values: (.input.d | map(0))}' \
 		'"--no-whiten --kl-coef \(.input.beta)"' d rewards
 }
+
+# grouped NAME COMMAND: each case is a group of completions of one token
+grouped() {
+	cases "$1" >all
+	while read -r case; do
+		jq -c '.input.rewards[] | {id: "q", tokens: [0], reward: .}' <<<"$case" >in
+		near "$(jq -c .expected <<<"$case")" "$($2 in | jq -sc 'map(.advantages[0])')"
+	done <all
+}
+# the source divides by the deviation + 1e-6, as verl does, and compares a completion that is alone with 0
+@test "seed vectors: GRPO advantages" { grouped "GRPO advantages" "rl-grpo -q --compat verl"; }
+@test "seed vectors: RLOO advantages" { grouped "RLOO advantages" "rl-rloo -q --kl-coef 0"; }
 
 # overlap NAME MEASURE...: the measures of each case's hyp and ref
 overlap() {

@@ -1,0 +1,28 @@
+/*
+ * rl-rloo - scores of a batch to advantages: each completion against the mean of the others of its prompt.
+ *
+ * The filter is lib/advantage_stage.h, the estimate lib/advantage.h.
+ */
+#include "lib/advantage_stage.h"
+#include "lib/util.h"
+
+int main(int argc, char **argv)
+{
+	static struct advantage_stage s;
+	int n;
+	const struct opt_group groups[] = {{NULL, advantage_stage_options, &s.config},
+	                                   {"Rewards", advantage_options, &s.config.advantage},
+	                                   {"All filters", tool_options, &s.config.tool}};
+	const struct cli cli = {
+	        .tool = "rl-rloo",
+	        .summary = "advantages by comparison with the other completions of a prompt",
+	        .usage = "[OPTION]... [FILE]...",
+	        .details = "Adds rewards, advantages and returns to records that have tokens and a reward,\n"
+	                   "and logprobs and ref_logprobs for the KL penalty; no critic.",
+	        .groups = groups,
+	        .n_groups = ARRAY_LEN(groups),
+	        .max_operands = -1};
+	char **operands = cli_parse(&cli, argc, argv, &n);
+	s.config.advantage.method = ADVANTAGE_RLOO;
+	return advantage_stage_run(&s, operands, n);
+}
