@@ -22,6 +22,25 @@ const struct opt ppo_options[] = {
         {NULL},
 };
 
+const struct opt ppo_advantage_options[] = {
+        {"advantage", 0, OPT_CHOICE, offsetof(struct advantage_config, method), "gae", "gae|rloo|grpo|reinforce",
+         "how advantages are estimated where they are missing", 0, 0},
+        {NULL},
+};
+
+void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_config *o)
+{
+	advantage_settle(a);
+	if (a->method == ADVANTAGE_GAE)
+		return;
+	if (!cli_given("critic"))
+		c->critic = CRITIC_NONE;
+	if (!cli_given("ppo-epochs"))
+		c->epochs = 1;
+	if (!cli_given("lr"))
+		o->schedule.lr = 1e-6;
+}
+
 /* ---- opening ---- */
 
 static int open_models(struct ppo *p, struct store_view *v, struct err *e)

@@ -26,6 +26,11 @@ struct ppo_config {
 	int critic; /* enum ppo_critic */
 	const char *run;
 };
+/* After cli_parse: options that were not given take the defaults of the advantage's method and of compat; without GAE
+ * there is no critic, one pass over each batch and a learning rate of 1e-6. */
+void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_config *o);
+/* --advantage of struct advantage_config: a table of its own, since the filters have no such option. */
+extern const struct opt ppo_advantage_options[];
 /* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run */
 extern const struct opt ppo_options[];
 
@@ -43,6 +48,7 @@ struct ppo {
 	struct loop_run run;
 	struct store_ref reference;
 	bool needs_reference;
+	struct advantage_moving moving;
 };
 
 /* Reads the run, the models and the reference.  A run that is closed loads no model. */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lib/advantage_record.h"
 #include "lib/record.h"
 #include "lib/util.h"
 
@@ -54,15 +55,25 @@ static void init_row(struct ppo_batch *b, struct ppo_row *r, const struct rollou
 		b->longest = s->n;
 }
 
+/* Sampled greedily only for the others of its group to be compared with. */
+static bool is_baseline(const struct ppo *p, const struct rollout_row *s)
+{
+	return !s->skip && s->greedy && !s->advantages && p->advantage->method == ADVANTAGE_REINFORCE &&
+	       p->advantage->baseline == BASELINE_GREEDY;
+}
+
 static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
 	b->row = arena_array(&b->arena, (size_t)rows->n, sizeof *b->row);
 	for (int64_t i = 0; i < rows->n; i++)
-		if (!rows->row[i].skip)
+		if (is_baseline(p, &rows->row[i]))
+			b->baselines++;
+		else if (!rows->row[i].skip)
 			init_row(b, &b->row[b->n++], &rows->row[i], p);
 	if (b->n == 0)
 		return err_set(e, "none of %lld rows can be trained on (the first is left out for '%s')",
-		               (long long)rows->n, rows->row[0].skip);
+		               (long long)rows->n, rows->row[0].skip ? rows->row[0].skip : ADVANTAGE_BASELINE_SKIP);
+	rows->skipped += b->baselines;
 	if (b->tokens == 0)
 		return err_set(e, "no token of %lld rows was chosen by the policy", (long long)b->n);
 	return 0;
@@ -137,11 +148,28 @@ static bool has_bootstrap(const struct ppo_batch *b, const struct ppo *p, const 
 	return r->values && (p->advantage->compat != ADVANTAGE_TRL || r->n < b->longest);
 }
 
+/* A row that is not trained on: a baseline, or one that only counts in the size of its group. */
+static void beside(struct advantage_row *a, const struct rollout_row *s)
+{
+	*a = (struct advantage_row){.left_out = s->skip != NULL,
+	                            .n = s->skip ? 0 : s->n,
+	                            .token = s->skip ? NULL : s->token + s->n_prompt,
+	                            .mask = s->mask,
+	                            .reward = s->reward,
+	                            .cut = s->cut,
+	                            .group = s->group,
+	                            .sample = s->sample,
+	                            .greedy = s->greedy};
+}
+
 static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, const struct ppo *p,
                          const struct ppo_row *r)
 {
 	const struct rollout_row *s = r->source;
 	*a = (struct advantage_row){.n = r->n,
+	                            .group = s->group,
+	                            .sample = s->sample,
+	                            .greedy = s->greedy,
 	                            .token = s->token + s->n_prompt,
 	                            .mask = r->mask,
 	                            .logprobs = r->logprobs,
@@ -157,21 +185,25 @@ static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, con
 	                            .returns = r->returns};
 }
 
-static int estimate(struct ppo_batch *b, struct ppo *p, struct err *e)
+static int estimate(struct ppo_batch *b, struct ppo *p, const struct rollout_rows *rows, struct err *e)
 {
-	struct advantage_row *a = arena_array(&b->arena, (size_t)b->n, sizeof *a);
-	int64_t bad = -1;
-	for (int64_t i = 0; i < b->n; i++)
-		to_advantage(&a[i], b, p, &b->row[i]);
-	if (advantage_compute(p->advantage, NULL, a, b->n, &bad, e))
-		return bad >= 0 ? err_where(e, "row %lld ('%s')", (long long)bad, b->row[bad].source->id) : -1;
-	for (int64_t i = 0; i < b->n; i++) {
-		struct ppo_row *r = &b->row[i];
-		r->score = a[i].score;
-		r->kl = a[i].kl;
-		if (a[i].has_terminal) {
+	struct advantage_row *a = arena_array(&b->arena, (size_t)rows->n, sizeof *a);
+	int64_t bad = -1, k = 0;
+	for (int64_t i = 0; i < rows->n; i++)
+		if (k < b->n && b->row[k].source == &rows->row[i])
+			to_advantage(&a[i], b, p, &b->row[k++]);
+		else
+			beside(&a[i], &rows->row[i]);
+	if (advantage_compute(p->advantage, &p->moving, a, rows->n, &bad, e))
+		return bad >= 0 ? err_where(e, "row %lld ('%s')", (long long)bad, rows->row[bad].id) : -1;
+	for (k = 0; k < b->n; k++) {
+		struct ppo_row *r = &b->row[k];
+		const struct advantage_row *from = &a[r->source - rows->row];
+		r->score = from->score;
+		r->kl = from->kl;
+		if (from->has_terminal) {
 			r->cells = r->n + 1;
-			r->returns[r->n] = (float)a[i].bootstrap_return;
+			r->returns[r->n] = (float)from->bootstrap_return;
 		}
 	}
 	return 0;
@@ -213,7 +245,7 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 	if ((p->needs_reference && score_reference(b, p, e)) ||
 	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)))
 		return -1;
-	return given ? use_given(b, p, given, e) : estimate(b, p, e);
+	return given ? use_given(b, p, given, e) : estimate(b, p, rows, e);
 }
 
 /* ---- metrics ---- */

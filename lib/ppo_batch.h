@@ -26,6 +26,7 @@ struct ppo_batch {
 	struct arena arena;
 	struct ppo_row *row;
 	int64_t n, longest; /* rows; completion tokens of the longest */
+	int64_t baselines;  /* rows that others are compared with, and that are not among those rows */
 	int64_t tokens;     /* chosen ones */
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/advantage_record.h"
 #include "lib/reward.h"
 #include "lib/rollout_record.h"
 #include "lib/util.h"
@@ -211,7 +212,9 @@ static int read_labels(struct rollout_reader *r, struct rollout_row *row, struct
 static int read_row(struct rollout_reader *r, struct rollout_row *row, struct err *e)
 {
 	struct record *rec = r->t->record;
-	*row = (struct rollout_row){0};
+	struct advantage_row group = {0};
+	advantage_record_group(rec, r->t->line, &group, &r->arena);
+	*row = (struct rollout_row){.group = group.group, .sample = group.sample, .greedy = group.greedy};
 	if (record_kind(rec, "error") > JSON_NULL)
 		row->skip = "error";
 	else if (record_kind(rec, "skip") > JSON_NULL)

@@ -19,6 +19,10 @@
 /* One completion.  Everything lives until the next batch is read. */
 struct rollout_row {
 	const char *id;
+	/* which rows are compared with each other (lib/advantage_record.h); also of rows that are left out */
+	const char *group;
+	int64_t sample;
+	bool greedy;
 	int32_t *token; /* prompt, then completion */
 	int64_t n_prompt, n;
 	int32_t *mask;                                                 /* [n], or NULL: all 1 */

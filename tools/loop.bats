@@ -46,6 +46,16 @@ weights() {
 	[ "$(head -n 1 metrics.jsonl | jq '.["objective/kl"]')" = 0 ]
 }
 
+@test "loop: rl-grpo in the pipe trains what the trainer trains alone" {
+	pipe 60 "$generate -n 4 < prompts.jsonl | $update --advantage grpo > plain.jsonl"
+	[ "$(wc -l <plain.jsonl)" -eq 16 ]
+	plain=$(weights run.lmdb)
+	fresh
+	pipe 60 "$generate -n 4 < prompts.jsonl | rl-grpo -q | $update --advantage grpo > with.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
+}
+
 @test "loop: the same command on a complete run changes nothing and prints the same metrics" {
 	pipe 60 "$generate < prompts.jsonl | $update > first.jsonl"
 	before=$(sha256sum <run.lmdb)

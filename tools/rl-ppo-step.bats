@@ -103,6 +103,69 @@ as_trl() { # FILTER over the records
 	done
 }
 
+# in_or_out OPTIONS ROLLOUTS STAGE...: each stage before the trainer ends with the bits of no stage.
+in_or_out() {
+	local options=$1 rollouts=$2
+	shift 2
+	again
+	# shellcheck disable=SC2086
+	rl-ppo-step -q --lr 1e-3 $options "$rollouts" >plain
+	[ "$(wc -l <plain)" -gt 1 ]
+	plain=$(weights run.lmdb)
+	for stage; do
+		again
+		bash -o pipefail -c "cat $rollouts | $stage | rl-ppo-step -q --lr 1e-3 $options" >with
+		[ "$(weights run.lmdb)" = "$plain" ] || { echo "$stage: other weights"; return 1; }
+		cmp <(without_time plain) <(without_time with)
+	done
+	echo "$plain" >>ends
+}
+@test "rl-ppo-step: rl-rloo, rl-grpo or rl-reinforce in or out of the pipe changes no bit" {
+	# two batches of two prompts, four completions each, one of them not all the policy's, one left out
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
+	head -n 4 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb -n 4 --max-tokens 5 --batch-size 8 |
+		jq -c 'del(.cursor) | .reward = (.tokens | map(. % 3) | add)' |
+		sed '3s/}$/,"mask":[1,0,1,1,0]}/; 6s/}$/,"skip":"why"}/' >grouped
+	[ "$(jq -r .group grouped | sort | uniq -c | awk '{print $1}' | sort -u)" = 4 ]
+	{ head -n 8 grouped | tac; tail -n 8 grouped | tac; } >turned
+	in_or_out "--advantage rloo" grouped 'rl-logprob -q' 'rl-logprob -q | rl-rloo -q' 'cat turned - | head -n 16 | rl-logprob -q | rl-rloo -q'
+	in_or_out "--advantage grpo" grouped 'rl-grpo -q' 'rl-logprob -q | rl-grpo -q'
+	in_or_out "--advantage grpo --scale batch --kl-coef .1" grouped 'rl-logprob -q' 'rl-logprob -q | rl-grpo -q --scale batch --kl-coef .1'
+	in_or_out "--advantage grpo --critic shared" grouped 'rl-grpo -q'
+	in_or_out "--advantage reinforce" grouped 'rl-logprob -q' 'rl-logprob -q | rl-reinforce -q'
+	in_or_out "--advantage reinforce --baseline moving --kl-coef 0" grouped 'rl-reinforce -q --kl-coef 0 --baseline moving'
+	in_or_out "--advantage reinforce --baseline group --compat openrlhf" grouped 'rl-logprob -q | rl-reinforce -q --baseline group --compat openrlhf'
+	sed '1s/"temperature":1/"temperature":0/; 5s/"temperature":1/"temperature":0/; 9s/"temperature":1/"temperature":0/; 13s/"temperature":1/"temperature":0/' grouped >greedy
+	in_or_out "--advantage reinforce --baseline greedy --kl-coef 0" greedy 'rl-reinforce -q --kl-coef 0 --baseline greedy'
+	[ "$(jq -c '[.rows, .skipped]' plain | paste -sd' ')" = '[5,3] [6,2]' ]
+	# and they are different methods
+	[ "$(sort -u ends | wc -l)" -eq 8 ]
+}
+
+@test "rl-ppo-step: a group that is not whole is one line, how many of how many" {
+	before=$(sha256sum <run.lmdb)
+	jq -c '.group = "g\(input_line_number % 2)" | .sample = (input_line_number - 1) / 2 | .sample |= floor' rollouts.jsonl >grouped
+	fails_with 1 "batch 0: row 7 ('" rl-ppo-step -q --advantage grpo <(sed '2,6s/}$/,"skip":"no"}/;1s/}$/,"skip":"no"}/' grouped)
+	grep -qF "group 'g0' has 1 of 4 completions to compare, and grpo needs 2" err || { cat err; return 1; }
+	fails_with 1 "is not whole: 3 of 4 completions are in the batch" rl-ppo-step -q --advantage rloo --kl-coef 0 <(sed 1d grouped)
+	fails_with 1 "has 1 of 1 completions to compare, and grpo needs 2" rl-ppo-step -q --advantage grpo rollouts.jsonl
+	fails_with 1 "has 0 completions at temperature 0" rl-ppo-step -q --advantage reinforce --baseline greedy grouped
+	fails_with 2 "trl has no reinforce" rl-ppo-step -q --advantage reinforce --compat trl grouped
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "rl-ppo-step: without GAE there is no critic, one pass, and another learning rate, unless they are given" {
+	rl-ppo-step -q --advantage reinforce --kl-coef 0 rollouts.jsonl >metrics
+	jq -e '(has("loss/value_avg") | not) and .lr == 1e-6' metrics >/dev/null
+	weights run.lmdb >want
+	again
+	rl-ppo-step -q --advantage reinforce --kl-coef 0 --critic none --ppo-epochs 1 --lr 1e-6 rollouts.jsonl >metrics
+	weights run.lmdb | cmp - want
+	again
+	RL_LR=1e-4 rl-ppo-step -q --advantage reinforce --critic shared rollouts.jsonl >metrics
+	jq -e 'has("loss/value_avg") and .lr == 1e-4' metrics >/dev/null
+}
+
 @test "rl-ppo-step: threads and instruction sets change no bit" {
 	rl-ppo-step -q --lr 1e-3 -j 1 rollouts.jsonl >plain
 	plain=$(weights run.lmdb)

@@ -120,7 +120,10 @@ int main(int argc, char **argv)
 	const struct opt_group groups[] = {{NULL, options, &s.c},
 	                                   {"Update", ppo_options, &s.ppo_config},
 	                                   {"Rewards", advantage_options, &s.advantage},
-	                                   {"Advantages", advantage_gae_options, &s.advantage},
+	                                   {"Advantages", ppo_advantage_options, &s.advantage},
+	                                   {"  gae", advantage_gae_options, &s.advantage},
+	                                   {"  grpo", advantage_grpo_options, &s.advantage},
+	                                   {"  reinforce", advantage_reinforce_options, &s.advantage},
 	                                   {"Losses", policy_loss_options, &s.loss},
 	                                   {"Optimizer", optim_options, &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
@@ -135,8 +138,8 @@ int main(int argc, char **argv)
 	char **operands = cli_parse(&cli, argc, argv, &n_operands);
 	if (!s.c.store)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
+	ppo_settle(&s.ppo_config, &s.advantage, &s.optim);
 	optim_check(&s.optim, s.ppo_config.steps);
-	advantage_settle(&s.advantage);
 	settle_compat(&s);
 	struct tool_config tc = s.tool.config;
 	struct err e;
