@@ -3,6 +3,7 @@
 extern "C" {
 #include "lib/record.h"
 #include "lib/record_doc.h"
+#include "lib/str_float.h"
 #include "lib/util.h"
 }
 
@@ -583,15 +584,35 @@ void json_text(const struct json *v, struct str *out)
 namespace
 {
 
+char *put_number(char *p, size_t width, float x)
+{
+	char *end = str_put_float(p, x);
+	return end ? end : std::to_chars(p, p + width, x + 0.0f).ptr; /* zero has no sign */
+}
+
+char *put_number(char *p, size_t width, int32_t x)
+{
+	return std::to_chars(p, p + width, x).ptr;
+}
+
+/* A number that comes again, as in advantages of a whole completion, is copied. */
 template <typename T> void put_array(struct str *s, const T *x, int64_t n, size_t width)
 {
-	str_reserve(s, (size_t)n * (width + 1) + 2);
-	char *p = s->buf + s->len;
+	str_reserve(s, (size_t)n * (width + 1) + 2 + STR_FLOAT_ROOM);
+	char *p = s->buf + s->len, *last = p;
 	*p++ = '[';
 	for (int64_t i = 0; i < n; i++) {
 		if (i)
 			*p++ = ',';
-		p = std::to_chars(p, p + width, x[i] + T(0)).ptr; /* zero has no sign */
+		char *begin = p;
+		if (i && x[i] == x[i - 1]) {
+			size_t len = (size_t)(p - 1 - last);
+			memcpy(p, last, len);
+			p += len;
+		} else {
+			p = put_number(p, width, x[i]);
+		}
+		last = begin;
 	}
 	*p++ = ']';
 	*p = 0;
@@ -602,7 +623,7 @@ template <typename T> void put_array(struct str *s, const T *x, int64_t n, size_
 
 void json_put_floats(struct str *s, const float *x, int64_t n)
 {
-	put_array(s, x, n, 16); /* -1.23456789e-38 */
+	put_array(s, x, n, STR_FLOAT_MAX);
 }
 
 void json_put_ints(struct str *s, const int32_t *x, int64_t n)
