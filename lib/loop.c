@@ -45,6 +45,12 @@ int loop_try(struct loop_locks *l, enum loop_lock which, struct err *e)
 	return err_errno(e, "cannot lock the file beside the store");
 }
 
+void loop_share(struct loop_locks *l, enum loop_lock which)
+{
+	struct flock f = at(which, F_RDLCK);
+	fcntl(l->fd, F_OFD_SETLK, &f);
+}
+
 void loop_free(struct loop_locks *l, enum loop_lock which)
 {
 	struct flock f = at(which, F_UNLCK);

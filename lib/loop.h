@@ -9,6 +9,7 @@
  *   sampler   the one rl-generate in the loop, until the run is closed
  *   busy      that rl-generate is sampling (not held while it waits): lets the trainer tell a slow sampler from a stage
  * that holds records back
+ *   stage     every further rl-generate of a pipe (--as) that is sampling, shared between them; for the same reason
  *
  * The state of a run is a blob in the store, written with each update in the same transaction.
  */
@@ -21,7 +22,7 @@
 #include "lib/err.h"
 #include "lib/store.h"
 
-enum loop_lock { LOOP_TRAINER, LOOP_PIPED, LOOP_SAMPLER, LOOP_BUSY };
+enum loop_lock { LOOP_TRAINER, LOOP_PIPED, LOOP_SAMPLER, LOOP_BUSY, LOOP_STAGE };
 
 struct loop_locks {
 	int fd; /* -1: not open */
@@ -32,6 +33,8 @@ void loop_close(struct loop_locks *l); /* frees the locks held through l */
 
 /* 1 taken, 0 somebody else has it, -1. */
 int loop_try(struct loop_locks *l, enum loop_lock which, struct err *e);
+/* Taken together with others: loop_held sees it, others that share it do not mind. */
+void loop_share(struct loop_locks *l, enum loop_lock which);
 void loop_free(struct loop_locks *l, enum loop_lock which);
 /* Does another open file description hold it? */
 bool loop_held(struct loop_locks *l, enum loop_lock which);

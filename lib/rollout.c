@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -162,6 +163,12 @@ static bool reader_gone(void)
 {
 	struct pollfd p = {.fd = STDOUT_FILENO, .events = 0};
 	return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
+bool rollout_output_is_pipe(void)
+{
+	struct stat st;
+	return !fstat(STDOUT_FILENO, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
 static int load_run(const struct rollout *r, struct loop_run *run, struct err *e)

@@ -68,6 +68,8 @@ struct rollout {
  */
 int rollout_begin(struct rollout *r, struct store *s, const char *run, int64_t lag, const char *options,
                   bool output_is_pipe, struct err *e);
+/* Can a trainer be behind standard output? */
+bool rollout_output_is_pipe(void);
 void rollout_end(struct rollout *r);
 
 /* On resume: hashes the skipped prompts and compares them with what the run was begun with. */

@@ -71,7 +71,8 @@ const char *rollout_reader_reward(const struct rollout_reader *r)
 
 static bool sampler_is_idle(struct rollout_reader *r)
 {
-	return r->locks && loop_held(r->locks, LOOP_SAMPLER) && !loop_held(r->locks, LOOP_BUSY);
+	return r->locks && loop_held(r->locks, LOOP_SAMPLER) && !loop_held(r->locks, LOOP_BUSY) &&
+	       !loop_held(r->locks, LOOP_STAGE);
 }
 
 /* Between two batches it is the next that is waited for, and how many rows it has is not known. */

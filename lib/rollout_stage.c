@@ -95,11 +95,14 @@ int rollout_stage_drain(struct tool *t, void *arg, struct err *e)
 	struct rollout_stage *s = arg;
 	if (!rollout_batch_held(s->batch))
 		return 0;
+	loop_share(s->locks, LOOP_STAGE);
 	/* No view is held while input is waited for: it would keep the writer from using its free pages again. */
 	struct store_view *v = store_view_open(s->store, e);
 	int failed = !v || rollout_batch_generate(s->batch, s->k, v, &s->ref, e);
 	store_view_close(v);
-	return failed || rollout_batch_write_as(s->batch, &s->ref, e) ? -1 : 0;
+	failed = failed || rollout_batch_write_as(s->batch, &s->ref, e);
+	loop_free(s->locks, LOOP_STAGE);
+	return failed ? -1 : 0;
 }
 
 static bool same(const struct store_ref *a, const struct store_ref *b)

@@ -2,7 +2,7 @@
  * rollout_stage - a further generation in a pipe (rl-generate --as): each record that comes by goes on with a
  * completion of its own.
  *
- * It has no part in the loop: it waits for no update, takes no lock, reads nothing ahead, and makes no batches.  What
+ * It has no part in the loop: it waits for no update, is no sampler, reads nothing ahead, and makes no batches.  What
  * has arrived is sampled together, and as soon as no more input is at hand; so a trainer that waits for a record gets
  * it.  For a run to end with the same bits after a crash, a record is sampled from the version that sampled it before,
  * which its policy_version names, or of a group (rl-group) that of its items.  The store has this version as long as
@@ -21,6 +21,7 @@ struct rollout_stage {
 	struct rollout_batch *batch; /* with `as` */
 	const struct kernels *k;
 	struct store *store;
+	struct loop_locks *locks; /* to say that it is at work (LOOP_STAGE); not open: it does not say so */
 	const char *name; /* a slot or a snapshot, for all records; "": policy, at the version that the record names */
 	/* private */
 	struct store_ref ref;   /* of the records that are held, while there are any */

@@ -345,6 +345,25 @@ of_again='[.again.tokens[] | if . < 32 then 1 else 0 end] | add / length'
 	jq -se 'all(.answer.prompt_tokens == (.items | map(.tokens) | add + [9]))' answers.jsonl
 }
 
+@test "second stage: one that is at work for long is not taken for one that holds records back" {
+	jq '.hidden_size = 256 | .intermediate_size = 512 | .num_hidden_layers = 8' "$tiny/config.json" >config.json
+	rm -f run.lmdb*
+	rl-store init --config config.json --seed 1 run.lmdb
+	setsid bash -c "$generate < prompts.jsonl | tee first.jsonl | ${again/5/50} --ignore-eos --device ref | $update" >/dev/null 2>said 3>&- &
+	pid=$!
+	for _ in $(seq 200); do
+		[ ! -s first.jsonl ] || [ "$(wc -l <first.jsonl)" -lt 8 ] || break
+		sleep 0.05
+	done
+	# stopped at its work, as good as a slow machine
+	sleep 0.5
+	pkill -STOP -s $pid -f '^rl-generate.*--as'
+	sleep 13
+	kill -9 -- -$pid || true
+	cat said
+	[ ! -s said ]
+}
+
 @test "second stage: killed at random points, the same command ends with the same bits" {
 	export RL_REWARD=$of_again
 	loop="$generate < prompts.jsonl | $again | $update"

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "lib/record_names.h"
 #include "lib/rollout_batch.h"
@@ -165,6 +164,14 @@ static int load_model(struct state *s, struct err *e)
 	return failed;
 }
 
+static int open_model(struct state *s, struct err *e)
+{
+	if (load_model(s, e) || engine_open(&s->engine, &s->engine_config, e))
+		return -1;
+	s->filter = filter_new("--prompt", s->c.prompt, NULL, 0, e);
+	return s->filter ? 0 : -1;
+}
+
 static struct rollout_batch_config batch_config(const struct config *c, int64_t max_prompts)
 {
 	return (struct rollout_batch_config){.n = c->n,
@@ -186,17 +193,11 @@ static struct rollout_batch_config batch_config(const struct config *c, int64_t 
 
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
-	struct stat st;
-	bool pipe_out = !fstat(1, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 	char *text = rollout_options(&s->c);
-	if (load_model(s, e) || engine_open(&s->engine, &s->engine_config, e) ||
-	    tool_open(&s->tool, operands, n_operands, e))
-		return -1;
-	s->filter = filter_new("--prompt", s->c.prompt, NULL, 0, e);
-	if (!s->filter)
+	if (open_model(s, e) || tool_open(&s->tool, operands, n_operands, e))
 		return -1;
 	int64_t lag = s->store_name[0] ? ROLLOUT_LAG_NONE : parse_lag(s->c.lag);
-	int go = rollout_begin(&s->rollout, s->store, s->c.run, lag, text, pipe_out, e);
+	int go = rollout_begin(&s->rollout, s->store, s->c.run, lag, text, rollout_output_is_pipe(), e);
 	if (go <= 0)
 		return go;
 	free(s->rollout.cursor.options);
@@ -216,14 +217,17 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 /* --as: 0 with *status, what the tool ends with; -1. */
 static int run_stage(struct state *s, char **operands, int n_operands, int *status, struct err *e)
 {
-	if (load_model(s, e) || engine_open(&s->engine, &s->engine_config, e))
-		return -1;
-	s->filter = filter_new("--prompt", s->c.prompt, NULL, 0, e);
-	if (!s->filter)
+	if (open_model(s, e))
 		return -1;
 	struct rollout_batch_config bc = batch_config(&s->c, s->c.batch_size);
 	s->batch = rollout_batch_new(&bc, &s->model, s->filter, &s->tool);
-	struct rollout_stage stage = {s->batch, s->engine.k, s->store, s->store_name, {"", 0}, {"", 0}};
+	struct rollout_stage stage = {.batch = s->batch,
+	                              .k = s->engine.k,
+	                              .store = s->store,
+	                              .locks = &s->rollout.locks,
+	                              .name = s->store_name};
+	if (rollout_output_is_pipe())
+		loop_open(&s->rollout.locks, s->store_path, e); /* where it cannot be opened, nobody is told */
 	s->tool.takes_all = true;
 	s->tool.drain = rollout_stage_drain;
 	s->tool.drain_arg = &stage;
