@@ -81,12 +81,16 @@ static int read_finish(const struct advantage_config *c, struct record *r, struc
 	return 0;
 }
 
-static int check_names(const struct advantage_row *row, const struct record *r, struct err *e)
+static int check_names(const struct advantage_config *c, const struct advantage_row *row, const struct record *r,
+                       struct err *e)
 {
 	static const char *const made[] = {"rewards", "advantages", "returns", "bootstrap_reward", "bootstrap_return"};
 	for (size_t i = 0; i < ARRAY_LEN(made); i++)
 		if (record_check_new(r, made[i], e) < 0)
 			return -1;
+	if (c->method == ADVANTAGE_REINFORCE && c->baseline == BASELINE_MOVING &&
+	    record_check_new(r, "state_" ADVANTAGE_STATE, e) < 0)
+		return -1;
 	return row->greedy ? record_check_new(r, "skip", e) : 0;
 }
 
@@ -95,12 +99,41 @@ int advantage_record_read(const struct advantage_config *c, struct reward *rewar
 {
 	*row = (struct advantage_row){0};
 	advantage_record_group(r, line, row, a);
-	if (check_names(row, r, e) < 0 || read_numbers(c, reward, r, a, row, e) < 0 || read_finish(c, r, row, e) < 0)
+	if (check_names(c, row, r, e) < 0 || read_numbers(c, reward, r, a, row, e) < 0 || read_finish(c, r, row, e) < 0)
 		return -1;
 	row->rewards = arena_alloc(a, (size_t)row->n * sizeof(float));
 	row->advantages = arena_alloc(a, (size_t)row->n * sizeof(float));
 	row->returns = arena_alloc(a, (size_t)row->n * sizeof(float));
 	return 0;
+}
+
+void advantage_moving_put(struct str *s, const struct advantage_moving *m)
+{
+	str_addf(s, "{\"batches\":%lld,\"mean\":", (long long)m->batches);
+	json_put_num(s, m->mean);
+	str_addc(s, '}');
+}
+
+int advantage_moving_read(const struct json *v, struct advantage_moving *m, struct err *e)
+{
+	struct json batches, mean;
+	if (v->kind != JSON_OBJECT || !json_member(v, "batches", &batches) || !batches.is_int || batches.integer < 0 ||
+	    !json_member(v, "mean", &mean) || mean.kind != JSON_NUMBER)
+		return err_set(e, "'state_" ADVANTAGE_STATE "' is not what rl-reinforce wrote");
+	*m = (struct advantage_moving){batches.integer, mean.number};
+	return 0;
+}
+
+int advantage_moving_load(const struct loop_run *r, struct advantage_moving *m, struct err *e)
+{
+	struct record *rec = record_new();
+	struct json v;
+	*m = (struct advantage_moving){0};
+	int got = loop_run_state(r, ADVANTAGE_STATE, rec, &v, e);
+	if (got > 0)
+		got = advantage_moving_read(&v, m, e);
+	record_free(rec);
+	return got < 0 ? -1 : 0;
 }
 
 int advantage_record_add(struct record *r, const struct advantage_row *row, struct err *e)

@@ -6,6 +6,7 @@
 
 #include "lib/advantage.h"
 #include "lib/arena.h"
+#include "lib/loop.h"
 #include "lib/record.h"
 #include "lib/reward.h"
 
@@ -26,6 +27,14 @@ void advantage_record_group(const struct record *r, int64_t line, struct advanta
 
 /* What a row that only was a baseline gets as `skip`. */
 #define ADVANTAGE_BASELINE_SKIP "greedy baseline"
+
+/* What baseline moving holds, as JSON, and out of it: {"batches":3,"mean":0.5}.  In a run's states and in the field
+ * state_ADVANTAGE_STATE. */
+#define ADVANTAGE_STATE "reinforce"
+void advantage_moving_put(struct str *s, const struct advantage_moving *m);
+int advantage_moving_read(const struct json *v, struct advantage_moving *m, struct err *e);
+/* Out of the state of a run; nothing held: zero. */
+int advantage_moving_load(const struct loop_run *r, struct advantage_moving *m, struct err *e);
 
 /* Adds rewards, advantages and returns, and for a terminal cell bootstrap_reward and bootstrap_return; to a baseline
  * `skip`. */

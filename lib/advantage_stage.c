@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "lib/advantage_record.h"
+#include "lib/loop.h"
+#include "lib/store.h"
 #include "lib/util.h"
 
 #define FIELD(name) offsetof(struct advantage_stage_config, name)
@@ -13,6 +15,13 @@ const struct opt advantage_stage_options[] = {
          "the total reward; default .reward, else the sum of reward_*", 0, 0},
         {"batch-size", 0, OPT_INT, FIELD(batch_size), "0", "N",
          "records per batch where they do not say; 0: all of them", 0, 1 << 30},
+        {NULL},
+};
+
+const struct opt advantage_state_options[] = {
+        {"store", 's', OPT_STR, FIELD(store), NULL, "STORE", "of the run that a stream from a later batch goes on with",
+         0, 0},
+        {"run", 0, OPT_STR, FIELD(run), "", "NAME", "name of the run", 0, 0},
         {NULL},
 };
 
@@ -142,12 +151,63 @@ static int leave_out(struct tool *t, struct stage_batch *b, struct waiting *w, s
 	return 0;
 }
 
+/* ---- the memory of baseline moving ---- */
+
+static int load_moving(struct advantage_stage *s, int64_t batch, struct err *e)
+{
+	if (!s->config.store)
+		return err_set(e,
+		               "the stream begins with batch %lld: what --baseline moving held before is in the store "
+		               "of the run (-s STORE)",
+		               (long long)batch);
+	struct store *store = store_open(s->config.store, STORE_READ, e);
+	struct store_view *v = store ? store_view_open(store, e) : NULL;
+	struct loop_run run = {0};
+	int failed = !v || loop_run_load(&run, v, s->config.run, e) || advantage_moving_load(&run, &s->moving, e);
+	if (!failed && run.batches != batch)
+		failed = err_set(e, "the stream begins with batch %lld, but run '%s' of '%s' has trained %lld",
+		                 (long long)batch, s->config.run, s->config.store, (long long)run.batches);
+	if (v)
+		store_view_close(v);
+	store_close(store);
+	loop_run_release(&run);
+	return failed ? -1 : 0;
+}
+
+/* Batches come one after another, and the first, where it is not the run's first, goes on from what the store holds. */
+static int begin_moving(struct advantage_stage *s, const struct stage_batch *b, struct err *e)
+{
+	if (s->config.advantage.method != ADVANTAGE_REINFORCE || s->config.advantage.baseline != BASELINE_MOVING)
+		return 0;
+	if (s->begun && b->number >= 0 && b->number <= s->last)
+		return err_set(e, "batch %lld is whole after batch %lld, but --baseline moving goes in order",
+		               (long long)b->number, (long long)s->last);
+	if (!s->begun && b->number > 0 && load_moving(s, b->number, e))
+		return -1;
+	s->begun = true;
+	s->last = b->number;
+	return 0;
+}
+
+/* What holds after the batch, in its records. */
+static int add_state(const struct advantage_stage *s, struct record *r, struct err *e)
+{
+	struct str text;
+	if (!s->begun)
+		return 0;
+	str_init(&text);
+	advantage_moving_put(&text, &s->moving);
+	int rc = record_add_raw(r, "state_" ADVANTAGE_STATE, text.buf, text.len, e);
+	str_release(&text);
+	return rc;
+}
+
 static int compute(struct tool *t, struct advantage_stage *s, struct stage_batch *b, struct err *e)
 {
 	struct waiting **order = in_order(b, e);
 	struct advantage_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
 	int64_t bad;
-	if (!order)
+	if (!order || begin_moving(s, b, e))
 		return -1;
 	for (;;) {
 		for (int64_t i = 0; i < b->n; i++)
@@ -168,7 +228,8 @@ static int write_batch(struct tool *t, struct advantage_stage *s, struct stage_b
 	for (int64_t i = 0; i < b->n && !rc; i++) {
 		struct waiting *w = b->record + i;
 		record_resume(t->record, w->line, w->len);
-		rc = w->a.left_out ? 0 : advantage_record_add(t->record, &w->a, e);
+		if (!w->a.left_out)
+			rc = advantage_record_add(t->record, &w->a, e) || add_state(s, t->record, e) ? -1 : 0;
 		rc = rc ? rc : tool_write(t, t->record, e);
 	}
 	free_batch(s, b);

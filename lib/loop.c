@@ -101,12 +101,29 @@ void loop_cursor_take(struct loop_cursor *c, const char *line, size_t len)
 void loop_run_release(struct loop_run *r)
 {
 	loop_cursor_release(&r->cursor);
+	free(r->states);
 	*r = (struct loop_run){0};
 }
 
 static void state_key(struct str *s, const char *run)
 {
 	str_addf(s, "run/%s", run);
+}
+
+static int parse_states(struct loop_run *r, struct record *rec, struct err *e)
+{
+	struct json v;
+	struct str s;
+	if (record_json(rec, "states", &v, e) < 0)
+		return -1;
+	if (v.kind == JSON_ABSENT)
+		return 0;
+	if (v.kind != JSON_OBJECT)
+		return err_set(e, "the state of the run is damaged: 'states'");
+	str_init(&s);
+	json_text(&v, &s);
+	r->states = str_detach(&s);
+	return 0;
 }
 
 /* The blob is a JSON object, so that `rl-store show` and people can read it. */
@@ -129,7 +146,7 @@ static int parse_state(struct loop_run *r, struct record *rec, struct err *e)
 	free(r->cursor.options);
 	r->cursor.options = xstrndup(text, len);
 	r->begun = true;
-	return 0;
+	return parse_states(r, rec, e);
 }
 
 int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, struct err *e)
@@ -178,6 +195,8 @@ int loop_run_save(const struct loop_run *r, struct store_update *u, const char *
 	         (unsigned long long)r->cursor.lines);
 	str_adds(&s, ",\"options\":");
 	json_put_str(&s, r->cursor.options, strlen(r->cursor.options));
+	if (r->states)
+		str_addf(&s, ",\"states\":%s", r->states);
 	str_addc(&s, '}');
 	int failed = store_put_blob(u, "", key.buf, s.buf, s.len, e);
 	str_release(&s);

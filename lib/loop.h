@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "lib/err.h"
+#include "lib/record.h"
 #include "lib/store.h"
 
 enum loop_lock { LOOP_TRAINER, LOOP_PIPED, LOOP_SAMPLER, LOOP_BUSY, LOOP_STAGE };
@@ -65,6 +66,7 @@ struct loop_run {
 	int64_t batches;  /* batches consumed; = updates unless batches were skipped */
 	int64_t episodes; /* rows that were trained on */
 	int64_t version;  /* of the policy, as the run's last update left it */
+	char *states;     /* {"NAME": value}: what filters with memory held after the last batch; NULL: nothing */
 	struct loop_cursor cursor;
 };
 void loop_run_release(struct loop_run *r);
@@ -75,6 +77,11 @@ int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, str
 int loop_run_undisturbed(const struct loop_run *r, const char *run, int64_t version, struct err *e);
 /* Puts it into an update. */
 int loop_run_save(const struct loop_run *r, struct store_update *u, const char *run, struct err *e);
+
+/* What the filter NAME held (its field state_NAME), in rec: 1; 0 nothing; -1. */
+int loop_run_state(const struct loop_run *r, const char *name, struct record *rec, struct json *out, struct err *e);
+/* Puts the members of a JSON object in their place. */
+int loop_run_set_states(struct loop_run *r, const char *object, size_t len, struct err *e);
 
 /* The reference of a run: the slot `ref` when one was imported; else the name kept for the run; else (a run not begun)
  * the current policy. */

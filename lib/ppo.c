@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/advantage_record.h"
 #include "lib/ppo_batch.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
@@ -61,7 +62,7 @@ int ppo_open(struct ppo *p, struct err *e)
 		return -1;
 	int failed = loop_run_load(&p->run, v, p->config->run, e);
 	if (!failed && !p->run.closed)
-		failed = open_models(p, v, e);
+		failed = advantage_moving_load(&p->run, &p->moving, e) || open_models(p, v, e) ? -1 : 0;
 	store_view_close(v);
 	if (failed)
 		return failed;
@@ -237,6 +238,28 @@ static void advance(struct ppo *p, struct rollout_rows *rows, int64_t trained)
 	p->run.cursor.options = xstrdup(rows->cursor.options);
 }
 
+/* What filters held after the batch goes into the run, or what the estimate here holds, where that is newer. */
+static int keep_states(struct ppo *p, const struct rollout_rows *rows, struct err *e)
+{
+	struct advantage_moving kept;
+	if (rows->states && loop_run_set_states(&p->run, rows->states, strlen(rows->states), e))
+		return -1;
+	if (advantage_moving_load(&p->run, &kept, e))
+		return -1;
+	if (p->moving.batches <= kept.batches) {
+		p->moving = kept;
+		return 0;
+	}
+	struct str s;
+	str_init(&s);
+	str_adds(&s, "{\"" ADVANTAGE_STATE "\":");
+	advantage_moving_put(&s, &p->moving);
+	str_addc(&s, '}');
+	int failed = loop_run_set_states(&p->run, s.buf, s.len, e);
+	str_release(&s);
+	return failed;
+}
+
 int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, struct err *e)
 {
 	struct ppo_batch b;
@@ -250,11 +273,12 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 		failed = epoch(p, &b, i, lr, &stats, e);
 	if (!failed) {
 		advance(p, rows, b.n);
+		failed = keep_states(p, rows, e);
 		stats.lr = lr;
 		stats.prepare_seconds = prepared - started;
 		stats.update_seconds = now_seconds() - prepared;
 		ppo_metrics(metrics, p, &b, rows, &stats);
-		failed = commit(p, metrics, e);
+		failed = failed || commit(p, metrics, e);
 	}
 	ppo_batch_release(&b);
 	return failed ? err_where(e, "batch %lld", (long long)rows->batch) : 0;

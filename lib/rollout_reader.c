@@ -28,6 +28,8 @@ struct rollout_reader {
 	bool known, last, ended;
 	int64_t strays; /* error records of lines that never were rows */
 	struct loop_cursor cursor;
+	struct str states; /* of the row states_row, the first that has any; -1: none yet */
+	int64_t states_row;
 	bool held; /* the tool's record was read ahead and is not taken yet */
 	double since;
 	bool said;
@@ -42,6 +44,7 @@ struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_r
 	r->locks = locks;
 	arena_init(&r->arena);
 	loop_cursor_init(&r->cursor);
+	str_init(&r->states);
 	r->batch = -1;
 	r->reward = reward_new(c->reward, e);
 	if (r->reward)
@@ -56,6 +59,7 @@ void rollout_reader_free(struct rollout_reader *r)
 		return;
 	reward_free(r->reward);
 	loop_cursor_release(&r->cursor);
+	str_release(&r->states);
 	arena_release(&r->arena);
 	free(r->row);
 	free(r->have);
@@ -276,6 +280,7 @@ static void begin_batch(struct rollout_reader *r, int64_t batch, int64_t n)
 	r->batch = batch;
 	r->n = n;
 	r->got = 0;
+	r->states_row = -1;
 	r->said = false;
 	r->since = now_seconds();
 }
@@ -303,6 +308,29 @@ static int check_place(struct rollout_reader *r, const struct place *p, struct e
 	return 0;
 }
 
+/* What filters with memory hold after the batch, which they put into every row that they add to. */
+static void read_states(struct rollout_reader *r, int64_t row)
+{
+	const char *name;
+	size_t len;
+	struct json v;
+	if (r->states_row >= 0 && r->states_row < row)
+		return;
+	for (int64_t i = 0, n = 0; record_field(r->t->record, i, &name, &len, &v); i++) {
+		if (len <= 6 || memcmp(name, "state_", 6))
+			continue;
+		if (!n++)
+			str_clear(&r->states);
+		str_addc(&r->states, n > 1 ? ',' : '{');
+		json_put_str(&r->states, name + 6, len - 6);
+		str_addc(&r->states, ':');
+		json_text(&v, &r->states);
+		r->states_row = row;
+	}
+	if (r->states_row == row)
+		str_addc(&r->states, '}');
+}
+
 /* Puts the current record into the batch. */
 static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 {
@@ -312,6 +340,7 @@ static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 	if (p->batch >= r->c.first) {
 		if (read_row(r, &r->row[p->row], e))
 			return -1;
+		read_states(r, p->row);
 		struct loop_cursor c;
 		int got = rollout_read_cursor(r->t->record, &c, e);
 		if (got < 0)
@@ -407,6 +436,7 @@ int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, stru
 			return got;
 	} while (r->batch < r->c.first);
 	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
+	out->states = r->states_row >= 0 ? r->states.buf : NULL;
 	for (int64_t i = 0; i < r->n; i++)
 		out->skipped += r->row[i].skip != NULL;
 	out->skipped += r->strays;

@@ -49,6 +49,7 @@ struct rollout_rows {
 	bool last;
 	int64_t skipped;           /* rows with skip, and error records that belong to no row */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
+	const char *states;        /* {"NAME": value} of the first row's fields state_NAME; NULL: it has none */
 };
 
 struct rollout_reader_config {

@@ -56,6 +56,22 @@ weights() {
 	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
 }
 
+@test "resume: rl-reinforce with a moving baseline goes on from what was committed" {
+	moving="--baseline moving --kl-coef 0" baseline="--advantage reinforce"
+	pipe 60 "$generate < prompts.jsonl | rl-reinforce -q $moving | $update $baseline $moving > plain.jsonl"
+	[ "$(wc -l <plain.jsonl)" -eq 4 ]
+	plain=$(weights run.lmdb)
+	fresh
+	run -1 pipe 60 "$generate < prompts.jsonl | rl-reinforce -q $moving | sed -u 20q | $update $baseline $moving > part.jsonl"
+	[ "$(wc -l <part.jsonl)" -eq 2 ]
+	pipe 60 "$generate < prompts.jsonl | rl-reinforce -q $moving | $update $baseline $moving > with.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
+	fresh
+	pipe 60 "$generate < prompts.jsonl | $update $baseline $moving > with.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+}
+
 @test "loop: the same command on a complete run changes nothing and prints the same metrics" {
 	pipe 60 "$generate < prompts.jsonl | $update > first.jsonl"
 	before=$(sha256sum <run.lmdb)

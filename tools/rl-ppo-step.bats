@@ -142,6 +142,43 @@ in_or_out() {
 	[ "$(sort -u ends | wc -l)" -eq 8 ]
 }
 
+@test "rl-ppo-step: a moving baseline goes on after a stop with the same bits, in the trainer and in rl-reinforce" {
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
+	head -n 12 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb --max-tokens 5 --batch-size 4 |
+		jq -c 'del(.cursor) | .reward = (.tokens | map(. % 3) | add) + .batch * 5' >batches
+	[ "$(wc -l <batches)" -eq 12 ]
+	moving="--baseline moving --kl-coef 0" update="rl-ppo-step -q --lr 1e-3 --advantage reinforce --baseline moving --kl-coef 0"
+	$update batches >whole
+	want=$(weights run.lmdb)
+	again
+	! $update <(head -n 8 batches) >part 2>said
+	grep -q "before the batch marked 'last'" said
+	cp run.lmdb stopped
+	$update batches >rest
+	[ "$(weights run.lmdb)" = "$want" ]
+	cmp <(without_time whole) <(without_time rest)
+	# the filter puts what holds after a batch into its records, and goes on from what the trainer has committed
+	rl-reinforce -q $moving batches >through
+	[ "$(jq -c .state_reinforce.batches through | uniq | paste -sd' ')" = "1 2 3" ]
+	cp stopped run.lmdb
+	tail -n 4 batches | rl-reinforce -q $moving | cmp - <(tail -n 4 through)
+	tail -n 4 batches | rl-reinforce -q $moving | $update - >rest
+	[ "$(weights run.lmdb)" = "$want" ]
+	# one stopped with the filter, ended without it, and the other way round
+	again
+	! head -n 8 batches | rl-reinforce -q $moving | $update >part 2>said
+	$update batches >rest
+	[ "$(weights run.lmdb)" = "$want" ]
+	cp stopped run.lmdb
+	rl-reinforce -q $moving batches | $update >rest
+	[ "$(weights run.lmdb)" = "$want" ]
+	# a stream that does not fit is refused
+	cp stopped run.lmdb
+	fails_with 1 "the stream begins with batch 1, but run '' of 'run.lmdb' has trained 2" rl-reinforce -q $moving <(tail -n 8 batches)
+	fails_with 1 "the stream begins with batch 2: what --baseline moving held before is in the store" env -u RL_STORE rl-reinforce -q $moving <(tail -n 4 batches)
+	fails_with 1 "'state_reinforce' is already there" rl-reinforce -q $moving <(sed '1s/}$/,"state_reinforce":1}/' batches)
+}
+
 @test "rl-ppo-step: a group that is not whole is one line, how many of how many" {
 	before=$(sha256sum <run.lmdb)
 	jq -c '.group = "g\(input_line_number % 2)" | .sample = (input_line_number - 1) / 2 | .sample |= floor' rollouts.jsonl >grouped
