@@ -31,7 +31,7 @@ struct rollout_batch {
 	struct arena arena;                    /* reset for each batch */
 	struct item *items;
 	int64_t n_items;
-	struct generate_result *results;
+	struct generate_result *results; /* the sampled ones, prompt after prompt, then the greedy ones */
 	int64_t n_results;
 };
 
@@ -44,6 +44,12 @@ static char *purpose(const char *what, const char *as)
 	if (as)
 		str_addf(&s, ":%s", as);
 	return str_detach(&s);
+}
+
+/* Completions of a prompt. */
+static int64_t per_prompt(const struct rollout_batch *b)
+{
+	return b->c.n + b->c.greedy;
 }
 
 struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, const struct model_info *m,
@@ -239,7 +245,7 @@ static bool is_sampled(const struct item *it)
 
 static int64_t rows_of(const struct rollout_batch *b, const struct item *it)
 {
-	return is_sampled(it) ? b->c.n : 1;
+	return is_sampled(it) ? per_prompt(b) : 1;
 }
 
 static struct generate_request request_of(const struct rollout_batch *b, const struct item *it)
@@ -254,6 +260,22 @@ static struct generate_request request_of(const struct rollout_batch *b, const s
 	        .max_tokens = it->max_tokens};
 }
 
+static int sample(struct rollout_batch *b, struct decoder *d, const struct weights *w, struct generate_request *request,
+                  int64_t n, struct err *e)
+{
+	struct generate_config greedy = b->c.generate;
+	if (generate_run(d, w, b->model, &b->c.generate, request, n, b->results, e))
+		return -1;
+	if (!b->c.greedy)
+		return 0;
+	greedy.temperature = 0;
+	for (int64_t i = 0; i < n; i++) {
+		request[i].first_sample = b->c.n;
+		request[i].n_samples = 1;
+	}
+	return generate_run(d, w, b->model, &greedy, request, n, b->results + n * b->c.n, e);
+}
+
 int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
                            const struct store_ref *ref, struct err *e)
 {
@@ -264,7 +286,7 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 			request[n++] = request_of(b, &b->items[i]);
 	if (n == 0)
 		return 0;
-	b->n_results = n * b->c.n;
+	b->n_results = n * per_prompt(b);
 	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
 	struct weights w;
 	struct decoder d;
@@ -272,7 +294,7 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 		return -1;
 	int failed = decoder_init(&d, &b->model->arch, &b->model->table, k, e);
 	if (!failed) {
-		failed = generate_run(&d, &w, b->model, &b->c.generate, request, n, b->results, e);
+		failed = sample(b, &d, &w, request, n, e);
 		decoder_release(&d);
 	}
 	weights_release(&w);
@@ -309,14 +331,14 @@ static struct rollout_place place_of(const struct rollout_batch *b, const struct
 	                              .prompt_ids = it->ids,
 	                              .n_prompt = it->n_ids,
 	                              .epoch = it->source.epoch,
-	                              .n_samples = b->c.n,
+	                              .n_samples = per_prompt(b),
 	                              .temperature = b->c.generate.temperature};
 }
 
 int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, int64_t batch, bool last,
                         const struct loop_cursor *cursor, struct err *e)
 {
-	const struct generate_result *g = b->results;
+	const struct generate_result *g = b->results, *greedy = g ? g + b->n_results / per_prompt(b) * b->c.n : NULL;
 	int64_t row = 0, rows = 0;
 	for (int64_t i = 0; i < b->n_items; i++)
 		rows += rows_of(b, &b->items[i]);
@@ -328,9 +350,11 @@ int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, in
 		p.batch_size = rows;
 		p.last = last;
 		for (p.sample = 0; p.sample < rows_of(b, it); p.sample++) {
+			bool is_greedy = p.sample == b->c.n;
 			p.row = row++;
 			p.cursor = row == rows ? cursor : NULL;
-			if (write_row(b, it, &p, is_sampled(it) ? g++ : NULL, e))
+			p.temperature = is_greedy ? 0 : b->c.generate.temperature;
+			if (write_row(b, it, &p, !is_sampled(it) ? NULL : is_greedy ? greedy++ : g++, e))
 				return -1;
 		}
 	}

@@ -17,7 +17,8 @@
 #include "lib/tool.h"
 
 struct rollout_batch_config {
-	int64_t n;                /* completions per prompt */
+	int64_t n;                /* completions per prompt that are sampled */
+	bool greedy;              /* and one more at temperature 0, the last of its group */
 	int64_t max_prompts;      /* per batch */
 	int64_t min_new, max_new; /* completion tokens at most: drawn between these per prompt */
 	uint64_t seed;

@@ -56,6 +56,21 @@ weights() {
 	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
 }
 
+@test "loop: a greedy completion of each prompt is the baseline of the others (ReMax), in the pipe and in the trainer" {
+	remax="--baseline greedy --kl-coef 0"
+	pipe 60 "$generate -n 3 --greedy < prompts.jsonl | $update --advantage reinforce $remax > plain.jsonl"
+	[ "$(jq -c '[.rows, .skipped]' plain.jsonl | sort -u)" = '[6,2]' ]
+	plain=$(weights run.lmdb)
+	fresh
+	pipe 60 "$generate -n 3 --greedy < prompts.jsonl | rl-reinforce -q $remax | $update --advantage reinforce $remax > with.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
+	fresh
+	run -1 pipe 60 "$generate -n 3 --greedy < prompts.jsonl | sed -u 12q | $update --advantage reinforce $remax > part.jsonl"
+	pipe 60 "$generate -n 3 --greedy < prompts.jsonl | $update --advantage reinforce $remax > with.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+}
+
 @test "resume: rl-reinforce with a moving baseline goes on from what was committed" {
 	moving="--baseline moving --kl-coef 0" baseline="--advantage reinforce"
 	pipe 60 "$generate < prompts.jsonl | rl-reinforce -q $moving | $update $baseline $moving > plain.jsonl"
@@ -262,6 +277,15 @@ named_within_15_seconds() {
 	[ "$status" -ne 0 ]
 	[[ $stderr == *"begun without stop=x"* ]]
 	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "resume: with --greedy and then without, or the other way round, it is refused" {
+	for first in "" --greedy; do
+		fresh
+		run -1 pipe 60 "$generate $first < prompts.jsonl | sed -u 12q | $update > part.jsonl"
+		run -1 pipe 60 "$generate $([ $first ] || echo --greedy) < prompts.jsonl | $update > rest.jsonl"
+		[[ $output == *greedy* ]] || { echo "$output"; return 1; }
+	done
 }
 
 @test "sampler: tokens and log-probs are the same for any batch size and thread count" {

@@ -45,6 +45,19 @@ setup() {
 	! cmp -s sampled.1 sampled.2
 }
 
+@test "rl-generate: --greedy adds one more of each prompt at temperature 0, and changes nothing else" {
+	rl-generate -q -n 2 --greedy --batch-size 6 --max-tokens 6 queries.jsonl >with
+	[ "$(jq -c '[.sample // 0, .temperature, .batch, .row, .batch_size]' with | head -n 4 | paste -sd' ')" = "[0,1,0,0,6] [1,1,0,1,6] [2,0,0,2,6] [0,1,0,3,6]" ]
+	[ "$(jq -s 'group_by(.group) | map(length) | unique' with | jq -c .)" = '[3]' ]
+	rl-generate -q -n 2 --batch-size 4 --max-tokens 6 queries.jsonl | jq -c '[.group, .sample, .tokens, .logprobs]' >without
+	jq -c 'select(.temperature == 1) | [.group, .sample, .tokens, .logprobs]' with | cmp - without
+	rl-generate -q --temperature 0 --max-tokens 6 queries.jsonl | jq -c '[.id, .tokens, .logprobs]' >greedy
+	jq -c 'select(.temperature == 0) | [.id, .tokens, .logprobs]' with | cmp - greedy
+	rl-generate -q --greedy --batch-size 4 --max-tokens 2 queries.jsonl | jq -c '[.group, .temperature]' | head -n 2 | paste -sd' ' | grep -qx '."q1",1. ."q1",0.'
+	fails_with 2 "must be a multiple of -n, which is 3 with --greedy" rl-generate -n 2 --greedy --batch-size 4
+	fails_with 2 "--greedy does not go with --as" rl-generate --as x --greedy
+}
+
 @test "rl-generate: top-k 1 is greedy, and sampling_logprobs are those of what was left" {
 	rl-generate -q --temperature 0 --max-tokens 6 queries.jsonl | jq -c .tokens >greedy
 	rl-generate -q --top-k 1 --max-tokens 6 queries.jsonl >one

@@ -21,7 +21,7 @@ struct config {
 	const char *store, *max_tokens, *prompt, *as, *run, *lag;
 	int64_t n, top_k, seed, batch_size, epochs, steps, max_running;
 	double temperature, top_p, min_p;
-	bool ignore_eos, shuffle;
+	bool ignore_eos, shuffle, greedy;
 	struct cli_list stop;
 	int64_t min_new, max_new; /* max_tokens, parsed */
 };
@@ -32,6 +32,7 @@ static const struct opt options[] = {
         {"prompt", 0, OPT_STR, AT(prompt), ".prompt // .query", "FILTER", "what the model is given", 0, 0},
         {"as", 0, OPT_STR, AT(as), NULL, "NAME", "add the completion to each record as one object NAME", 0, 0},
         {"n", 'n', OPT_INT, AT(n), "1", "N", "completions per prompt", 1, 65536},
+        {"greedy", 0, OPT_FLAG, AT(greedy), NULL, NULL, "and one more of each prompt at temperature 0", 0, 0},
         {"max-tokens", 0, OPT_STR, AT(max_tokens), "64", "N|LO..HI",
          "completion tokens at most; a range is drawn per prompt", 0, 0},
         {"temperature", 0, OPT_NUM, AT(temperature), "1", "T", "0 is greedy", 0, 1000},
@@ -112,6 +113,8 @@ static char *rollout_options(const struct config *c)
 	str_addf(&s, " ignore-eos=%d shuffle=%d lag=%s prompt=", c->ignore_eos, (c->epochs || c->steps) && c->shuffle,
 	         c->lag);
 	add_word(&s, c->prompt);
+	if (c->greedy)
+		str_adds(&s, " greedy=1");
 	for (size_t i = 0; i < c->stop.n; i++) {
 		str_adds(&s, " stop=");
 		add_word(&s, c->stop.item[i]);
@@ -175,6 +178,7 @@ static int open_model(struct state *s, struct err *e)
 static struct rollout_batch_config batch_config(const struct config *c, int64_t max_prompts)
 {
 	return (struct rollout_batch_config){.n = c->n,
+	                                     .greedy = c->greedy,
 	                                     .max_prompts = max_prompts,
 	                                     .min_new = c->min_new,
 	                                     .max_new = c->max_new,
@@ -202,7 +206,7 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 		return go;
 	free(s->rollout.cursor.options);
 	s->rollout.cursor.options = text;
-	int64_t max_prompts = s->c.batch_size / s->c.n;
+	int64_t max_prompts = s->c.batch_size / (s->c.n + s->c.greedy);
 	struct prompts_config pc = {s->c.epochs, s->c.steps * max_prompts, s->c.shuffle, (uint64_t)s->c.seed, s->c.run};
 	s->prompts = prompts_new(&s->tool, &pc);
 	struct rollout_batch_config bc = batch_config(&s->c, max_prompts);
@@ -238,7 +242,7 @@ static int run_stage(struct state *s, char **operands, int n_operands, int *stat
 /* One record in, one out, as it comes.  What the environment says of batches is for the first stage of the pipe. */
 static void check_stage(struct config *c)
 {
-	static const char *const not_here[] = {"lag", "epochs", "steps", "shuffle"};
+	static const char *const not_here[] = {"lag", "epochs", "steps", "shuffle", "greedy"};
 	if (!record_name_plain(c->as))
 		cli_misuse("--as is '%s', but must be letters, digits and _", c->as);
 	if (record_name_taken(c->as))
@@ -253,6 +257,7 @@ static void check_stage(struct config *c)
 			cli_misuse("--%s does not go with --as, which takes records once, in order, as they come",
 			           not_here[i]);
 	c->n = 1;
+	c->greedy = false;
 }
 
 static void check_config(struct config *c)
@@ -266,9 +271,9 @@ static void check_config(struct config *c)
 			cli_misuse("--stop is empty, and every text contains that");
 	if (c->as)
 		check_stage(c);
-	if (c->batch_size % c->n)
-		cli_misuse("--batch-size is %lld, but must be a multiple of -n, which is %lld",
-		           (long long)c->batch_size, (long long)c->n);
+	if (c->batch_size % (c->n + c->greedy))
+		cli_misuse("--batch-size is %lld, but must be a multiple of -n, which is %lld%s",
+		           (long long)c->batch_size, (long long)c->n + c->greedy, c->greedy ? " with --greedy" : "");
 }
 
 int main(int argc, char **argv)
