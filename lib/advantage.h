@@ -111,6 +111,8 @@ struct advantage_moving {
 int advantage_compute(const struct advantage_config *c, struct advantage_moving *moving, struct advantage_row *row,
                       int64_t n_rows, int64_t *bad, struct err *e);
 
+/* What missing_eos_penalty takes from the row's score: 0 when it ended itself. */
+double advantage_penalty(const struct advantage_config *c, const struct advantage_row *r);
 /* One KL estimate; d = logprob - ref_logprob. */
 double advantage_kl(int estimator, double d);
 /* The same within the bounds that compat has. */

@@ -48,6 +48,11 @@ static bool ends_itself(const struct advantage_config *c, const struct advantage
 	return false;
 }
 
+double advantage_penalty(const struct advantage_config *c, const struct advantage_row *r)
+{
+	return c->missing_eos_penalty != 0 && !ends_itself(c, r) ? c->missing_eos_penalty : 0;
+}
+
 /* x[n] = score on chosen tokens; returns what belongs behind the last token. */
 static double place_score(const struct advantage_batch *b, struct advantage_row *r, double *x)
 {
@@ -63,11 +68,10 @@ static double place_score(const struct advantage_batch *b, struct advantage_row 
 			x[to] += r->reward[t];
 	}
 	int64_t last = r->n ? advantage_nearest(r, r->n - 1) : -1;
-	if (b->c->missing_eos_penalty != 0 && !ends_itself(b->c, r)) {
-		all -= b->c->missing_eos_penalty;
-		if (last >= 0)
-			x[last] -= b->c->missing_eos_penalty;
-	}
+	double penalty = advantage_penalty(b->c, r);
+	if (last >= 0)
+		x[last] -= penalty;
+	all -= penalty;
 	r->score = all;
 	if (b->k->score == SCORE_ITS_TOKENS)
 		return 0;

@@ -227,7 +227,9 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 			r->cells = r->n + 1;
 			r->returns[r->n] = (float)s->bootstrap_return;
 		}
-		r->score = s->score;
+		struct advantage_row a;
+		to_advantage(&a, b, p, r);
+		r->score = s->score - advantage_penalty(p->advantage, &a);
 		for (int64_t t = 0; r->ref_logprobs && t < r->n; t++)
 			if (!r->mask || r->mask[t])
 				r->kl += advantage_kl_of(p->advantage, (double)r->logprobs[t] - r->ref_logprobs[t]);

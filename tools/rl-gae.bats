@@ -82,6 +82,29 @@ options_of() {
 	set_reward '.mask = [.tokens[] | 1] | .mask[-1] = 0' --reward 3 | jq -e '.[-1] == 0 and .[-2] == 3' >/dev/null
 }
 
+@test "rl-gae: scalar, per-token and span rewards together, in one record and in one batch" {
+	jq -c 'del(.reward) + ([{reward_a: 1, reward_b: [.tokens[] | 0.25], reward_c: [[0, 1, 2]]}, {reward_a: -1}, {reward_b: [.tokens[] | 0.5]}, {reward_c: [[0, .ends[1], 4]], reward_a: null}][(input_line_number - 1) % 4])' "$in" >mixed
+	rl-gae -q --no-whiten --kl-coef 0 mixed | jq -c .rewards >got
+	jq -sce '.[0][0] == 2.25 and .[0][1] == 0.25 and .[0][-1] == 1.25 and .[1][-1] == -1 and (.[1] | add) == -1
+		and (.[2] | all(. == 0.5)) and .[3][1] == 4 and (.[3] | add) == 4' got >/dev/null
+	# whitened together
+	rl-gae -q --kl-coef 0 mixed | jq -sce '[.[].advantages[]] | (add / length | fabs) < 1e-6' >/dev/null
+}
+
+@test "rl-gae: --compat sets defaults and conventions, what is given is kept" {
+	same() { cmp <(rl-gae -q $1 "$in") <(rl-gae -q $2 "$in"); }
+	same "--compat verl" "--lam 1 --kl-coef 0"
+	same "--compat verl --lam .5" "--lam .5 --kl-coef 0"
+	same "--compat trl-old" "--kl-coef .2"
+	same "--compat trl" ""
+	same "--compat openrlhf --no-whiten" "--lam 1 --kl-coef .01 --no-whiten"
+	run ! same "--compat openrlhf" "--lam 1 --kl-coef .01" # the population's variance
+	cmp <(RL_KL_COEF=.3 rl-gae -q --compat verl "$in") <(rl-gae -q --lam 1 --kl-coef .3 "$in")
+	jq -c '.mask = [.tokens[] | 1] | .mask[1] = 0' "$in" >holes
+	run ! cmp -s <(rl-gae -q --compat openrlhf --gamma .9 --no-whiten holes) <(rl-gae -q --gamma .9 --lam 1 --kl-coef .01 --no-whiten holes)
+	fails_with 1 "'mask' is 0 at index 1, but TRL knows no mask" rl-gae -q --compat trl holes
+}
+
 @test "rl-gae: what is missing or wrong is named with its line" {
 	fails_with 1 ":2: 'values' has 2 numbers, expected" rl-gae -q <(sed '2s/"values":\[[^]]*\]/"values":[1,2]/' "$in")
 	fails_with 1 ":2: there is no 'values'" rl-gae -q <(sed '2s/"values"/"valuez"/' "$in")

@@ -132,6 +132,7 @@ in_or_out() {
 	in_or_out "--advantage grpo" grouped 'rl-grpo -q' 'rl-logprob -q | rl-grpo -q'
 	in_or_out "--advantage grpo --scale batch --kl-coef .1" grouped 'rl-logprob -q' 'rl-logprob -q | rl-grpo -q --scale batch --kl-coef .1'
 	in_or_out "--advantage grpo --critic shared" grouped 'rl-grpo -q'
+	in_or_out "--advantage grpo --missing-eos-penalty 2 --eos 7" grouped 'rl-grpo -q --missing-eos-penalty 2 --eos 7'
 	in_or_out "--advantage reinforce" grouped 'rl-logprob -q' 'rl-logprob -q | rl-reinforce -q'
 	in_or_out "--advantage reinforce --baseline moving --kl-coef 0" grouped 'rl-reinforce -q --kl-coef 0 --baseline moving'
 	in_or_out "--advantage reinforce --baseline group --compat openrlhf" grouped 'rl-logprob -q | rl-reinforce -q --baseline group --compat openrlhf'
@@ -139,7 +140,7 @@ in_or_out() {
 	in_or_out "--advantage reinforce --baseline greedy --kl-coef 0" greedy 'rl-reinforce -q --kl-coef 0 --baseline greedy'
 	[ "$(jq -c '[.rows, .skipped]' plain | paste -sd' ')" = '[5,3] [6,2]' ]
 	# and they are different methods
-	[ "$(sort -u ends | wc -l)" -eq 8 ]
+	[ "$(sort -u ends | wc -l)" -eq 9 ]
 }
 
 @test "rl-ppo-step: a moving baseline goes on after a stop with the same bits, in the trainer and in rl-reinforce" {
