@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lib/answers.h"
+#include "lib/bm25_feedback.h"
 #include "lib/par.h"
 #include "lib/util.h"
 
@@ -17,6 +18,11 @@ const struct opt bm25_batch_options[] = {
         {"b", 0, OPT_NUM, FIELD(b), "0.75", "X", "weight of document length", 0, 1},
         {"exhaustive", 0, OPT_FLAG, FIELD(exhaustive), NULL, NULL,
          "score all matching documents: the same result, slower", 0, 0},
+        {"feedback", 0, OPT_FLAG, FIELD(feedback), NULL, NULL,
+         "queries grow by words of what they find first (RM3); needs rl-index --texts", 0, 0},
+        {"feedback-docs", 0, OPT_INT, FIELD(feedback_docs), "10", "N", "documents that are taken for that", 1, 1000},
+        {"feedback-terms", 0, OPT_INT, FIELD(feedback_terms), "10", "N", "words that are taken", 1, 1000},
+        {"original-weight", 0, OPT_NUM, FIELD(original_weight), "0.5", "X", "weight of the query as it was", 0, 1},
         {"threads", 'j', OPT_INT, FIELD(threads), "1", "N", "queries searched at the same time; 0: all processors", 0,
          256},
         {NULL},
@@ -31,6 +37,7 @@ struct voted {
 
 struct worker {
 	struct bm25_searcher *searcher;
+	struct bm25_feedback *feedback;
 	struct voted *voted;
 	size_t room;
 	struct str scratch, passage; /* of a text that may hold an answer */
@@ -59,6 +66,11 @@ struct bm25_batch *bm25_batch_new(const struct bm25_index *x, const struct bm25_
 		err_set(e, "--boolean needs positions; build the index with rl-index --positions");
 		return NULL;
 	}
+	if (c->feedback && !bm25_info(x)->texts) {
+		err_set(e, "--feedback needs texts; build the index with rl-index --texts");
+		return NULL;
+	}
+	const struct bm25_feedback_params feedback = {c->feedback_docs, c->feedback_terms, c->original_weight};
 	const struct bm25_params params = {(enum bm25_variant)c->variant, c->k1, c->b, c->exhaustive};
 	struct bm25_batch *b = xcalloc(1, sizeof *b);
 	b->config = *c;
@@ -67,6 +79,8 @@ struct bm25_batch *bm25_batch_new(const struct bm25_index *x, const struct bm25_
 	for (int i = 0; i < par_threads(b->par); i++) {
 		str_init(&b->worker[i].scratch);
 		str_init(&b->worker[i].passage);
+		if (c->feedback)
+			b->worker[i].feedback = bm25_feedback_new(x, &feedback);
 	}
 	for (int i = 0; i < par_threads(b->par); i++)
 		if (!(b->worker[i].searcher = bm25_searcher_new(x, &params, e))) {
@@ -82,6 +96,7 @@ void bm25_batch_free(struct bm25_batch *b)
 		return;
 	for (int i = 0; i < par_threads(b->par); i++) {
 		bm25_searcher_free(b->worker[i].searcher);
+		bm25_feedback_free(b->worker[i].feedback);
 		free(b->worker[i].voted);
 		str_release(&b->worker[i].scratch);
 		str_release(&b->worker[i].passage);
@@ -109,6 +124,9 @@ static int search(const struct bm25_batch *b, struct worker *w, const struct bm2
 {
 	if (b->config.boolean)
 		return bm25_search_boolean(w->searcher, r->query[i], r->len[i], r->depth, hits, n, e);
+	if (b->config.feedback)
+		return bm25_feedback_search(w->feedback, w->searcher, r->query[i], r->len[i], r->depth, hits, n, e) ? -1
+		                                                                                                    : 1;
 	return bm25_search(w->searcher, r->query[i], r->len[i], r->depth, hits, n, e) ? -1 : 1;
 }
 

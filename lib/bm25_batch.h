@@ -16,6 +16,9 @@ struct bm25_batch_config {
 	int variant;
 	double k1, b;
 	bool boolean, exhaustive;
+	bool feedback; /* lib/bm25_feedback.h; needs the texts, and not boolean */
+	int64_t feedback_docs, feedback_terms;
+	double original_weight;
 	int64_t threads; /* 0: as many as there are processors */
 };
 /* The options of searching: a group of a tool's table, over the struct above. */

@@ -184,7 +184,16 @@ int bm25_view_lookup(const struct bm25_view *v, const char *term, size_t len, st
 int bm25_view_positions(const struct bm25_view *v, const char *key, size_t key_len, uint32_t block, uint32_t n_blocks,
                         const unsigned char **bytes, size_t *len, struct err *e);
 
-/* ---- bm25_search.c: what Boolean queries take from it ---- */
+/* ---- bm25_search.c: what the other ways to search take from it ---- */
+/* A term that weighs something, and how it is asked for. */
+struct bm25_term_list {
+	struct bm25_postings list;
+	double idf; /* times its weight in the query, above 0 */
+};
+/* The best k documents that have any of the terms, the scores summed in their order. */
+int bm25_search_terms(struct bm25_searcher *s, const struct bm25_term_list *terms, size_t n, int64_t k,
+                      const struct bm25_hit **hits, int64_t *n_hits, struct err *e);
+
 #define BM25_NO_DOC UINT32_MAX
 #define BM25_SLACK (1 + 1e-9) /* far above the rounding of a sum, far below what pruning loses by it */
 /* A term of a query, walking its postings. */

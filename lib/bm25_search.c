@@ -261,6 +261,16 @@ static int by_bound(const void *pa, const void *pb)
 	return (a->order > b->order) - (a->order < b->order);
 }
 
+static void sort_cursors(struct bm25_searcher *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		s->sorted[i] = &s->cursors[i];
+	qsort(s->sorted, s->n, sizeof *s->sorted, by_bound);
+	s->prefix[0] = 0;
+	for (size_t i = 0; i < s->n; i++)
+		s->prefix[i + 1] = s->prefix[i] + s->sorted[i]->bound;
+}
+
 /* Cursors for the terms of the query that are in the index and weigh anything. */
 static int open_query(struct bm25_searcher *s, const char *query, size_t len, struct err *e)
 {
@@ -279,14 +289,10 @@ static int open_query(struct bm25_searcher *s, const char *query, size_t len, st
 		struct bm25_cursor *c = &s->cursors[s->n];
 		if (bm25_open_cursor(s, c, &list, s->counts[w], e))
 			goto out;
-		c->order = (uint32_t)s->n;
+		c->order = (uint32_t)s->n++;
 		c->bound = bm25_bound(s, c);
-		s->sorted[s->n++] = c;
 	}
-	qsort(s->sorted, s->n, sizeof *s->sorted, by_bound);
-	s->prefix[0] = 0;
-	for (size_t i = 0; i < s->n; i++)
-		s->prefix[i + 1] = s->prefix[i] + s->sorted[i]->bound;
+	sort_cursors(s);
 	rc = 0;
 out:
 	bm25_dict_release(&s->words);
@@ -432,5 +438,29 @@ int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t 
 	if (open_query(s, query, len, e) || scan(s, e))
 		return -1;
 	*n = bm25_best_end(s, hits);
+	return 0;
+}
+
+int bm25_search_terms(struct bm25_searcher *s, const struct bm25_term_list *terms, size_t n, int64_t k,
+                      const struct bm25_hit **hits, int64_t *n_hits, struct err *e)
+{
+	*n_hits = 0;
+	*hits = s->hits;
+	if (!bm25_best_begin(s, k))
+		return 0;
+	reserve(s, n);
+	for (s->n = 0; s->n < n; s->n++) {
+		struct bm25_cursor *c = &s->cursors[s->n];
+		c->list = terms[s->n].list;
+		c->idf = terms[s->n].idf;
+		if (load_block(s, c, 0, e))
+			return -1;
+		c->order = (uint32_t)s->n;
+		c->bound = bm25_bound(s, c);
+	}
+	sort_cursors(s);
+	if (scan(s, e))
+		return -1;
+	*n_hits = bm25_best_end(s, hits);
 	return 0;
 }

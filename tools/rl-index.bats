@@ -145,7 +145,8 @@ found() { # INDEX QUERY: ids
 	cmp a.lmdb b.lmdb
 	rl-index -q --memory 32 --texts corpus.jsonl a.lmdb && rl-index -q --memory 4096 --texts corpus.jsonl b.lmdb
 	cmp a.lmdb b.lmdb
-	! cmp -s a.lmdb <(rl-index -q corpus.jsonl c.lmdb && cat c.lmdb)
+	rl-index -q corpus.jsonl c.lmdb
+	[ "$(sha256sum <a.lmdb)" != "$(sha256sum <c.lmdb)" ]
 	fails_with 2 "memory" rl-index --memory 31 corpus.jsonl a.lmdb
 }
 

@@ -32,7 +32,7 @@ static const struct opt options[] = {
         {"analyzer", 0, OPT_CHOICE, FIELD(analyzer), "none", BM25_ANALYZERS,
          "ASCII words in lower case; without stop words; and stemmed; words of any script", 0, 0},
         {"positions", 0, OPT_FLAG, FIELD(positions), NULL, NULL, "keep where words stand, for phrases", 0, 0},
-        {"texts", 0, OPT_FLAG, FIELD(texts), NULL, NULL, "keep the texts, for answers", 0, 0},
+        {"texts", 0, OPT_FLAG, FIELD(texts), NULL, NULL, "keep the texts, for answers and feedback", 0, 0},
         {"memory", 0, OPT_INT, FIELD(memory), "1024", "MIB", "most memory that is used", 32, 1 << 20},
         {"quiet", 'q', OPT_FLAG, FIELD(quiet), NULL, NULL, "no progress, no closing line", 0, 0},
         {NULL},

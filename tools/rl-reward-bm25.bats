@@ -268,6 +268,33 @@ reward() { # RECORD OPTION...: what is added
 	[ "$(cat got)" = "[400,0,true]" ]
 }
 
+@test "rl-reward-bm25: --feedback finds more on real collections, the same on any number of threads, pruned or not" {
+	shared data data/retrieval/cran
+	data=$(dirname "$data")
+	map() { rl-reward-bm25 -q --query .query -m map "$@" f.lmdb "$data/$name/queries.jsonl" | tee out | jq -s 'map(.reward_bm25) | add / length * 1000 | floor'; }
+	for name in cran med; do
+		rl-index -q --analyzer porter --texts "$data/$name/corpus.jsonl" f.lmdb
+		plain=$(map)
+		grown=$(map --feedback)
+		[ "$grown" -gt $((plain + 20)) ] || { echo "$name: $plain, with feedback $grown"; return 1; }
+		mv out want
+		[ "$(map --feedback -j 3)" = "$grown" ] && cmp want out
+		[ "$(map --feedback --exhaustive)" = "$grown" ] && cmp want out
+		[ "$(map --feedback --feedback-docs 5 --feedback-terms 20 --original-weight 0.7)" -gt "$plain" ]
+		! cmp -s want out || return 1
+		[ "$(map --feedback --original-weight 1)" = "$plain" ]
+	done
+}
+
+@test "rl-reward-bm25: --feedback needs texts, and words; a model's text never stops it" {
+	fails_with 1 "x.lmdb: --feedback needs texts; build the index with rl-index --texts" rl-reward-bm25 --feedback x.lmdb /dev/null
+	fails_with 2 "--feedback makes words of a query, which --boolean does not take" rl-reward-bm25 --feedback --boolean x.lmdb
+	rl-index -q --texts corpus.jsonl x.lmdb
+	jq -nc '"", "zzz", "\u0000\u0007", ([range(10000) | "apple\u0000"] | join(" ")), ("pie " * 10000) | {completion: ., relevant_doc_ids: ["a"]}' |
+		rl-reward-bm25 -q --feedback --otherwise -1 x.lmdb | jq -c .reward_bm25 | paste -sd' ' >got
+	[ "$(cat got)" = "0 0 0 1 0" ]
+}
+
 @test "rl-reward-bm25: -j changes neither bytes nor counts, faults included" {
 	shared data data/retrieval/cran
 	rl-index -q --analyzer porter --positions "$data/corpus.jsonl" c.lmdb
@@ -315,6 +342,7 @@ reward() { # RECORD OPTION...: what is added
 	ln -s "$root/pipelines" .
 	echo '{"completion":"<think>a</think><answer>{\"query\": \"apple\"}</answer>","relevant_doc_ids":["a"],"answers":["pie"]}' >tagged.jsonl
 	rl-index --texts corpus.jsonl texts.lmdb
+	rl-reward-bm25 --query .query --metric map --feedback texts.lmdb questions.jsonl | rl-eval -m .reward_bm25 | grep -q reward_bm25
 	rl-reward-bm25 -L pipelines/lib --as mrr --metric mrr@3000 --answers .answers \
 		--query 'include "queries"; .completion | answer_query' texts.lmdb tagged.jsonl |
 		rl-reward-jq -L pipelines/lib passage 'include "queries";

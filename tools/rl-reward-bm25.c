@@ -105,6 +105,8 @@ static void set_up(struct reward_bm25 *x, const char *index)
 	struct err e;
 	if (x->config.reward.answers && cli_given("relevant"))
 		cli_misuse("--relevant or --answers, not both");
+	if (x->config.search.feedback && x->config.search.boolean)
+		cli_misuse("--feedback makes words of a query, which --boolean does not take");
 	if (!(x->reward = bm25_reward_new(&x->config.reward, &e)))
 		cli_misuse("%s", e.msg);
 	if (!(x->index = bm25_open(index, &e)))
