@@ -156,6 +156,14 @@ reward() { # RECORD OPTION...: what is added
 	fails_with 1 "not an index of rl-index" rl-reward-bm25 -q corpus.jsonl
 	head -c 5000 x.lmdb >cut.lmdb
 	fails_with 1 "cut.lmdb: cut short" rl-reward-bm25 -q cut.lmdb
+	LC_ALL=C sed 's/rl-bm25\x00\x02/rl-bm25\x00\x09/' x.lmdb >other.lmdb
+	fails_with 1 "other.lmdb: an index of layout 9, this program reads 2; build it again" rl-reward-bm25 -q other.lmdb
+	rl-store init --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+	fails_with 1 "run.lmdb: not an index of rl-index" rl-reward-bm25 -q run.lmdb
+	: >empty.lmdb
+	fails_with 1 "empty.lmdb: not an index of rl-index" rl-reward-bm25 -q empty.lmdb
+	fails_with 1 "corpus.jsonl" rl-reward-bm25 -q corpus.jsonl/x
+	fails_with 1 "." rl-reward-bm25 -q .
 	fails_with 2 "metric 'recall' needs a number" rl-reward-bm25 --metric recall x.lmdb
 	fails_with 2 "metric 'bleu' is not known" rl-reward-bm25 --metric bleu x.lmdb
 	fails_with 2 "--query" rl-reward-bm25 --query '.x |' x.lmdb
