@@ -136,6 +136,8 @@ static void tear_down(struct reward_bm25 *x)
 	bm25_batch_free(x->batch);
 	bm25_close(x->index);
 	bm25_reward_free(x->reward);
+	free(x->config.reward.metrics.item);
+	free(x->config.reward.dirs.item);
 }
 
 int main(int argc, char **argv)
