@@ -12,6 +12,7 @@
 struct word {
 	int64_t in_query, in_doc; /* how often: in the query, in the document that is read */
 	double p;                 /* of the relevance model, not yet scaled */
+	double kept;              /* the same, scaled to the sum 1 over the words that are taken; 0 of the others */
 };
 
 struct asked {
@@ -179,19 +180,16 @@ static int make_query(struct bm25_feedback *f, struct bm25_searcher *s, size_t n
 		f->asked = xrealloc_array(f->asked, f->asked_cap, sizeof *f->asked);
 		f->list = xrealloc_array(f->list, f->asked_cap, sizeof *f->list);
 	}
-	/* from here on p is scaled, and that of all others is 0 */
+	for (int64_t i = 0; i < n; i++)
+		f->word[f->candidate[i]].kept = f->word[f->candidate[i]].p / sum;
 	for (uint32_t w = 0; w < n_query; w++) {
-		double p = 0;
-		for (int64_t i = 0; i < n; i++)
-			if (f->candidate[i] == w)
-				p = f->word[w].p / sum;
 		double share = (double)f->word[w].in_query / (double)query_tokens;
-		if (ask(f, s, w, n ? original * share + (1 - original) * p : share, e))
+		if (ask(f, s, w, n ? original * share + (1 - original) * f->word[w].kept : share, e))
 			return -1;
 	}
 	for (int64_t i = 0; i < n; i++) {
 		uint32_t w = f->candidate[i];
-		if (w >= n_query && ask(f, s, w, (1 - original) * f->word[w].p / sum, e))
+		if (w >= n_query && ask(f, s, w, (1 - original) * f->word[w].kept, e))
 			return -1;
 	}
 	return 0;
