@@ -36,6 +36,46 @@ added() { rl-reward-sentiment -q "$@" | jq -c '[.sentiment, .reward_sentiment]';
 	fails_with 1 "'ends'" rl-reward-sentiment -q --per-token <<<'{"completion":"good","ends":["a"]}'
 }
 
+@test "rl-reward-sentiment: --mode, each way to put it on tokens" {
+	# "A| goo|d|, not| bad| d|ay|", the last one EOS: compound of 1.9 and 1.85 is .6956
+	r='{"completion":"A good, not bad day","ends":[1,5,6,11,15,17,19,19]}'
+	by() { rl-reward-sentiment -q --mode "$1" "${@:2}" <<<"$r" | jq -c .reward_sentiment; }
+	[ "$(by scalar)" = 0.6956 ]
+	[ "$(by words)" = '[0,0,1.9,0,1.85,0,0,0]' ]
+	[ "$(by words)" = "$(rl-reward-sentiment -q --per-token <<<"$r" | jq -c .reward_sentiment)" ]
+	[ "$(by signed)" = '[0.6956,0.6956,0.6956,0.6956,0.6956,0.6956,0.6956,0.6956]' ]
+	[ "$(by strength)" = '[0.8478,0.8478,0.8478,0.8478,0.8478,0.8478,0.8478,0.8478]' ]
+	[ "$(by mask)" = '[0,0.8478,0.8478,0,0.8478,0,0,0]' ]
+	# strength has no sign, tokens that the policy did not choose have nothing
+	r='{"completion":"bad","ends":[1,3,3],"mask":[1,0,1]}'
+	[ "$(by signed)" = '[-0.5423,0,-0.5423]' ]
+	[ "$(by strength)" = '[0.77115,0,0.77115]' ]
+	[ "$(by mask)" = '[0.77115,0.77115,0]' ]
+	# nothing is said: half strength, no sign, no word
+	r='{"completion":"day","ends":[3]}'
+	[ "$(by strength)$(by signed)$(by mask)" = '[0.5][0][0]' ]
+	# the text that is scored may be another one
+	r='{"prompt":"good ","completion":"day","ends":[3]}'
+	[ "$(by signed --text '.prompt + .completion')" = '[0.4404]' ]
+}
+
+@test "rl-reward-sentiment: --mode at its edges" {
+	by() { rl-reward-sentiment -q --mode "$@" --emoji emoji.txt | jq -c .reward_sentiment; }
+	# "good good facebad" for the rules; the emoji is character 4
+	[ "$(by mask <<<'{"completion":"good😀bad","ends":[2,4,4,5,8]}')" = '[0.85015,0.85015,0,0.85015,0]' ]
+	# an emoji of which three tokens are mere bytes
+	[ "$(by mask <<<'{"completion":"x 😀","ends":[2,2,2,3]}')" = '[0,0,0,0.7202]' ]
+	[ "$(by mask <<<'{"completion":"good bad","ends":[]}')" = '[]' ]
+	[ "$(by signed <<<'{"completion":"good","ends":[]}')" = '[]' ]
+	for mode in words mask strength signed; do
+		[ "$(by $mode --text '.completion | fromjson.a' --otherwise -1 <<<'{"completion":"{","ends":[1,1]}')" = '[0,-1]' ]
+		fails_with 1 "needs 'ends'" rl-reward-sentiment -q --mode $mode <<<'{"completion":"good"}'
+	done
+	fails_with 1 "'mask' has 1 numbers, expected 2 (as 'ends')" rl-reward-sentiment -q --mode signed <<<'{"completion":"ab","ends":[1,2],"mask":[1]}'
+	fails_with 2 "--mode scalar" rl-reward-sentiment -q --per-token --mode scalar <<<'{}'
+	fails_with 2 "--mode" rl-reward-sentiment -q --mode vector <<<'{}'
+}
+
 @test "rl-reward-sentiment: a model's own text never stops the run" {
 	[ "$(added --text '.completion | fromjson.a' --otherwise -1 <<<'{"completion":"{"}' | jq '.[1]')" = -1 ]
 	[ "$(added --text '.completion | fromjson.a' --otherwise -1 --per-token <<<'{"completion":"{","ends":[1,1]}' | jq -c '.[1]')" = '[0,-1]' ]
