@@ -10,8 +10,8 @@
  *
  * Time is linear in the text but for a logarithm where there is a "but".
  *
- * Lexicon: lines of word TAB mean [TAB anything]; the last line of a word counts.  Emoji: lines of one code point TAB
- * its description, which is put in its place; longer sequences in the file never match.
+ * Lexicon: lines of word TAB mean [TAB anything], the mean from -100 to 100; the last line of a word counts.  Emoji:
+ * lines of one code point TAB its description, which is put in its place; longer sequences in the file never match.
  */
 #ifndef LIB_SENTIMENT_H
 #define LIB_SENTIMENT_H

@@ -1,6 +1,7 @@
 /* sentiment_lexicon - see sentiment_lexicon.h */
 #include "lib/sentiment_lexicon.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,6 +167,8 @@ static int add_valence(struct sentiment_lexicon *x, const char *word, size_t len
 	double valence;
 	if (!parse_double(value, &valence))
 		return err_set(e, "the valence of '%s' is '%s', which is no number", word, value);
+	if (!(fabs(valence) <= 100))
+		return err_set(e, "the valence of '%s' is %g, expected -100 to 100", word, valence);
 	struct sentiment_entry *s = add(x, word, len);
 	s->valence = valence;
 	s->in_lexicon = true;

@@ -200,6 +200,8 @@ static void test_files(void)
 	CHECK(!sentiment_open(file("good\t1.9\n\nbad\tx1\n"), NULL, &e));
 	CHECK(strstr(e.msg, ":3: the valence of 'bad' is 'x1', which is no number"));
 	CHECK(!sentiment_open(file("good\tnan\n"), NULL, &e));
+	CHECK(!sentiment_open(file("good\t1e9\n"), NULL, &e));
+	CHECK(strstr(e.msg, ":1: the valence of 'good' is 1e+09, expected -100 to 100"));
 	CHECK(!sentiment_open(file("\xff\t1\n"), NULL, &e));
 	CHECK(strstr(e.msg, ":1: not UTF-8"));
 	CHECK(!sentiment_open(file(""), NULL, &e));
