@@ -100,11 +100,13 @@ static void look_up(struct sentiment *s, struct word *w, const char *p, size_t l
 {
 	uint64_t hash = SENTIMENT_HASH_START;
 	unsigned char any = 0;
+	bool apostrophe = false;
 	str_clear(&s->lower);
 	str_reserve(&s->lower, len + 1);
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)p[i];
 		any |= c;
+		apostrophe |= c == '\'';
 		c = c >= 'A' && c <= 'Z' ? c + 32 : c;
 		s->lower.buf[i] = (char)c;
 		hash = sentiment_hash_step(hash, c);
@@ -119,7 +121,7 @@ static void look_up(struct sentiment *s, struct word *w, const char *p, size_t l
 	}
 	w->entry = sentiment_find(&s->lexicon, s->lower.buf, s->lower.len, hash);
 	w->upper = is_upper(p, len);
-	w->negates = (w->entry && w->entry->negates) || memmem(s->lower.buf, s->lower.len, "n't", 3);
+	w->negates = (w->entry && w->entry->negates) || (apostrophe && memmem(s->lower.buf, s->lower.len, "n't", 3));
 }
 
 /*
@@ -134,7 +136,8 @@ static void add_word(struct sentiment *s, size_t begin, size_t end)
 		b++;
 	while (e > b && ispunct((unsigned char)t[e - 1]))
 		e--;
-	if (e - b > 2 && utf8_length(t + b, e - b) > 2) {
+	/* a character has at most four bytes */
+	if (e - b > 8 || (e - b > 2 && utf8_length(t + b, e - b) > 2)) {
 		begin = b;
 		end = e;
 	}

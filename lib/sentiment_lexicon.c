@@ -52,12 +52,16 @@ static uint64_t hash_of(const char *word, size_t len)
 }
 
 /* The slot of the word, or the free one where it belongs.  FNV's low bits are its weakest. */
-static struct sentiment_entry *slot(const struct sentiment_lexicon *x, const char *word, size_t len, uint64_t hash)
+static struct sentiment_slot *slot(const struct sentiment_lexicon *x, const char *word, size_t len, uint64_t hash)
 {
 	size_t i = (hash ^ hash >> 32) & (x->n_slots - 1);
 	for (;; i = (i + 1) & (x->n_slots - 1)) {
-		struct sentiment_entry *s = &x->slots[i];
-		if (!s->text || (s->hash == hash && s->len == len && !memcmp(s->text, word, len)))
+		struct sentiment_slot *s = &x->slots[i];
+		if (!s->entry)
+			return s;
+		const struct sentiment_entry *entry = &x->entries[s->entry - 1];
+		if (s->hash == hash >> 32 && entry->hash == hash && entry->len == len &&
+		    !memcmp(entry->text, word, len))
 			return s;
 	}
 }
@@ -65,33 +69,37 @@ static struct sentiment_entry *slot(const struct sentiment_lexicon *x, const cha
 const struct sentiment_entry *sentiment_find(const struct sentiment_lexicon *x, const char *word, size_t len,
                                              uint64_t hash)
 {
-	const struct sentiment_entry *s = slot(x, word, len, hash);
-	return s->text ? s : NULL;
+	const struct sentiment_slot *s = slot(x, word, len, hash);
+	return s->entry ? &x->entries[s->entry - 1] : NULL;
 }
 
 static void grow(struct sentiment_lexicon *x)
 {
-	struct sentiment_entry *old = x->slots;
-	size_t n_old = x->n_slots;
-	x->n_slots = n_old ? 2 * n_old : 1024;
+	x->n_slots = x->n_slots ? 2 * x->n_slots : 1024;
+	x->cap = x->n_slots / 2;
+	x->entries = xrealloc_array(x->entries, x->cap, sizeof *x->entries);
+	free(x->slots);
 	x->slots = xcalloc(x->n_slots, sizeof *x->slots);
-	for (size_t i = 0; i < n_old; i++)
-		if (old[i].text)
-			*slot(x, old[i].text, old[i].len, old[i].hash) = old[i];
-	free(old);
+	for (size_t i = 0; i < x->n; i++) {
+		const struct sentiment_entry *entry = &x->entries[i];
+		*slot(x, entry->text, entry->len, entry->hash) =
+		        (struct sentiment_slot){(uint32_t)(entry->hash >> 32), (uint32_t)i + 1};
+	}
 }
 
+/* Borrowed until the next call. */
 static struct sentiment_entry *add(struct sentiment_lexicon *x, const char *word, size_t len)
 {
-	if (2 * (x->n + 1) > x->n_slots)
+	if (x->n == x->cap)
 		grow(x);
 	uint64_t hash = hash_of(word, len);
-	struct sentiment_entry *s = slot(x, word, len, hash);
-	if (!s->text) {
-		*s = (struct sentiment_entry){.text = arena_strndup(&x->arena, word, len), .len = len, .hash = hash};
-		x->n++;
+	struct sentiment_slot *s = slot(x, word, len, hash);
+	if (!s->entry) {
+		x->entries[x->n] =
+		        (struct sentiment_entry){.text = arena_strndup(&x->arena, word, len), .len = len, .hash = hash};
+		*s = (struct sentiment_slot){(uint32_t)(hash >> 32), (uint32_t)++x->n};
 	}
-	return s;
+	return &x->entries[s->entry - 1];
 }
 
 static void add_boosters(struct sentiment_lexicon *x, const char *const *words, size_t n, double boost)
@@ -118,6 +126,7 @@ void sentiment_lexicon_init(struct sentiment_lexicon *x)
 void sentiment_lexicon_release(struct sentiment_lexicon *x)
 {
 	arena_release(&x->arena);
+	free(x->entries);
 	free(x->slots);
 	free(x->emoji);
 }

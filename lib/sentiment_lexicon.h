@@ -64,10 +64,17 @@ struct sentiment_emoji {
 	size_t len;
 };
 
+/* Most words of a text are not in the table: what a look-up of those reads is kept small. */
+struct sentiment_slot {
+	uint32_t hash;  /* upper half */
+	uint32_t entry; /* 1 + its index; 0: free */
+};
+
 struct sentiment_lexicon {
 	struct arena arena;
-	struct sentiment_entry *slots; /* text NULL: free */
-	size_t n, n_slots;
+	struct sentiment_entry *entries;
+	struct sentiment_slot *slots;
+	size_t n, cap, n_slots;
 	struct sentiment_emoji *emoji;
 	size_t n_emoji, n_emoji_slots;
 };
