@@ -5,8 +5,9 @@ load common
 setup_file() {
 	export dir=$BATS_FILE_TMPDIR
 	cd "$dir"
-	export store=$dir/store.lmdb own=$dir/own.lmdb tokenizer=$dir/tokenizer.json lexicon=$dir/lexicon.txt index=$dir/index.lmdb
+	export store=$dir/store.lmdb own=$dir/own.lmdb tokenizer=$dir/tokenizer.json lexicon=$dir/lexicon.txt classifier=$dir/classifier index=$dir/index.lmdb
 	printf 'cold\t-1.5\t0.5\t[-1, -2]\nsmall\t0.5\t0.5\t[0, 1]\n' >"$lexicon"
+	printf '%s\n' '{"format":"rlpipe bag of words","version":1,"features":1,"bias":0.5}' '{"feature":"small","weight":1}' '{"end":1}' >"$classifier"
 	make_with rl-store init --config "$testdata/tiny/config.json" --seed 1 "$store"
 	make_with rl-index "$testdata/contract/texts.jsonl" "$index"
 	! command -v rl-tokenize >/dev/null ||

@@ -35,7 +35,7 @@ table() {
 		PPO, first minibatch|C|policy_loss_test, against other implementations
 		PPO, later minibatch|C|policy_loss_test, against other implementations
 		clipped value loss|C|policy_loss_test, against other implementations
-		RLSF feedback vector|no|one number on every token; a reward that is a number already falls on the completion
+		RLSF feedback vector|here|of a probability, as documented; of a signed logit it rewards what it should not
 		top-p|C|generate_test
 		margin reward A, 25 words|here|
 		margin reward A, 200 words|here|
@@ -223,4 +223,14 @@ margin_() { formula "margin reward $1" margins '. as $i | .margin | '"$2"'($i.qu
 	jq -c '.input' all | rl-eval -q --json -m @babilong --text .output --group-by '"\(.output) \(.target)"' >got
 	[ "$(jq -c 'select(.group != "all") | [.group, .mean]' got | sort)" = "$(jq -c '["\(.input.output) \(.input.target)", .expected]' all | sort)" ]
 	[ "$(wc -l <got)" -eq "$(($(wc -l <all) + 1))" ]
+}
+@test "seed vectors: RLSF feedback vector: of probabilities" {
+	cases "RLSF feedback vector" | jq -c 'select(.input.s | . > 0 and . < 1)' >all
+	[ "$(wc -l <all)" -ge 2 ]
+	while read -r case; do
+		# a classifier that gives every text this probability
+		jq -c '{format: "rlpipe bag of words", version: 1, features: 0, bias: (.input.s | log - (1 - . | log))}, {end: 0}' <<<"$case" >model
+		jq -c '{completion: ("w " * .input.n), ends: [range(.input.n) | 2 * . + 2]}' <<<"$case" >in
+		near "$(jq -c .expected <<<"$case")" "$(rl-reward-sentiment -q --classifier model --mode strength in | jq -c .reward_sentiment)"
+	done <all
 }
