@@ -142,7 +142,8 @@ def redial: elements
       {role: (if .senderWorkerId == $assistant then "assistant" else "user" end), content: .text})), movies: .movieMentions} end;
 # INSPIRED as UniCRS has it, an array of turns on each line.
 def inspired: numbered(inputs | {messages: map(
-  {role: (if .role == "RECOMMENDER" then "assistant" else "user" end), content: .text} + (if .movie == [] then {} else {movies: .movie} end))});
+  {role: (if .role == "RECOMMENDER" then "assistant" else "user" end), content: .text}
+    + (if .movie == [] then {} else {movies: .movie} end))});
 # Of a dialogue a record for each answer of the assistant: {id, dialogue, context: [what was said before], references}.
 def responses: .id as $id | .messages as $all | range($all | length) as $i | $all[$i] | select(.role == "assistant" and $i > 0)
   | {id: "\($id)/\($i)", dialogue: $id, context: ($all[:$i] | map(.content)), references: [.content]} + ({movies} | present);
