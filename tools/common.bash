@@ -24,6 +24,13 @@ fails_with() {
 	fi
 }
 
+# holds [JQ OPTION]... PROGRAM [FILE]...: it gives true, once.  (jq -e of 1.6 is content with no input at all.)
+holds() {
+	local got
+	got=$(jq "$@")
+	[ "$got" = true ] || { echo "not true: $*: $got"; return 1; }
+}
+
 # is_prefix INPUT OUTPUT: each input line without its closing brace begins the output line of the same number.
 is_prefix() {
 	LC_ALL=C awk -v input="$1" '

@@ -97,7 +97,7 @@ quoted() { tr -s '\n ' '  ' <"$page" | grep -qF -- "$1" || { echo "the page has 
 @test "prompts: the form of BABILong's answers is right by BABILong's rule" {
 	prompt '{task: "qa1", context: "", question: ""} | babilong_prompt' | sed -n 's/^Answer: //p' | head -n 1 |
 		sed "s/Julie/Sandra/; s/attic/office/" >answer
-	jq -c -R '{id: "1", task: "qa1", question: "Where is Sandra?", target: "office", completion: .}' answer | rl-eval -q --json -m @babilong | jq -e '.mean == 1'
+	jq -c -R '{id: "1", task: "qa1", question: "Where is Sandra?", target: "office", completion: .}' answer | rl-eval -q --json -m @babilong | holds '.mean == 1'
 }
 
 @test "prompts: a query is read from what was answered to it" {
@@ -134,14 +134,14 @@ quoted() { tr -s '\n ' '  ' <"$page" | grep -qF -- "$1" || { echo "the page has 
 		jq -n -L "$root/pipelines/lib" "include \"draw\"; range(20000) | $what" | sort -n | uniq -c |
 			awk '{n++; x += ($1 - 1000)^2 / 1000} END {print n, x; exit n != 20 || x > 43.8}'
 	done
-	jq -n -e -L "$root/pipelines/lib" 'include "draw"; [range(10000) | draw(1; .), draw(2; .)] | (unique | length) > 19980 and min >= 0 and max < 1' # 6 collisions among 2^26 are expected
+	holds -n -L "$root/pipelines/lib" 'include "draw"; [range(10000) | draw(1; .), draw(2; .)] | (unique | length) > 19980 and min >= 0 and max < 1' # 6 collisions among 2^26 are expected
 	[ "$(jq -n -L "$root/pipelines/lib" 'include "draw"; [draw(1; 12), draw(11; 2)] | unique | length')" -eq 2 ]
 }
 
 @test "prompts: the examples of the modules" {
 	example() { sed -n '/^#   /p' "$root/pipelines/lib/$1.jq" | sed "s/^#   //; s|pipelines/lib|$root/pipelines/lib|"; }
 	echo '{"id":"a","context":"C","question":"Q?"}' >samples.jsonl
-	eval "$(example prompts | sed 's/| rl-generate.*//')" | jq -e '.prompt | endswith("Question: Q?")'
+	eval "$(example prompts | sed 's/| rl-generate.*//')" | holds '.prompt | endswith("Question: Q?")'
 	jq -nc 'range(1000) | {id: "\(.)"}' | { eval "$(example draw)" || true; } | jq -r .split | sort | uniq -c | awk '{print $2, $1}' >split
 	awk '$1 == "train" && $2 > 850 && $2 < 950 {good = 1} END {exit !good}' split
 }

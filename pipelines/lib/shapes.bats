@@ -61,7 +61,7 @@ shape() {
 		# each has a key of its own, but the lines of judgements
 		[[ $reader == *qrels* || $reader == *trec* ]] || [ "$(jq -r .id out | sort -u | wc -l)" -eq "$want" ] || { echo "$f: an id twice"; return 1; }
 		# and the tools read them
-		jq -e -n 'first(inputs) | type == "object"' out >/dev/null
+		holds -n 'first(inputs) | type == "object"' out >/dev/null
 	done < <(find -L "$data" -type f | LC_ALL=C sort)
 	[ "$n" -gt 60 ]
 }
@@ -89,7 +89,7 @@ shape() {
 			or .facts != (.sentences as $s | .support | map($s[.])))' "$f" | wc -l)" -eq 0 ]
 	done
 	# what BABILong's rule needs
-	lines babi "$data"/qa8*.txt | jq -c '.completion = .target' | rl-eval -q --json -m @babilong | jq -e '.mean == 1 and .n == 1000'
+	lines babi "$data"/qa8*.txt | jq -c '.completion = .target' | rl-eval -q --json -m @babilong | holds '.mean == 1 and .n == 1000'
 }
 
 @test "shapes: bAbI, what is wrong is said" {
@@ -120,7 +120,7 @@ shape() {
 	shared data data/longqa/lost-in-the-middle
 	zcat "$data"/kv-*.gz | json kv_retrieval >kv
 	# the context is an object, the key's value the answer, and gold its place: as the raw text has them
-	jq -e -s 'all(.[]; (.context | fromjson)[.question] == .answers[0] and (.context | split("\n") | length == 75)
+	holds -s 'all(.[]; (.context | fromjson)[.question] == .answers[0] and (.context | split("\n") | length == 75)
 		and (.question as $q | .context | split("\n")[0] | length) > 70)' kv
 	for n in 1 250 500; do
 		key=$(sed -n ${n}p kv | jq -r .question)
@@ -133,10 +133,10 @@ shape() {
 		question=$(zcat "$data"/nq-*.gz | sed -n ${n}p | sed 's/{"question": "\([^"]*\)".*/\1/')
 		[ "$(sed -n ${n}p nq | jq -r .question)" = "$question" ]
 	done
-	jq -e -s 'all(.[]; .gold == 0 and (.documents | length == 1) and (.answers | length > 0))' nq
+	holds -s 'all(.[]; .gold == 0 and (.documents | length == 1) and (.answers | length > 0))' nq
 	[[ $(sed -n 1p nq | jq -r .context) == 'Document [1](Title: List of Nobel laureates in Physics) The first Nobel Prize in Physics was awarded in 1901 '* ]]
 	echo '{"question":"q","answers":["x"],"ctxs":[{"title":"A","text":"a","isgold":false},{"title":"B","text":"x","isgold":true}]}' |
-		json 'nq_open | [.gold, .context]' | jq -e '. == [1, "Document [1](Title: A) a\nDocument [2](Title: B) x"]'
+		json 'nq_open | [.gold, .context]' | holds '. == [1, "Document [1](Title: A) a\nDocument [2](Title: B) x"]'
 }
 
 @test "shapes: HotpotQA and SQuAD, as published and as on Hugging Face" {
@@ -146,7 +146,7 @@ shape() {
   "context":[["Fen House",["It is a house."," It was built in 1720."]],["Moor Castle",["A castle of 1540."," It stands."]],["Rest",["No."]]]}]
 END
 	json hotpotqa hotpot.json >one
-	jq -e '.id == "5a" and .answers == ["Moor Castle"] and .facts == ["Moor Castle", "Fen House"] and .support == [1, 2, 3]
+	holds '.id == "5a" and .answers == ["Moor Castle"] and .facts == ["Moor Castle", "Fen House"] and .support == [1, 2, 3]
 		and .context == "It is a house. It was built in 1720. A castle of 1540. It stands. No."
 		and .sentences[.support[0]] == " It was built in 1720." and .titles[.support[0]] == "Fen House"' one
 	jq -c '.[0] | {id: ._id, question, answer, supporting_facts: {title: [.supporting_facts[][0]], sent_id: [.supporting_facts[][1]]},
@@ -158,7 +158,7 @@ END
 END
 	json squad squad.json >two
 	[ "$(wc -l <two)" -eq 2 ]
-	jq -se '.[0] == {id: "q1", title: "Fens", context: "É wet land.", question: "What?", answers: ["wet", "wet land"], starts: [2, 2]}
+	holds -s '.[0] == {id: "q1", title: "Fens", context: "É wet land.", question: "What?", answers: ["wet", "wet land"], starts: [2, 2]}
 		and (.[0] | .context[.starts[0]:][:3] == .answers[0]) and .[1].impossible and .[1].answers == []' two
 	echo '{"id":"q1","title":"Fens","context":"É wet land.","question":"What?","answers":{"text":["wet","wet land"],"answer_start":[2,2]}}' |
 		json squad | cmp - <(head -n 1 two)
@@ -174,7 +174,7 @@ END
 			--rawfile q "$data/$c/qrels.trec" "$data/$c/queries.jsonl" | jq -c '.completion = .query' >queries
 		want=$(awk '$1 == "ndcg_cut_10" && $2 == "all" {print $3}' "$data/$c/trec_eval.txt")
 		rl-reward-bm25 -q "$c.lmdb" --metric ndcg@10 queries | rl-eval -q --json -m reward_bm25 |
-			jq -e --argjson want "$want" '(.mean - $want) | fabs < 0.0001'
+			holds --argjson want "$want" '(.mean - $want) | fabs < 0.0001'
 	done
 	# the queries name the same documents as the judgements, in another order
 	diff <(json 'queries | .id as $q | .relevant_doc_ids[] | "\($q) 0 \(.) 1"' "$data/med/queries.jsonl" | tr -d '"' | LC_ALL=C sort) <(LC_ALL=C sort "$data/med/qrels.trec")
@@ -230,22 +230,22 @@ END
 	[ "$(jq -s 'map(.messages | length) | add' redial)" -eq "$(cat "$data"/redial-subset/*.json | grep -c '"utterance"')" ]
 	[ "$(jq -s '[.[].messages[] | select(.role == "assistant")] | length' redial)" -eq "$(cat "$data"/redial-subset/*.json | grep -c '"participant": "AGENT"')" ]
 	[ "$(jq -s '[.[].messages[].acts[]] | length' redial)" -eq "$(cat "$data"/redial-subset/*.json | grep -c '"intent"')" ]
-	head -n 1 redial | jq -e '.id == "474" and .messages[1] == {role: "assistant", content: "Yes, how about It (2017) ?", acts: ["REC-E"]}'
+	head -n 1 redial | holds '.id == "474" and .messages[1] == {role: "assistant", content: "Yes, how about It (2017) ?", acts: ["REC-E"]}'
 	json inspired "$data/inspired-unicrs/test.jsonl" >inspired
 	[ "$(jq -s 'map(.messages | length) | add' inspired)" -eq "$(grep -o '"role": ' "$data/inspired-unicrs/test.jsonl" | wc -l)" ]
 	[ "$(jq -s '[.[].messages[] | select(.role == "user")] | length' inspired)" -eq "$(grep -o '"role": "SEEKER"' "$data/inspired-unicrs/test.jsonl" | wc -l)" ]
-	head -n 1 inspired | jq -e '.messages[3].movies == ["Hustlers (2019)"] and .messages[1].content == "Terrific"'
+	head -n 1 inspired | holds '.messages[3].movies == ["Hustlers (2019)"] and .messages[1].content == "Terrific"'
 	# an answer of the assistant with all that was said before; none where it begins
 	json 'inspired | responses' "$data/inspired-unicrs/test.jsonl" >responses
 	begins=$(grep -c '^\[{"text": "[^"]*", "role": "RECOMMENDER"' "$data/inspired-unicrs/test.jsonl")
 	[ "$(wc -l <responses)" -eq "$(($(grep -o '"role": "RECOMMENDER"' "$data/inspired-unicrs/test.jsonl" | wc -l) - begins))" ]
-	head -n 1 responses | jq -e '.id == "test/1/2" and .context == ["Hi! I'"'"'m here to help you chose a movie!", "Terrific"]
+	head -n 1 responses | holds '.id == "test/1/2" and .context == ["Hi! I'"'"'m here to help you chose a movie!", "Terrific"]
 		and .references == ["What are some genres you like? What was the last movie you saw?"]'
 	echo '{"conversationId":"7","initiatorWorkerId":1,"respondentWorkerId":2,"movieMentions":{"5":"Jaws"},"messages":[{"senderWorkerId":1,"text":"Hi"},{"senderWorkerId":2,"text":"@5"}]}' |
 		json 'redial | .movies["5"], (responses | .context[0], .references[0])' | paste -sd' ' | grep -qx '"Jaws" "Hi" "@5"'
 	json twenty_questions "$data/twentyq/20q_dataset.json" >games
 	[ "$(jq -s '[.[].pairs[] | select(.value == "YES")] | length' games)" -eq "$(grep -c '"YES"' "$data/twentyq/20q_dataset.json")" ]
-	head -n 1 games | jq -e '.object == "elephant" and (.pairs | length == 20) and .pairs[0] == {key: "Is it larger than a breadbox?", value: "YES"}'
+	head -n 1 games | holds '.object == "elephant" and (.pairs | length == 20) and .pairs[0] == {key: "Is it larger than a breadbox?", value: "YES"}'
 }
 
 @test "shapes: texts come whole" {
