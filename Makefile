@@ -69,7 +69,7 @@ PROGRAMS := $(TOOLS:%=$B/bin/%)
 KN_PROGRAMS := $(patsubst %.c,$B/%,$(wildcard kernels/check.c kernels/bench.c))
 CUDA_SO := $(if $(NVCC),$(if $(CU_SRC),$B/lib/rl-kernels-cuda.so))
 
-all: $(PROGRAMS) $(CUDA_SO)
+all: $(PROGRAMS) $(CUDA_SO) $B/share/rlpipe/lib
 
 # ---- generated: every option and tool name, for the warning about unknown RL_ variables ----
 GEN := $B/gen/options.h $B/gen/tools.h
@@ -101,6 +101,10 @@ $B/librl.a: $(LIB_OBJ) $(KN_OBJ)
 	$(AR) rcs $@ $^
 
 # ---- programs ----
+# Where the tools look for jq's modules, as they do when installed.
+$B/share/rlpipe/lib:
+	@mkdir -p $(@D)
+	@ln -sfn ../../../../pipelines/lib $@
 $B/bin/%: $B/tools/%.o $B/librl.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -157,14 +161,16 @@ demo: deps
 bindir := $(DESTDIR)$(PREFIX)/bin
 mandir := $(DESTDIR)$(PREFIX)/share/man
 libdir := $(DESTDIR)$(PREFIX)/lib/rlpipe
+sharedir := $(DESTDIR)$(PREFIX)/share/rlpipe/lib
 compdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 install: all
-	install -d $(bindir) $(mandir)/man1 $(mandir)/man5 $(mandir)/man7 $(compdir)
+	install -d $(bindir) $(mandir)/man1 $(mandir)/man5 $(mandir)/man7 $(compdir) $(sharedir)
 	install -m 755 $(PROGRAMS) $(bindir)
 	install -m 644 $(wildcard man/*.1) $(mandir)/man1
 	$(if $(wildcard man/*.5),install -m 644 $(wildcard man/*.5) $(mandir)/man5)
 	$(if $(wildcard man/*.7),install -m 644 $(wildcard man/*.7) $(mandir)/man7)
 	$(if $(CUDA_SO),install -d $(libdir) && install -m 755 $(CUDA_SO) $(libdir))
+	install -m 644 $(wildcard pipelines/lib/*.jq) pipelines/lib/README.md $(sharedir)
 	@for t in $(TOOLS); do scripts/completion $B/bin/$$t > $(compdir)/$$t; done
 clean:
 	rm -rf build

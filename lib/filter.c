@@ -2,9 +2,11 @@
 #include "lib/filter.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jv.h>
 #include <jq.h>
@@ -124,7 +126,22 @@ static void compile_error(struct filter *f, struct err *e)
 	err_set(e, "%s: '%s' is no jq program: %s", f->option, f->program, *line ? line : "it does not compile");
 }
 
-/* Whole paths: where a module includes another one, libjq takes relative ones from that module's directory. */
+/* The directory of our own modules, where make and make install put it: with the executable in PREFIX/bin that is
+ * PREFIX/share/rlpipe/lib.  NULL where it is not there. */
+static char *own_modules(void)
+{
+	static const char modules[] = "/../share/rlpipe/lib";
+	char path[PATH_MAX + sizeof modules];
+	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
+	if (n <= 0)
+		return NULL;
+	path[n] = 0;
+	memcpy(strrchr(path, '/'), modules, sizeof modules);
+	return realpath(path, NULL);
+}
+
+/* Those of the user, then our own.  Whole paths: where a module includes another one, libjq takes relative ones from
+ * that module's directory. */
 static jv directories(const char *const *dirs, size_t n)
 {
 	jv list = jv_array();
@@ -133,6 +150,10 @@ static jv directories(const char *const *dirs, size_t n)
 		list = jv_array_append(list, jv_string(whole ? whole : dirs[i]));
 		free(whole);
 	}
+	char *own = own_modules();
+	if (own)
+		list = jv_array_append(list, jv_string(own));
+	free(own);
 	return list;
 }
 

@@ -3,9 +3,9 @@
  *
  * Any option that names an input takes one: `--query '.query + " " + .completion'`.  A plain path (`.a.b`, `.a[0]`,
  * `.`) never starts jq, whose compiler alone costs 13 ms; a list of plain paths joined by // (`.prompt // .query`) does
- * not either.  Everything else is compiled once by libjq and run on the record's text, with HOME pointing nowhere and
- * module directories from -L.  A program must give exactly one value; none is JSON_ABSENT, more is an error, as is NaN
- * or infinity anywhere in it.
+ * not either.  Everything else is compiled once by libjq and run on the record's text, with HOME pointing nowhere;
+ * modules are looked for in the directories from -L, then in our own, PREFIX/share/rlpipe/lib.  A program must give
+ * exactly one value; none is JSON_ABSENT, more is an error, as is NaN or infinity anywhere in it.
  *
  * A plain path reads the record exactly.  In a program, libjq's rules hold: numbers are doubles (an integer beyond 2^53
  * is rounded), nesting beyond 256 is refused, and a step into what is no object is an error (`.a?` is not).

@@ -116,6 +116,39 @@ queries() { jq -c -L "$root/pipelines/lib" "include \"queries\"; $1" texts; }
 	[ "$(expand "$(printf 'a%d OR ' {1..256})b" | jq length)" = 1 ]
 }
 
+@test "pipelines/lib: every tool that takes a program finds the modules, where it is built and where it is installed" {
+	echo '{"id":"a","text":"one two. three.","completion":"b c","references":["b c"],"items":[]}' >in
+	mkdir -p prefix/bin prefix/share/rlpipe
+	cp -L "$(command -v rl-chunk)" prefix/bin/
+	cp -rL "$root/pipelines/lib" prefix/share/rlpipe/lib
+	local run
+	for run in 'rl-chunk' 'prefix/bin/rl-chunk' './prefix/share/../bin/rl-chunk'; do
+		$run -q --text 'include "text"; .text | words | join("_")' in | holds '.text == "one_two._three."'
+		$run -q --text 'include "prompts"; {query: .id, text} | margin_prompt({system_message: "", extractive_summary: "{query}"}; {})' in |
+			jq -s 'map(.text) | add == "one two. three.a"' | grep -qx true # a module finds those beside it
+	done
+	rl-group -q --by 'include "text"; .text | words[0]' in | holds '.id == "one"'
+	rl-eval -q --json -m 'n=include "text"; .text | words | length' in | holds '.mean == 3'
+	rl-reward-overlap -q -m squad_em --text 'include "text"; .completion | strip' in | holds '.reward_overlap == 1'
+	rl-reward-jq -q x 'import "text" as t; .text | t::words | length' in | holds '.reward_x == 3'
+	rl-index -q --text 'include "text"; .text | words[0]' in index.lmdb
+	# one of the user's own comes first, and there is none by a name that nobody has
+	mkdir mine
+	echo 'def words: ["mine"];' >mine/text.jq
+	rl-reward-jq -q -L mine x 'include "text"; words | length' in | holds '.reward_x == 1'
+	fails_with 1 "module not found: none_such" rl-chunk -q --text 'include "none_such"; .text' in
+	fails_with 1 "module not found" prefix/bin/rl-chunk -q --text 'include "none_such"; .text' in
+	rm -r prefix/share
+	fails_with 1 "module not found" prefix/bin/rl-chunk -q --text 'include "text"; .text' in
+}
+
+@test "pipelines/lib: make install puts the modules where the tools look" {
+	make -n -C "$root" install PREFIX=/p DESTDIR=/d NVCC= >said
+	grep -E '^install -m 644 .*pipelines/lib/shapes.jq .* /d/p/share/rlpipe/lib$' said
+	grep -E '^install -d .* /d/p/share/rlpipe/lib$' said
+	grep -E '^install -m 755 .*/rl-chunk .* /d/p/bin$' said
+}
+
 # example MODULE: the command in its head
 example() { sed -n '/^#   /p' "$root/pipelines/lib/$1.jq" | sed "s/^#   //; s|pipelines/lib|$root/pipelines/lib|" >example; bash ./example; }
 @test "pipelines/lib: the examples of the modules" {
