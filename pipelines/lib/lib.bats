@@ -125,7 +125,7 @@ queries() { jq -c -L "$root/pipelines/lib" "include \"queries\"; $1" texts; }
 	for run in 'rl-chunk' 'prefix/bin/rl-chunk' './prefix/share/../bin/rl-chunk'; do
 		$run -q --text 'include "text"; .text | words | join("_")' in | holds '.text == "one_two._three."'
 		$run -q --text 'include "prompts"; {query: .id, text} | margin_prompt({system_message: "", extractive_summary: "{query}"}; {})' in |
-			jq -s 'map(.text) | add == "one two. three.a"' | grep -qx true # a module finds those beside it
+			holds -s 'map(.text) | add == "one two. three.a"' # a module finds those beside it
 	done
 	rl-group -q --by 'include "text"; .text | words[0]' in | holds '.id == "one"'
 	rl-eval -q --json -m 'n=include "text"; .text | words | length' in | holds '.mean == 3'

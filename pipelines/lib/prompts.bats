@@ -6,7 +6,7 @@ root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 setup() { cd "$BATS_TEST_TMPDIR"; }
 prompt() { jq -nj -L "$root/pipelines/lib" "include \"prompts\"; $1" "${@:2}"; }
 # quoted TEXT: the page that describes the projects has it, its lines being joined
-quoted() { tr -s '\n ' '  ' <"$page" | grep -qF -- "$1" || { echo "the page has no '$1'"; return 1; }; }
+quoted() { tr -s '\n ' '  ' <"$page" | grep -cF -- "$1" >/dev/null || { echo "the page has no '$1'"; return 1; }; }
 
 @test "prompts: slots are filled once" {
 	[ "$(prompt '"a {x} {y}{x} {z {x" | fill({x: "{y}", y: ""})')" = 'a {y} {y} {z {x' ]
@@ -95,7 +95,7 @@ quoted() { tr -s '\n ' '  ' <"$page" | grep -qF -- "$1" || { echo "the page has 
 }
 
 @test "prompts: the form of BABILong's answers is right by BABILong's rule" {
-	prompt '{task: "qa1", context: "", question: ""} | babilong_prompt' | sed -n 's/^Answer: //p' | head -n 1 |
+	prompt '{task: "qa1", context: "", question: ""} | babilong_prompt' | sed -n 's/^Answer: //p' | sed -n 1p |
 		sed "s/Julie/Sandra/; s/attic/office/" >answer
 	jq -c -R '{id: "1", task: "qa1", question: "Where is Sandra?", target: "office", completion: .}' answer | rl-eval -q --json -m @babilong | holds '.mean == 1'
 }
@@ -122,7 +122,7 @@ quoted() { tr -s '\n ' '  ' <"$page" | grep -qF -- "$1" || { echo "the page has 
 	[ "$(jq '.tokens | length' begun | sort -u | paste -sd,)" = 2,3,4,5,6,7 ]
 	jq '.tokens | length' begun | sort | uniq -c | awk '$1 < 70 || $1 > 130 {exit 1}' # 100 of each are expected
 	jq -c '.text = null' begun | jq -c 'del(.text)' | rl-tokenize -q --decode --tokenizer "$tokenizer" | jq -c .text | paste -d' ' - <(jq -c .text texts) |
-		jq -s '[range(0; length; 2) as $i | .[$i] as $a | .[$i + 1] | startswith($a)] | all' | grep -qx true
+		holds -s '[range(0; length; 2) as $i | .[$i] as $a | .[$i + 1] | startswith($a)] | all'
 	jq -c -L "$root/pipelines/lib" 'include "prompts"; .tokens = beginning(1; 2; 7)' texts | cmp - begun
 	jq -c -L "$root/pipelines/lib" 'include "prompts"; .tokens = beginning(2; 2; 7)' texts | cmp -s - begun && return 1
 	true
