@@ -32,6 +32,8 @@ quoted() { tr -s '\n ' '  ' <"$page" | grep -cF -- "$1" >/dev/null || { echo "th
 		prompt "$of {query: \"Where is Sandra?\", context: \"A text.\", margins: [\"One.\", \"Two.\"]} | margin_answer_prompt(\$t; \$h)" $files |
 			cmp - <(cat system_message; printf 'A text.'; cat final_answer)
 	}
+	# without notes, from the text alone
+	[ "$(prompt '{query: "Q?", context: "C"} | margin_answer_prompt({system_message: "", final_answer: "[{margins}]{query}"}; {})')" = 'C[]Q?' ]
 	# ours have the same slots, and what stands around them where a parser or the fence depends on it
 	for t in system_message extractive_summary classification final_answer; do
 		prompt "margin_templates.$t" >ours

@@ -40,7 +40,7 @@ def margin_prompt($templates; $headers): ($headers + {query: asked}) as $slots
 def margin_check_prompt($templates; $headers): ($headers + {query: asked, answer: .completion}) as $slots
   | $templates.classification | fill($slots);
 # The answer from the context and the notes that were kept, .margins, one directly behind another.
-def margin_answer_prompt($templates; $headers): ($headers + {query: asked, margins: (.margins | add // "")}) as $slots
+def margin_answer_prompt($templates; $headers): ($headers + {query: asked, margins: (.margins // [] | add // "")}) as $slots
   | ($templates.system_message | fill($slots)) + .context + ($templates.final_answer | fill($slots));
 # A judge's rating of a note from 0 to 10; quality_score of margins.jq reads it.
 def margin_judge_prompt: "Query: \(asked)\nMargin: \(.completion)\n\nFrom 0 to 10, how much does the margin say that bears on the query, "
