@@ -1,0 +1,82 @@
+# Notes on the segments of long texts, end to end with few questions: everything but the quality of what is learned.
+load ../../tools/common
+
+setup_file() {
+	data=${RLPIPE_SHARED:-$root/../shared}/data
+	export data OUT="$BATS_FILE_TMPDIR/out"
+	[ -e "$data/longqa/babi" ] && [ -e "$data/text/wikitext-2" ] && [ -e "$data/models/stories260K" ] || return 0
+	run_make >"$BATS_FILE_TMPDIR/report" 2>"$BATS_FILE_TMPDIR/err" || { cat "$BATS_FILE_TMPDIR/err" >&2; return 1; }
+}
+setup() { [ -e "$OUT/margins.jsonl" ] || skip "no ../shared/data/longqa/babi, text/wikitext-2 or models/stories260K"; }
+root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+
+run_make() {
+	make --no-print-directory -s -C "$root/pipelines/margins" SMOKE=1 OUT="$OUT" SHARED="${RLPIPE_SHARED:-$root/../shared}" \
+		BIN="$(dirname "$(command -v rl-generate)")" "$@"
+}
+
+@test "margins: the report has a row for each length, from what was answered" {
+	for n in 0 64; do
+		for way in whole margins; do
+			mean=$(jq -c "select(.length == $n)" "$OUT/$way.jsonl" | rl-eval -q --json -m @babilong | jq .mean)
+			printf -v "$way" %.3f "$mean"
+		done
+		grep -E "^$n +10 +$whole .* $margins \[" "$BATS_FILE_TMPDIR/report"
+	done
+	[ "$(grep -c 'p = ' "$BATS_FILE_TMPDIR/report")" -eq 1 ]
+	# rl-eval's rule is that of BABILong; an answer of one word that is the target is right by any
+	jq -c '.completion = .target' "$OUT/margins.jsonl" | rl-eval -q --json -m @babilong -m @accuracy | jq .mean | paste -sd, | cmp - <(echo 1,1)
+}
+
+@test "margins: samples and questions of the test are in no demonstration" {
+	jq -r '.id | split("/")[0]' "$OUT/test.jsonl" | sort -u | cmp - <(echo qa1_single-supporting-fact_test)
+	jq -r '.id | split("/")[0]' "$OUT/train.jsonl" | sort -u | cmp - <(echo qa1_single-supporting-fact_train)
+	[ "$(jq -r .text "$OUT/test.background" | sort -u | comm -12 - <(jq -r .text "$OUT/train.background" | sort -u) | grep -c '[a-z]\{3\}.*[a-z]\{3\}.*[a-z]\{3\}.*[a-z]\{3\}.*[a-z]\{3\}.*[a-z]\{3\}')" -le 5 ]
+}
+
+@test "margins: segments are the samples, cut, and demonstrations say what is in them" {
+	jq -sc 'group_by(.doc)[] | [.[0].doc, (sort_by(.index) | map(.text) | add)]' "$OUT/test.segments" | sort |
+		cmp - <(jq -c '[.id, .context]' "$OUT/test.jsonl" | sort)
+	# a note's statements are in the segment it is on, and name who is asked for, as sed finds them
+	jq -r 'select(.prompt | endswith(" note:")) | [(.prompt | split("\n")[-2:] | .[0]), (.prompt | split("\n")[-1] | ltrimstr("Where is ") | rtrimstr("? note:")), (.completion | ltrimstr(" "))] | @tsv' \
+		"$OUT/demonstrations.jsonl" >"$BATS_TEST_TMPDIR/notes"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/notes")" -eq "$(wc -l <"$OUT/train.segments")" ]
+	awk -F'\t' '{
+		want = ""; rest = $1
+		while (match(rest, $2 " (went|moved|travelled|journeyed)( back)? to the [a-z]+[.]")) { want = want (want == "" ? "" : " ") substr(rest, RSTART, RLENGTH); rest = substr(rest, RSTART + RLENGTH) }
+		if (want == "") want = "none"
+		if (want != $3) { print; exit 1 } }' "$BATS_TEST_TMPDIR/notes"
+	grep -cP '\tnone$' "$BATS_TEST_TMPDIR/notes"
+	# one of each sample from its whole text, one from notes alone
+	[ "$(grep -c ' answer:"' "$OUT/demonstrations.jsonl")" -eq $((2 * $(wc -l <"$OUT/train.jsonl"))) ]
+}
+
+@test "margins: each question is answered from the notes on its own segments, those that say none left out" {
+	[ "$(wc -l <"$OUT/margins.jsonl")" -eq 20 ]
+	jq -c '[.id, .margins]' "$OUT/margins.jsonl" >"$BATS_TEST_TMPDIR/got"
+	jq -sc 'group_by(.doc)[] | [.[0].doc, (map(.completion) - [" none"] | if . == [] then [" none"] else . end)]' "$OUT/notes.jsonl" | sort |
+		cmp - <(sort "$BATS_TEST_TMPDIR/got")
+	jq -c '.prompt == ((.margins | add) as $m | "\n\($m)\n\(.question) answer:")' "$OUT/margins.jsonl" | sort -u | cmp - <(echo true)
+	jq -c '.prompt == "\(.context)\n\n\(.question) answer:"' "$OUT/whole.jsonl" | sort -u | cmp - <(echo true)
+	# where the first note of each says none, and where all do
+	for none in 0 99; do
+		jq -c --argjson none $none 'select(.of > 1) | .completion = (if .index <= $none then " none" else " \(.index)" end)' "$OUT/notes.jsonl" |
+			rl-group -q --adjacent --by .doc | tee "$BATS_TEST_TMPDIR/groups" | jq -c -f "$root/pipelines/margins/margins.jq" | jq -c .margins >"$BATS_TEST_TMPDIR/kept"
+		jq -c --argjson none $none 'if $none == 99 then [" none"] else [range(1; .items[0].of) | " \(.)"] end' "$BATS_TEST_TMPDIR/groups" | cmp - "$BATS_TEST_TMPDIR/kept"
+		[ "$(wc -l <"$BATS_TEST_TMPDIR/kept")" -gt 5 ]
+	done
+}
+
+@test "margins: made again, nothing is trained and no file changes" {
+	sums() { find "$OUT" -type f ! -name '*-loop' ! -name '*-lock' -exec cksum {} + | sort -k3; }
+	before=$(sums)
+	run_make >"$BATS_TEST_TMPDIR/again"
+	[ "$before" = "$(sums)" ]
+	cmp "$BATS_TEST_TMPDIR/again" <(sed -n '/^$/,$p' "$BATS_FILE_TMPDIR/report")
+}
+
+@test "margins: without bAbI it says what is missing" {
+	run run_make BABI=/nonexistent/qa1
+	[ "$status" -ne 0 ]
+	[[ $output == *"no /nonexistent/qa1_test.txt: give BABI=PATH"* ]]
+}
