@@ -102,18 +102,13 @@ quoted() { tr -s '\n ' '  ' <"$page" | grep -cF -- "$1" >/dev/null || { echo "th
 	jq -c -R '{id: "1", task: "qa1", question: "Where is Sandra?", target: "office", completion: .}' answer | rl-eval -q --json -m @babilong | holds '.mean == 1'
 }
 
-@test "prompts: a query is read from what was answered to it" {
-	query() { prompt '$text | answered_query | tojson' --arg text "$1"; }
-	[ "$(query ' <think> x </think> <answer> {"query": "a \"b\" AND c"} </answer>')" = '"a \"b\" AND c"' ]
-	for text in '' '<answer>{"query": "a"}</answer>' '<think></think><answer>{"query": "a"}' '<think></think><answer>{"query": 7}</answer>' \
-		'<think></think><answer>query</answer>' '<answer>{"query": "a"}</answer><think></think>' '<think></think><answer>["query"]</answer>' \
-		'<think></think><answer>{"query": "a"}</answer><answer>{"query": "b"}</answer>'; do
-		[ "$(query "$text")" = null ] || { echo "$text"; return 1; }
-	done
-	# an error of what comes behind is not taken for one of the answer
-	run prompt '"<think></think><answer>{\"query\": \"a\"}</answer>" | answered_query | error'
-	[ "$status" -eq 5 ]
+@test "prompts: what a rewriting is asked for is what queries.jq reads" {
 	[[ $(prompt '{query: "Q?"} | rewrite_prompt') == *$'\n\nQuestion: Q?\nAssistant:' ]]
+	prompt '{query: "Q?"} | rewrite_prompt | split("\n")[0] | [scan("<[a-z/]+>")] | join(" ")' >marks
+	[ "$(cat marks)" = '<think> </think> <answer> </answer>' ]
+	prompt 'include "queries"; {query: "Q?"} | rewrite_prompt | ([scan("<[a-z/]+>")] | join("")) as $marks | scan("[{].*[}]") as $json
+		| ($marks | sub("<answer>"; "<answer>" + $json)) | answer_format, " ", answer_query' >read
+	[ "$(cat read)" = 'true ...' ]
 }
 
 @test "prompts: beginnings of texts have 2 to 7 tokens, the same each time" {

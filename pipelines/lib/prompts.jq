@@ -81,14 +81,9 @@ def attention_value_prompt: attention_query_prompt + "\(.query) Key: \(.key) Val
 # Of a question in four parts, .pico: {P, I, C, O}; as it is.
 def pico_prompt: .pico | "Create a PubMed Boolean search query based on the following context:\n\nPatient: \(.P)\nIntervention: \(.I)\n"
   + "Comparison: \(.C)\nOutcome: \(.O)\n\nBoolean query:";
-# Of any question, with thoughts first.
+# Of any question, with thoughts first; answer_query of queries.jq reads the query, answer_format whether it has the form.
 def rewrite_prompt: "Write a search query that finds documents which answer the question. Think between <think> and </think>, then give "
   + "the query between <answer> and </answer> as JSON: {\"query\": \"...\"}.\n\nQuestion: \(asked)\nAssistant:";
-# What a model answered to it: the query, or null where <think>, </think>, <answer>, </answer> are not there once each and in order.
-def answered_query: . as $text
-  | [("<think>", "</think>", "<answer>", "</answer>") as $mark | $text | split($mark) | if length == 2 then .[0] | length else -1 end]
-  | if any(. < 0) or . != sort then null
-    else [$text | split("<answer>")[1] | split("</answer>")[0] | fromjson? | objects | .query | strings][0] end;
 
 # ---- dialogues about films ----
 # Of a review, as it is: {movie_name, entities, relations: [[entity, relation]], first_sentence}; what is absent is left out.
