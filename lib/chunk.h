@@ -45,4 +45,26 @@ struct chunk {
 int chunk_text(const struct chunk_config *c, const char *text, size_t len, struct chunk **out, int64_t *n,
                struct arena *a, struct err *e);
 
+/*
+ * Key-value pairs, as Attention-Guided RL takes them from an article: pair i begins at token i * stride of the text,
+ * its first tokens are the key, the next the value, and the rest of the stride is left out.
+ */
+struct chunk_pairs_config {
+	const struct tokenizer *tokenizer;
+	int64_t key, value; /* tokens, > 0 */
+	int64_t stride;     /* >= key + value */
+	int64_t pairs;      /* > 0: so many, of a text that has so many whole strides, and none of a shorter one */
+};
+
+struct chunk_pair {
+	int64_t start;      /* its first token's place in the text */
+	const int32_t *ids; /* key + value of them */
+	const char *text;   /* of these ids; a part of a character at its ends is U+FFFD */
+	size_t key_len, len;
+};
+
+/* Pairs that are whole (memory from the arena); special tokens written in the text are mere text. */
+int chunk_pairs(const struct chunk_pairs_config *c, const char *text, size_t len, struct chunk_pair **out, int64_t *n,
+                struct arena *a, struct err *e);
+
 #endif

@@ -1,7 +1,7 @@
 /*
- * rl-chunk - documents to segments: whole sentences, packed up to a budget of words or tokens.
+ * rl-chunk - documents to segments: whole sentences, packed up to a budget of words or tokens; or to key-value pairs.
  *
- * Each document becomes as many new records as it has segments.
+ * Each document becomes as many new records as it has segments or pairs.
  */
 #include <string.h>
 
@@ -16,6 +16,7 @@ struct config {
 	const char *store, *tokenizer, *text, *keep;
 	bool sentences, cumulative;
 	int64_t max_tokens, max_words, overlap;
+	int64_t keys, values, stride, pairs;
 };
 
 static const struct opt options[] = {
@@ -30,6 +31,14 @@ static const struct opt options[] = {
          "begin with sentences of the segment before, of up to N words or tokens", 0, INT32_MAX},
         {"cumulative", 0, OPT_FLAG, offsetof(struct config, cumulative), NULL, NULL,
          "each text begins where the document does", 0, 0},
+        {"keys", 0, OPT_INT, offsetof(struct config, keys), NULL, "N",
+         "key-value pairs instead of segments: tokens of a key, with -s or --tokenizer", 1, INT32_MAX},
+        {"values", 0, OPT_INT, offsetof(struct config, values), NULL, "N", "tokens of a value; by default as of a key",
+         1, INT32_MAX},
+        {"stride", 0, OPT_INT, offsetof(struct config, stride), NULL, "N",
+         "tokens from one pair to the next; by default 4 times key and value", 1, INT32_MAX},
+        {"pairs", 0, OPT_INT, offsetof(struct config, pairs), NULL, "N",
+         "so many of each document; one that is too short for them has none", 1, INT32_MAX},
         {"keep", 0, OPT_STR, offsetof(struct config, keep), NULL, "FILTER",
          "an object: its members are the fields that segments keep; by default all but the text", 0, 0},
         {"store", 's', OPT_STR, offsetof(struct config, store), NULL, "STORE[:NAME]", "the tokenizer of a model", 0, 0},
@@ -44,6 +53,7 @@ struct state {
 	struct filter *text, *keep;
 	struct tokenizer *tokenizer;
 	struct chunk_config chunk;
+	struct chunk_pairs_config pairs;
 	struct record *made;
 	struct str kept; /* the JSON text of a field */
 	struct str doc, id;
@@ -92,23 +102,44 @@ static int keep_fields(struct state *s, struct record *r, struct err *e)
 	return 0;
 }
 
-/* ---- segments ---- */
+/* ---- segments and pairs ---- */
+
+/* What each new record begins with. */
+static int begin(struct state *s, int64_t index, int64_t of, int64_t start, int64_t end, struct err *e)
+{
+	str_clear(&s->id);
+	str_add(&s->id, s->doc.buf, s->doc.len);
+	str_addf(&s->id, "/%lld", (long long)index);
+	record_clear(s->made);
+	return record_add_str(s->made, "id", s->id.buf, s->id.len, e) ||
+	                       record_add_str(s->made, "doc", s->doc.buf, s->doc.len, e) ||
+	                       record_add_int(s->made, "index", index, e) || record_add_int(s->made, "of", of, e) ||
+	                       record_add_int(s->made, "start", start, e) || record_add_int(s->made, "end", end, e)
+	               ? -1
+	               : 0;
+}
 
 static int write_segment(struct state *s, struct record *r, const char *text, const struct chunk *c, int64_t index,
                          int64_t of, struct err *e)
 {
 	size_t from = s->c.cumulative ? 0 : c->from;
 
-	str_clear(&s->id);
-	str_add(&s->id, s->doc.buf, s->doc.len);
-	str_addf(&s->id, "/%lld", (long long)index);
-	record_clear(s->made);
-	if (record_add_str(s->made, "id", s->id.buf, s->id.len, e) ||
-	    record_add_str(s->made, "doc", s->doc.buf, s->doc.len, e) || record_add_int(s->made, "index", index, e) ||
-	    record_add_int(s->made, "of", of, e) ||
-	    record_add_int(s->made, "start", s->c.cumulative ? 0 : c->start, e) ||
-	    record_add_int(s->made, "end", c->end, e) ||
+	if (begin(s, index, of, s->c.cumulative ? 0 : c->start, c->end, e) ||
 	    record_add_str(s->made, "text", text + from, c->to - from, e) || keep_fields(s, r, e))
+		return -1;
+	return tool_write(&s->tool, s->made, e);
+}
+
+static int write_pair(struct state *s, struct record *r, const struct chunk_pair *p, int64_t index, int64_t of,
+                      struct err *e)
+{
+	int64_t n_key = s->pairs.key, n_value = s->pairs.value;
+
+	if (begin(s, index, of, p->start, p->start + n_key + n_value, e) ||
+	    record_add_str(s->made, "key", p->text, p->key_len, e) ||
+	    record_add_str(s->made, "value", p->text + p->key_len, p->len - p->key_len, e) ||
+	    record_add_ints(s->made, "key_tokens", p->ids, n_key, e) ||
+	    record_add_ints(s->made, "value_tokens", p->ids + n_key, n_value, e) || keep_fields(s, r, e))
 		return -1;
 	return tool_write(&s->tool, s->made, e);
 }
@@ -119,6 +150,7 @@ static int cut(struct tool *t, struct record *r, void *arg, struct err *e)
 	const char *text, *id;
 	size_t len, id_len;
 	struct chunk *chunk;
+	struct chunk_pair *pair;
 	int64_t n;
 	int got = filter_str(s->text, r, &text, &len, &t->arena, e);
 
@@ -126,12 +158,13 @@ static int cut(struct tool *t, struct record *r, void *arg, struct err *e)
 		return got < 0 ? -1 : err_set(e, "--text: '%s' gives no text", s->c.text);
 	text = arena_strndup(&t->arena, text, len);
 	if (record_id(r, t->line, &id, &id_len, &t->arena, e) < 0 ||
-	    chunk_text(&s->chunk, text, len, &chunk, &n, &t->arena, e))
+	    (s->c.keys ? chunk_pairs(&s->pairs, text, len, &pair, &n, &t->arena, e)
+	               : chunk_text(&s->chunk, text, len, &chunk, &n, &t->arena, e)))
 		return -1;
 	str_clear(&s->doc);
 	str_add(&s->doc, id, id_len);
 	for (int64_t i = 0; i < n; i++)
-		if (write_segment(s, r, text, &chunk[i], i, n, e))
+		if (s->c.keys ? write_pair(s, r, &pair[i], i, n, e) : write_segment(s, r, text, &chunk[i], i, n, e))
 			return -1;
 	t->count[0].n += n == 0;
 	return 1;
@@ -139,8 +172,19 @@ static int cut(struct tool *t, struct record *r, void *arg, struct err *e)
 
 /* ---- options ---- */
 
-static void check_options(const struct config *c)
+static void check_options(struct config *c)
 {
+	if (!c->keys && (c->values || c->stride || c->pairs))
+		cli_misuse("--values, --stride and --pairs need --keys");
+	if (c->keys && (c->max_words || c->max_tokens || c->sentences || c->cumulative))
+		cli_misuse("--keys makes pairs: no --max-words, --max-tokens, --sentences or --cumulative with it");
+	if (c->keys && !c->store && !c->tokenizer)
+		cli_misuse("--keys needs a tokenizer: give -s STORE or --tokenizer FILE");
+	c->values = c->values ? c->values : c->keys;
+	if (c->stride && c->stride < c->keys + c->values)
+		cli_misuse("--stride is %lld, but key and value have %lld tokens", (long long)c->stride,
+		           (long long)(c->keys + c->values));
+	c->stride = c->stride ? c->stride : 4 * (c->keys + c->values);
 	if (c->max_words && c->max_tokens)
 		cli_misuse("--max-words and --max-tokens; give one");
 	if (c->max_tokens && !c->store && !c->tokenizer)
@@ -170,10 +214,12 @@ static int prepare(struct state *s, struct err *e)
 	                                 .max_tokens = s->c.max_tokens,
 	                                 .sentences = s->c.sentences,
 	                                 .overlap = s->c.overlap};
-	if (!s->c.max_tokens)
+	s->pairs = (struct chunk_pairs_config){
+	        .key = s->c.keys, .value = s->c.values, .stride = s->c.stride, .pairs = s->c.pairs};
+	if (!s->c.max_tokens && !s->c.keys)
 		return 0;
 	s->tokenizer = s->c.tokenizer ? tokenizer_open(s->c.tokenizer, e) : tokenizer_from_store(s->c.store, e);
-	s->chunk.tokenizer = s->tokenizer;
+	s->chunk.tokenizer = s->pairs.tokenizer = s->tokenizer;
 	return s->tokenizer ? 0 : -1;
 }
 
@@ -182,7 +228,7 @@ int main(int argc, char **argv)
 	static struct state s;
 	const struct opt_group groups[] = {{NULL, options, &s.c}, {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-chunk",
-	                        .summary = "documents to segments of whole sentences",
+	                        .summary = "documents to segments of whole sentences, or to key-value pairs",
 	                        .usage = "[OPTION]... [FILE]...",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
@@ -196,7 +242,7 @@ int main(int argc, char **argv)
 	if (prepare(&s, &e))
 		cli_fail("%s", e.msg);
 	tool_init(&s.tool, &tc);
-	s.tool.count[0].name = "without text";
+	s.tool.count[0].name = s.c.keys ? "too short" : "without text";
 	s.made = record_new();
 	str_init(&s.kept);
 	str_init(&s.doc);
