@@ -1,8 +1,7 @@
 /*
  * rl-reward-exec - any program as a reward: it is given a line for each record and answers with one.
  *
- * Up to -j programs work at the same time.  Records leave in the order in which they came, and none is held while input
- * pauses: then all answers are waited for first.
+ * Up to -j programs work at once.  Records leave in the order they came, and while input pauses none is held.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +97,7 @@ static void make_request(const struct reward_exec *x, const struct record *r, st
 static int add_answer(struct reward_exec *x, const struct job *j, const char *line, size_t len, struct err *e)
 {
 	struct json v;
+	record_clear(x->answer); /* else it keeps the values of all answers */
 	if (record_parse_value(x->answer, line, len, &v, e))
 		return err_where(e, "the answer '%.*s'", len > 60 ? 60 : (int)len, line);
 	return reward_value_add(x->record, x->field.buf, &v, j->n_tokens, &x->arena, e);
