@@ -3,6 +3,7 @@
 #   make            all tools into build/<flags>/bin        make demo    train the embedded example, before and after
 #   make test       everything that can fail                make lint    style, layers, options = help = man page
 #   make bench      ratios against peers (never in test)    make install PREFIX=... DESTDIR=...
+#   make soak       2 GiB and lines of 100 MB through every tool: how much memory each takes
 #   make BUILD=debug | asan | tsan ...                       make deps    installs what is missing (Debian, Ubuntu)
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
@@ -149,6 +150,8 @@ check-cuda: $(CUDA_SO) $B/kernels/check
 	RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/lib $B/kernels/check cuda
 bench-cuda: $(CUDA_SO) $B/kernels/bench
 	RL_LIBDIR=$B/lib $B/kernels/bench cuda
+soak: $(PROGRAMS)
+	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
 unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))
 
 deps:
@@ -175,4 +178,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test lint bench check-cuda bench-cuda unit deps demo install clean
+.PHONY: all test lint bench soak check-cuda bench-cuda unit deps demo install clean
