@@ -120,6 +120,11 @@ int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *
 				failed = err_set(
 				        e, "measure '%s' is of all tokens together: --compare wants one of each record",
 				        t[i].column[k].name);
+		if (!failed && i == 0) {
+			const char **names = eval_table_names(t);
+			failed = eval_limits_known(c->limits, names, (size_t)t->n_columns, e);
+			free(names);
+		}
 		if (!failed && i > 0)
 			failed = compare_with(c, &t[0], &t[i], files[i], &rows, &n, e);
 	}

@@ -36,6 +36,14 @@ void eval_table_release(struct eval_table *t)
 	*t = (struct eval_table){0};
 }
 
+const char **eval_table_names(const struct eval_table *t)
+{
+	const char **names = xcalloc((size_t)t->n_columns + 1, sizeof *names);
+	for (int64_t i = 0; i < t->n_columns; i++)
+		names[i] = t->column[i].name;
+	return names;
+}
+
 int64_t eval_table_find(const struct eval_table *t, const char *name)
 {
 	for (int64_t i = 0; i < t->n_columns; i++)

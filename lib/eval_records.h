@@ -44,6 +44,8 @@ struct eval_input {
 };
 
 void eval_table_release(struct eval_table *t);
+/* The names of the columns, borrowed, in an array of the caller's. */
+const char **eval_table_names(const struct eval_table *t);
 /* Index of a column, or -1. */
 int64_t eval_table_find(const struct eval_table *t, const char *name);
 

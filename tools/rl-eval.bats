@@ -192,9 +192,15 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 	fails_with 1 "'reward_bm25' is 0.4375, under 0.5" rl-eval --fail-under reward_bm25=0.5 before.jsonl
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/out")" -eq 3 ]
 	fails_with 1 "before.jsonl: 'reward_bm25' is 0.4375, under 0.5" rl-eval -m reward_bm25 --fail-under reward_bm25=0.5 --compare after.jsonl before.jsonl
-	fails_with 1 "--fail-under nosuch=1: there is no such measure" rl-eval --fail-under nosuch=1 before.jsonl
+	# nothing is printed before what must fail
+	for options in '--fail-under nosuch=1' '--fail-under reward_bm25=0 --fail-under nosuch=1' '--compare after.jsonl --fail-under nosuch=1'; do
+		fails_with 1 "--fail-under nosuch=1: there is no such measure" rl-eval $options before.jsonl
+		[ ! -s "$BATS_TEST_TMPDIR/out" ]
+	done
+	fails_with 1 "--fail-under good=1: there is no value of it" rl-eval -q --fail-under good=1 --compare before.jsonl -m good -m reward_bm25 <(jq -c 'del(.good)' after.jsonl)
 	fails_with 2 "'reward_bm25' is not MEASURE=NUMBER" rl-eval --fail-under reward_bm25 before.jsonl
-	fails_with 1 "measure 'nosuch' is in none of 8 records" rl-eval -m nosuch before.jsonl
+	fails_with 1 "measure 'nosuch' is in none of 8 records" rl-eval -m reward_bm25 -m nosuch before.jsonl
+	[ ! -s "$BATS_TEST_TMPDIR/out" ]
 }
 
 @test "rl-eval --trec: the outputs of trec_eval's own test, byte for byte" {

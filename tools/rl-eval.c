@@ -89,30 +89,43 @@ static int put_mean(struct state *s, const char *measure, const char *group, con
 	return eval_rows_end(&s->rows, e);
 }
 
+/* What would end the run behind its first rows: a measure that no record has, a limit of one that is not there. */
+static int check_table(const struct state *s, const struct eval_table *t, struct err *e)
+{
+	const char **names = eval_table_names(t);
+	int failed = eval_limits_known(&s->limits, names, (size_t)t->n_columns, e);
+	free(names);
+	for (int64_t c = 0; c < t->n_columns && t->n && !failed; c++) {
+		bool has = false;
+		for (int64_t i = 0; i < t->n && !has; i++)
+			has = !isnan(t->column[c].x[i]);
+		if (!has)
+			failed = err_set(e, "measure '%s' is in none of %lld records", t->column[c].name,
+			                 (long long)t->n);
+	}
+	return failed;
+}
+
 static int means(struct state *s, struct err *e)
 {
 	static const char *const names[] = {"mean", "low", "high", "sd", "min", "median", "max"};
 	struct eval_table t;
-	int failed =
-	        eval_read(&t, &s->tool, &s->c.input, e) || eval_rows_head(&s->rows, names, ARRAY_LEN(names), NULL, e);
+	int failed = eval_read(&t, &s->tool, &s->c.input, e) || check_table(s, &t, e) ||
+	             eval_rows_head(&s->rows, names, ARRAY_LEN(names), NULL, e);
 	double *x = xcalloc((size_t)t.n + 1, sizeof *x), *w = xcalloc((size_t)t.n + 1, sizeof *w);
 	for (int64_t i = 0; i < t.n_columns * t.n_groups && !failed; i++) {
 		const struct eval_column *column = &t.column[i / t.n_groups];
 		const struct eval_group *group = &t.group[i % t.n_groups];
-		bool is_all = i % t.n_groups == t.n_groups - 1;
 		struct stats_mean m;
 		mean_of(&m, column, group, x, w, &s->c.stats);
-		if (is_all && !m.n && t.n)
-			failed = err_set(e, "measure '%s' is in none of %lld records", column->name, (long long)t.n);
-		else
-			failed = put_mean(s, column->name, group->name, &m, e);
-		if (is_all)
+		failed = put_mean(s, column->name, group->name, &m, e);
+		if (i % t.n_groups == t.n_groups - 1)
 			eval_limits_check(&s->limits, column->name, m.mean, "");
 	}
 	free(x);
 	free(w);
 	eval_table_release(&t);
-	return failed ? failed : eval_limits_end(&s->limits, e);
+	return failed ? -1 : eval_limits_end(&s->limits, e);
 }
 
 static int compare(struct state *s, char **files, int n_files, struct err *e)
