@@ -30,12 +30,16 @@ static int64_t pairs(double *x, double *y, const struct eval_group *g, const int
 	return k;
 }
 
+struct comparisons {
+	struct comparison *row;
+	int64_t n;
+};
+
+/* A row for each measure and group that base and t have; match: the row of t of each of base. */
 static int compare_with(struct eval_compare *c, const struct eval_table *base, const struct eval_table *t,
-                        const char *system, struct comparison **rows, int64_t *n_rows, struct err *e)
+                        const int64_t *match, const char *system, struct comparisons *all, struct err *e)
 {
-	int64_t *match, before = *n_rows;
-	if (eval_join(base, t, &match, e))
-		return err_where(e, "%s", system);
+	int64_t before = all->n;
 	double *x = xcalloc((size_t)base->n + 1, sizeof *x), *y = xcalloc((size_t)base->n + 1, sizeof *y);
 	for (int64_t k = 0; k < base->n_columns * base->n_groups; k++) {
 		const struct eval_column *column = &base->column[k / base->n_groups];
@@ -44,8 +48,8 @@ static int compare_with(struct eval_compare *c, const struct eval_table *base, c
 		int64_t n = other < 0 ? 0 : pairs(x, y, group, match, column, &t->column[other]);
 		if (n == 0)
 			continue;
-		*rows = xrealloc_array(*rows, (size_t)*n_rows + 1, sizeof **rows);
-		struct comparison *r = &(*rows)[(*n_rows)++];
+		all->row = xrealloc_array(all->row, (size_t)all->n + 1, sizeof *all->row);
+		struct comparison *r = &all->row[all->n++];
 		*r = (struct comparison){.system = system,
 		                         .measure = column->name,
 		                         .group = group->name,
@@ -55,27 +59,41 @@ static int compare_with(struct eval_compare *c, const struct eval_table *base, c
 	}
 	free(x);
 	free(y);
-	free(match);
-	return *n_rows > before ? 0 : err_set(e, "%s: no id and measure in common with the first file", system);
+	return all->n > before ? 0 : err_set(e, "%s: no id and measure in common with the first file", system);
 }
 
-static int print_comparisons(struct eval_compare *c, struct comparison *rows, int64_t n, bool several, struct err *e)
+static void adjust(struct eval_compare *c, struct comparisons *all)
 {
+	double *p = xcalloc((size_t)all->n + 1, sizeof *p);
+	for (int64_t i = 0; i < all->n; i++)
+		p[i] = all->row[i].p.p_t;
+	stats_adjust(c->adjust, p, p, all->n);
+	for (int64_t i = 0; i < all->n; i++)
+		all->row[i].adjusted = p[i];
+	free(p);
+}
+
+/* kind: what the systems are, "file" or "baseline". */
+static int print_comparisons(struct eval_compare *c, struct comparisons *all, const char *kind, bool several,
+                             struct err *e)
+{
+	struct comparison *rows = all->row;
+	int64_t n = all->n;
 	static const char *const adjusted[] = {"holm_p", "bonferroni_p", "bh_p"};
 	const char *const names[] = {"base", "system",     "difference", "low", "high",
 	                             "t_p",  "wilcoxon_p", "random_p",   "dz",  adjusted[c->adjust]};
-	int failed = eval_rows_head(c->rows, names, ARRAY_LEN(names), several ? "file" : NULL, e);
+	int failed = eval_rows_head(c->rows, names, ARRAY_LEN(names), several ? kind : NULL, e);
 	for (int64_t i = 0; i < n && !failed; i++) {
 		const struct stats_paired *p = &rows[i].p;
 		eval_rows_begin(c->rows, rows[i].measure, rows[i].group, p->n);
 		if (c->rows->json)
-			eval_rows_put_text(c->rows, "file", rows[i].system);
+			eval_rows_put_text(c->rows, kind, rows[i].system);
 		const double cells[] = {p->mean_b, p->mean_a,     p->difference,      p->low, p->high,
 		                        p->p_t,    p->p_wilcoxon, p->p_randomization, p->dz,  rows[i].adjusted};
 		for (size_t k = 0; k < ARRAY_LEN(cells); k++)
 			eval_rows_put(c->rows, names[k], cells[k]);
 		if (rows[i].is_all)
-			eval_limits_check(c->limits, rows[i].measure, p->mean_a, rows[i].system);
+			eval_limits_check(c->limits, rows[i].measure, p->mean_a, *kind == 'f' ? rows[i].system : "");
 		if (c->rows->json) {
 			eval_rows_put(c->rows, "percent", 100 * p->difference / fabs(p->mean_b));
 			eval_rows_put(c->rows, "t", p->t);
@@ -86,60 +104,103 @@ static int print_comparisons(struct eval_compare *c, struct comparison *rows, in
 			         (long long)p->losses, (long long)p->ties);
 		}
 		if (several && !c->rows->json)
-			eval_rows_put_text(c->rows, "file", rows[i].system);
+			eval_rows_put_text(c->rows, kind, rows[i].system);
 		failed = eval_rows_end(c->rows, e);
 	}
 	return failed;
 }
 
+struct reading {
+	struct eval_table *table;
+	const struct eval_input *input;
+};
+
+static int read_table(struct tool *tool, void *arg, struct err *e)
+{
+	struct reading *r = arg;
+	if (eval_read(r->table, tool, r->input, e))
+		return -1;
+	for (int64_t k = 0; k < r->table->n_columns; k++)
+		if (r->table->column[k].is_exp)
+			return err_set(e, "measure '%s' is of all tokens together: --compare wants one of each record",
+			               r->table->column[k].name);
+	return 0;
+}
+
+static int check_limits(const struct eval_compare *c, const struct eval_table *t, struct err *e)
+{
+	const char **names = eval_table_names(t);
+	int failed = eval_limits_known(c->limits, names, (size_t)t->n_columns, e);
+	free(names);
+	return failed;
+}
+
 int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *e)
 {
-	struct tool *tool = c->rows->tool;
 	struct eval_table *t = xcalloc((size_t)n_files, sizeof *t);
-	struct comparison *rows = NULL;
-	int64_t n = 0;
+	struct comparisons all = {0};
 	int failed = 0;
 	for (int i = 0; i < n_files && !failed; i++) {
-		struct tool one;
-		tool_init(&one, &tool->config);
-		one.out = tool->out;
-		one.drops_errors = true;
 		struct eval_input input = *c->input;
+		int64_t *match = NULL;
 		if (i > 0)
 			input.group_by = NULL;
-		failed = tool_open(&one, &files[i], 1, e) || eval_read(&t[i], &one, &input, e);
-		tool->n_in += one.n_in;
-		tool->n_errors += one.n_errors;
-		tool->n_skipped += one.n_skipped;
-		tool->count[0].name = one.count[0].name;
-		tool->count[0].n += one.count[0].n;
-		one.config.quiet = true;
-		tool_end(&one, 0, NULL);
-		for (int64_t k = 0; k < t[i].n_columns && !failed; k++)
-			if (t[i].column[k].is_exp)
-				failed = err_set(
-				        e, "measure '%s' is of all tokens together: --compare wants one of each record",
-				        t[i].column[k].name);
-		if (!failed && i == 0) {
-			const char **names = eval_table_names(t);
-			failed = eval_limits_known(c->limits, names, (size_t)t->n_columns, e);
-			free(names);
-		}
+		failed = eval_one_file(c->rows->tool, &files[i], read_table, &(struct reading){&t[i], &input}, e);
+		if (!failed && i == 0)
+			failed = check_limits(c, t, e);
 		if (!failed && i > 0)
-			failed = compare_with(c, &t[0], &t[i], files[i], &rows, &n, e);
+			failed = eval_join(&t[0], &t[i], &match, e)
+			                 ? err_where(e, "%s", files[i])
+			                 : compare_with(c, &t[0], &t[i], match, files[i], &all, e);
+		free(match);
 	}
-	double *p = xcalloc((size_t)n + 1, sizeof *p);
-	for (int64_t i = 0; i < n; i++)
-		p[i] = rows[i].p.p_t;
-	stats_adjust((enum stats_adjust)c->adjust, p, p, n);
-	for (int64_t i = 0; i < n; i++)
-		rows[i].adjusted = p[i];
+	adjust(c, &all);
 	if (!failed)
-		failed = print_comparisons(c, rows, n, n_files > 2, e) || eval_limits_end(c->limits, e) ? -1 : 0;
+		failed = print_comparisons(c, &all, "file", n_files > 2, e) || eval_limits_end(c->limits, e) ? -1 : 0;
 	for (int i = 0; i < n_files; i++)
 		eval_table_release(&t[i]);
-	free(p);
-	free(rows);
+	free(all.row);
 	free(t);
 	return failed;
+}
+
+/* The columns of one source, as a table that borrows from t. */
+static struct eval_table columns_of(const struct eval_table *t, int64_t source, struct eval_column *room)
+{
+	struct eval_table view = *t;
+	view.column = room;
+	view.n_columns = 0;
+	for (int64_t i = 0; i < t->n_columns; i++)
+		if (t->column[i].source == source)
+			room[view.n_columns++] = t->column[i];
+	return view;
+}
+
+int eval_compare_baselines(struct eval_compare *c, struct err *e)
+{
+	struct eval_sources sources;
+	struct eval_table t = {0};
+	struct comparisons all = {0};
+	int failed = eval_sources_init(&sources, c->input->texts, e) || eval_read(&t, c->rows->tool, c->input, e) ||
+	             check_limits(c, &t, e);
+	struct eval_column *ours = xcalloc((size_t)t.n_columns + 1, sizeof *ours),
+	                   *theirs = xcalloc((size_t)t.n_columns + 1, sizeof *theirs);
+	int64_t *same = xcalloc((size_t)t.n + 1, sizeof *same);
+	for (int64_t i = 0; i < t.n; i++)
+		same[i] = i;
+	for (int64_t k = 1; k < sources.n && !failed; k++) {
+		struct eval_table system = columns_of(&t, 0, ours), base = columns_of(&t, k, theirs);
+		const char *name = sources.source[k].name;
+		failed = t.n ? compare_with(c, &base, &system, same, name, &all, e) : 0;
+	}
+	adjust(c, &all);
+	if (!failed)
+		failed = print_comparisons(c, &all, "baseline", true, e) || eval_limits_end(c->limits, e) ? -1 : 0;
+	free(ours);
+	free(theirs);
+	free(same);
+	free(all.row);
+	eval_table_release(&t);
+	eval_sources_release(&sources);
+	return failed ? -1 : 0;
 }

@@ -23,4 +23,7 @@ struct eval_compare { /* all borrowed */
  * measure and group. */
 int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *e);
 
+/* The records of the tool's input, their own text against each baseline of the input's (lib/eval_source.h). */
+int eval_compare_baselines(struct eval_compare *c, struct err *e);
+
 #endif

@@ -21,7 +21,7 @@ static int accuracy(const struct eval_texts *texts, struct record *r, double *x,
 	const char *text, **target;
 	size_t len, *target_len;
 	int64_t n;
-	int got = filter_str(texts->text, r, &text, &len, a, e);
+	int got = eval_source_text(texts->text, r, &text, &len, a, e);
 	if (got > 0)
 		got = filter_strs(texts->target, r, &target, &target_len, &n, a, e);
 	if (got <= 0)
@@ -132,7 +132,7 @@ static int babilong(const struct eval_texts *texts, struct record *r, double *x,
 		got = record_str(r, "query", &question, &question_len, e);
 	if (got < 0 || labels_of(r, &labels, e))
 		return -1;
-	got = filter_str(texts->text, r, &text, &len, a, e);
+	got = eval_source_text(texts->text, r, &text, &len, a, e);
 	if (got > 0)
 		got = filter_str(texts->target, r, &target, &target_len, a, e);
 	if (got <= 0)

@@ -14,11 +14,13 @@
 
 #include "lib/arena.h"
 #include "lib/err.h"
+#include "lib/eval_source.h"
 #include "lib/filter.h"
 #include "lib/record.h"
 
 struct eval_texts {
-	struct filter *text, *target;
+	const struct eval_source *text;
+	struct filter *target;
 };
 
 /* *x is 1 or 0 but for perplexity, which alone sets *w.  Returns 1; 0 when the record has no text or no target, or no

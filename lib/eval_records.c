@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/eval_group.h"
 #include "lib/eval_measure.h"
 #include "lib/filter.h"
 #include "lib/util.h"
@@ -57,7 +58,7 @@ static int64_t add_column(struct eval_table *t, const char *name, size_t len)
 	t->column = xrealloc_array(t->column, (size_t)t->n_columns + 1, sizeof *t->column);
 	struct eval_column *c = &t->column[t->n_columns];
 	*c = (struct eval_column){xstrndup(name, len), xcalloc((size_t)t->cap, sizeof *c->x),
-	                          xcalloc((size_t)t->cap, sizeof *c->w), false};
+	                          xcalloc((size_t)t->cap, sizeof *c->w), false, 0};
 	for (int64_t i = 0; i < t->cap; i++) {
 		c->x[i] = NAN;
 		c->w[i] = 1;
@@ -137,8 +138,8 @@ struct reading {
 	bool all; /* fields that are numbers, no measures named */
 	struct filter **program;
 	eval_measure *computed;
-	struct eval_texts texts;
-	struct filter *group;
+	struct eval_sources sources;
+	struct filter *target, *group;
 };
 
 static int take_measures(struct eval_table *t, struct record *r, const struct reading *how, struct arena *a,
@@ -148,7 +149,8 @@ static int take_measures(struct eval_table *t, struct record *r, const struct re
 		struct json v;
 		if (how->computed[c]) {
 			double *x = &t->column[c].x[t->n], *w = &t->column[c].w[t->n];
-			if (how->computed[c](&how->texts, r, x, w, a, e) < 0)
+			struct eval_texts texts = {&how->sources.source[t->column[c].source], how->target};
+			if (how->computed[c](&texts, r, x, w, a, e) < 0)
 				return -1;
 			continue;
 		}
@@ -160,33 +162,11 @@ static int take_measures(struct eval_table *t, struct record *r, const struct re
 	return 0;
 }
 
-/* The value's JSON text, the same for equal numbers however they are written. */
 static int take_group(struct eval_table *t, struct tool *tool, struct filter *f, struct err *e)
 {
-	struct json v;
-	struct str s;
-	if (filter_run(f, tool->record, &v, &tool->arena, e))
-		return -1;
-	if (v.kind == JSON_ABSENT || v.kind == JSON_NULL) {
-		tool->count[0].n++;
-		return 0;
-	}
-	if (v.kind == JSON_ARRAY || v.kind == JSON_OBJECT)
-		return err_set(e, "--group-by '%s' is an %s here, expected a string, a number or a boolean",
-		               filter_program(f), v.kind == JSON_ARRAY ? "array" : "object");
-	str_init(&s);
-	if (v.kind == JSON_STRING)
-		json_put_str(&s, v.text, v.len);
-	else if (v.kind == JSON_BOOL)
-		str_adds(&s, v.boolean ? "true" : "false");
-	else if (v.is_int)
-		json_put_int(&s, v.integer);
-	else if (v.number == trunc(v.number) && fabs(v.number) <= 0x1p53)
-		json_put_int(&s, (int64_t)v.number);
-	else
-		json_put_num(&s, v.number);
-	t->group_of[t->n] = str_detach(&s);
-	return 0;
+	int got = eval_group_of(f, tool->record, &t->group_of[t->n], &tool->arena, e);
+	tool->count[0].n += got == 0;
+	return got < 0 ? -1 : 0;
 }
 
 static int take_record(struct eval_table *t, struct tool *tool, const struct reading *r, struct err *e)
@@ -216,20 +196,10 @@ struct member {
 	int64_t row;
 };
 
-static int kind_of(const char *json)
-{
-	return *json == '"' ? 2 : *json != 'f' && *json != 't';
-}
-
 static int by_group(const void *a, const void *b)
 {
 	const struct member *m = a, *o = b;
-	int kind = kind_of(m->group), other = kind_of(o->group), order = kind - other;
-	double x, y;
-	if (!order && kind == 1 && parse_double(m->group, &x) && parse_double(o->group, &y))
-		order = (x > y) - (x < y);
-	if (!order)
-		order = kind == 2 ? strverscmp(m->group, o->group) : strcmp(m->group, o->group);
+	int order = eval_group_order(m->group, o->group);
 	return order ? order : (m->row > o->row) - (m->row < o->row);
 }
 
@@ -277,19 +247,30 @@ static int add_measure(struct eval_table *t, struct reading *r, const struct eva
 	size_t len = program ? (size_t)(program - 1 - spec) : strlen(spec);
 	bool bare = computed && !program;
 	int64_t c = add_column(t, spec + bare, len - bare);
+	if (!computed && in->texts->baselines.n)
+		return err_set(e, "measure '%s' is not one of a text: --baseline wants @accuracy or @babilong", spec);
 	if (!program && !computed && *spec != '.')
 		return 0;
 	if (!computed) {
 		r->program[c] = filter_new("--measure", what, NULL, 0, e);
 		return r->program[c] ? 0 : -1;
 	}
-	if (!r->texts.text && !(r->texts.text = filter_new("--text", in->text, NULL, 0, e)))
+	if (!r->sources.n && eval_sources_init(&r->sources, in->texts, e))
 		return -1;
-	if (!r->texts.target && !(r->texts.target = filter_new("--target", in->target, NULL, 0, e)))
+	if (!r->target && !(r->target = filter_new("--target", in->target, NULL, 0, e)))
 		return -1;
 	r->computed[c] = eval_measure_find(what + 1, e);
+	if (!r->computed[c])
+		return -1;
 	t->column[c].is_exp = eval_measure_is_exp(r->computed[c]);
-	return r->computed[c] ? 0 : -1;
+	if (t->column[c].is_exp && r->sources.n > 1)
+		return err_set(e, "measure '%s' is not one of a text: --baseline wants @accuracy or @babilong", spec);
+	for (int64_t i = 1; i < r->sources.n; i++) {
+		int64_t more = add_column(t, spec + bare, len - bare);
+		t->column[more].source = i;
+		r->computed[more] = r->computed[c];
+	}
+	return 0;
 }
 
 static void reading_release(struct reading *r, size_t n)
@@ -298,17 +279,17 @@ static void reading_release(struct reading *r, size_t n)
 		filter_free(r->program[i]);
 	free(r->program);
 	free(r->computed);
-	filter_free(r->texts.text);
-	filter_free(r->texts.target);
+	eval_sources_release(&r->sources);
+	filter_free(r->target);
 	filter_free(r->group);
 }
 
 int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *in, struct err *e)
 {
-	size_t n = in->measures.n;
+	size_t n = in->measures.n, room = n * (3 * in->texts->baselines.n + 1); /* `all` is three */
 	struct reading r = {.all = n == 0,
-	                    .program = xcalloc(n + 1, sizeof *r.program),
-	                    .computed = xcalloc(n + 1, sizeof *r.computed),
+	                    .program = xcalloc(room + 1, sizeof *r.program),
+	                    .computed = xcalloc(room + 1, sizeof *r.computed),
 	                    .group = in->group_by ? filter_new("--group-by", in->group_by, NULL, 0, e) : NULL};
 	int got = in->group_by && !r.group ? -1 : 1;
 	*out = (struct eval_table){0};
@@ -321,8 +302,28 @@ int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *i
 			got = -1;
 	if (got == 0)
 		make_groups(out, r.group != NULL);
-	reading_release(&r, n);
+	reading_release(&r, room);
 	return got;
+}
+
+int eval_one_file(struct tool *tool, char **file, int (*read)(struct tool *one, void *arg, struct err *e), void *arg,
+                  struct err *e)
+{
+	struct tool one;
+	tool_init(&one, &tool->config);
+	one.out = tool->out;
+	one.drops_errors = true;
+	int failed = tool_open(&one, file, 1, e) || read(&one, arg, e);
+	tool->n_in += one.n_in;
+	tool->n_errors += one.n_errors;
+	tool->n_skipped += one.n_skipped;
+	for (size_t i = 0; i < ARRAY_LEN(one.count); i++) {
+		tool->count[i].name = one.count[i].name;
+		tool->count[i].n += one.count[i].n;
+	}
+	one.config.quiet = true;
+	tool_end(&one, 0, NULL);
+	return failed ? -1 : 0;
 }
 
 /* ---- joining ---- */

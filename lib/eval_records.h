@@ -9,14 +9,16 @@
 
 #include "lib/cli.h"
 #include "lib/err.h"
+#include "lib/eval_source.h"
 #include "lib/tool.h"
 
 /* One measure's values; NaN where a record has none (absent or null). */
 struct eval_column {
 	char *name;
 	double *x;
-	double *w;   /* what x is a sum over: 1 but for a perplexity */
-	bool is_exp; /* the measure is e to the power of the mean */
+	double *w;      /* what x is a sum over: 1 but for a perplexity */
+	bool is_exp;    /* the measure is e to the power of the mean */
+	int64_t source; /* whose text it is of (lib/eval_source.h): 0 the record's own */
 };
 
 /* Rows that are measured together. */
@@ -39,14 +41,15 @@ struct eval_table {
 /* What is read out of records. */
 struct eval_input {
 	struct cli_list measures;
-	const char *group_by;      /* NULL: no groups */
-	const char *text, *target; /* filters, for the measures of eval_measure.h */
+	const char *group_by; /* NULL: no groups */
+	const char *target;   /* a filter, for the measures of eval_measure.h */
+	const struct eval_texts_config *texts;
 };
 
 void eval_table_release(struct eval_table *t);
 /* The names of the columns, borrowed, in an array of the caller's. */
 const char **eval_table_names(const struct eval_table *t);
-/* Index of a column, or -1. */
+/* Index of a column, the first of that name, or -1. */
 int64_t eval_table_find(const struct eval_table *t, const char *name);
 
 /*
@@ -54,13 +57,18 @@ int64_t eval_table_find(const struct eval_table *t, const char *name);
  * NAME=PROGRAM, or those of eval_measure.h with @ in front; with none, every top-level field that is a number (true and
  * false count as 1 and 0) but the book-keeping ones of rl-record(5). A measure that is something else than a number
  * somewhere is an error naming the record.  With -k the tool counts a record with an error and leaves it out; one that
- * carries `error` or `skip` is left out always.
+ * carries `error` or `skip` is left out always.  With baselines every measure must be one of a text, and has a column
+ * for each source, one behind the other.
  *
- * in->group_by: a jq program; the rows of each of its values are a group, values sorted: false, true, numbers by size,
- * strings in natural order ("2k" before "16k").  A record where it is absent or null is in the group of all alone, and
- * counted; one where it is an array or an object is an error.
+ * in->group_by: a jq program; the rows of each of its values are a group, values sorted (lib/eval_group.h).  A record
+ * where it is absent or null is in the group of all alone, and counted.
  */
 int eval_read(struct eval_table *out, struct tool *t, const struct eval_input *in, struct err *e);
+
+/* Opens a file beside the tool's own input, with the tool's options and output, calls `read`, and adds up what was
+ * counted. */
+int eval_one_file(struct tool *tool, char **file, int (*read)(struct tool *one, void *arg, struct err *e), void *arg,
+                  struct err *e);
 
 /*
  * The rows of b in the order of a: match[i] = row of b whose key is that of row i of a, or -1 (owned by the caller).

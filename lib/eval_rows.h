@@ -17,6 +17,7 @@ struct eval_rows {
 	struct str *out;     /* the row under way */
 	bool json, markdown; /* neither: text */
 	bool grouped;        /* a column of groups behind the measure */
+	bool labelled;       /* and one of text behind the cells: for those who make the rows */
 };
 
 /* The names of the cells behind measure, group and n, and of one with text behind those (NULL: none); nothing for JSON.

@@ -323,6 +323,8 @@ bool overlap_measure(struct overlap *o, const struct overlap_metric *m, int64_t 
 		break;
 	}
 	case OVERLAP_SELF_BLEU:
+	case OVERLAP_ITEMS:
+	case OVERLAP_SENTENCES:
 		break;
 	}
 	return !isnan(*value);
@@ -421,8 +423,10 @@ void overlap_free(struct overlap *o)
 {
 	if (!o)
 		return;
-	for (size_t i = 0; i < o->n; i++)
+	for (size_t i = 0; i < o->n; i++) {
 		free(o->metric[i].name);
+		free(o->metric[i].item);
+	}
 	for (size_t i = 0; i < o->n_views; i++) {
 		words_release(&o->view[i]->words);
 		free(o->view[i]->each);

@@ -14,9 +14,9 @@
  *     distinct_1..4  different n-grams of the text over all its n-grams, 0 where it has none
  *     wer            Levenshtein distance in words over the words of the reference
  *
- * and for a corpus alone self_bleu, and the options mean and ecr of distinct_N and ecr of bleu@N (overlap_corpus.c).
- * Of several references BLEU clips by the maximum of the counts and takes the closest length, ties to the shorter;
- * all others take the reference with the best score.
+ * and for a corpus alone self_bleu, item_ratio (item=WORD, <movie>), sent_cnt, and the options mean and ecr of
+ * distinct_N and ecr of bleu@N (overlap_corpus.c). Of several references BLEU clips by the maximum of the counts and
+ * takes the closest length, ties to the shorter; all others take the reference with the best score.
  */
 #ifndef LIB_OVERLAP_H
 #define LIB_OVERLAP_H

@@ -4,8 +4,9 @@
  * bleu and chrf add the statistics of their texts and take the score of the sums (bleu without effective order), wer
  * adds distances and words; distinct_N is over the n-grams of all texts together.  All others, and distinct_N:mean, are
  * means of the values of the texts.  distinct_N:ecr and bleu@N:ecr are the different n-grams of all texts, and the sum
- * of the values, over the number of texts that are not blank (the dialogue project's evaluator).  self_bleu is the mean
- * BLEU-4 (nltk, method 1) of each text against all others as references.
+ * of the values, over the number of texts that are not blank (the dialogue project's evaluator), and so is item_ratio
+ * of how often the item stands in the texts; sent_cnt is that number.  self_bleu is the mean BLEU-4 (nltk, method 1) of
+ * each text against all others as references.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -64,6 +65,15 @@ static bool is_blank(const char *text, size_t len)
 	return true;
 }
 
+static int64_t times_in(const char *text, size_t len, const char *item)
+{
+	size_t n = strlen(item);
+	int64_t times = 0;
+	for (const char *p = text, *end = text + len; (p = memmem(p, (size_t)(end - p), item, n)); p += n)
+		times++;
+	return times;
+}
+
 void overlap_corpus_add(struct overlap *o, const char *text, size_t len, const struct overlap_refs *refs, double *out)
 {
 	overlap_load(o, text, len, refs);
@@ -78,7 +88,9 @@ void overlap_corpus_add(struct overlap *o, const char *text, size_t len, const s
 		double value;
 		bool has = overlap_measure(o, m, refs->n, sum, &value);
 		bool sums = has && overlap_has_sums(m);
-		m->n += has || m->kind == OVERLAP_SELF_BLEU;
+		m->n += has || m->kind >= OVERLAP_SELF_BLEU;
+		if (m->kind == OVERLAP_ITEMS)
+			m->total += (double)times_in(text, len, m->item);
 		for (size_t k = 0; k < OVERLAP_SUMS && sums; k++)
 			m->sum[k] += sum[k];
 		if (has && !sums)
@@ -213,6 +225,10 @@ double overlap_corpus_value(struct overlap *o, size_t i, int64_t *n)
 		return overlap_sums_value(m, m->sum, true);
 	if (m->kind == OVERLAP_SELF_BLEU)
 		return self_bleu(o);
+	if (m->kind == OVERLAP_SENTENCES)
+		return (double)o->not_blank;
+	if (m->kind == OVERLAP_ITEMS)
+		return o->not_blank ? m->total / (double)o->not_blank : 0;
 	if (m->over == OVERLAP_ECR) {
 		double sum = m->kind == OVERLAP_SINGLE ? m->total : o->seen[m->order - 1].n;
 		return o->not_blank ? sum / (double)o->not_blank : 0;

@@ -19,7 +19,9 @@ enum overlap_kind {
 	OVERLAP_F1,
 	OVERLAP_DISTINCT,
 	OVERLAP_WER,
-	OVERLAP_SELF_BLEU
+	OVERLAP_SELF_BLEU,
+	OVERLAP_ITEMS,
+	OVERLAP_SENTENCES
 };
 enum overlap_smooth { OVERLAP_EXP, OVERLAP_FLOOR, OVERLAP_ADD_K, OVERLAP_NO_SMOOTH };
 enum overlap_over { OVERLAP_TOGETHER, OVERLAP_MEAN, OVERLAP_ECR }; /* of a corpus: see overlap_corpus.c */
@@ -37,7 +39,8 @@ struct overlap_metric {
 	enum overlap_smooth smooth;
 	double value, beta;
 	int method;
-	char part; /* p, r, f */
+	char part;  /* p, r, f */
+	char *item; /* what OVERLAP_ITEMS counts */
 	enum overlap_over over;
 	struct overlap_view *view, *view2; /* view2: the words of chrF++ */
 	/* the corpus so far */

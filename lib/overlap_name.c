@@ -112,6 +112,14 @@ static int option(struct overlap_metric *m, const char *o, bool corpus, struct e
 			return no_option(m, o, "is of a corpus: rl-eval --corpus", e);
 		m->over = *o == 'e' ? OVERLAP_ECR : OVERLAP_MEAN;
 		return 1;
+	case OVERLAP_ITEMS: {
+		const char *item = value_of(o, "item");
+		if (!item || !*item)
+			return 0;
+		free(m->item);
+		m->item = xstrdup(item);
+		return 1;
+	}
 	default:
 		return 0;
 	}
@@ -137,6 +145,8 @@ static const struct {
         {"squad2_f1", OVERLAP_F1, WORDS_SQUAD, 1, true},
         {"wer", OVERLAP_WER, WORDS_SPACE, 0, false},
         {"self_bleu", OVERLAP_SELF_BLEU, WORDS_SPACE, 0, false},
+        {"item_ratio", OVERLAP_ITEMS, WORDS_SPACE, 0, false},
+        {"sent_cnt", OVERLAP_SENTENCES, WORDS_SPACE, 0, false},
 };
 static const struct {
 	const char *stem;
@@ -178,9 +188,11 @@ int overlap_parse(struct overlap_metric *m, const char *name, bool corpus, struc
 		failed = err_set(e,
 		                 "no measure '%s'; there are bleu, nltk_bleu, bleu@1..4, chrf, chrf++, rouge1..9, "
 		                 "rougeL, rougeLsum, squad_em, squad_f1, squad2_em, squad2_f1, distinct_1..4, wer%s",
-		                 part, corpus ? ", self_bleu" : "");
-	else if (m->kind == OVERLAP_SELF_BLEU && !corpus)
-		failed = err_set(e, "measure 'self_bleu' is of a corpus: rl-eval --corpus");
+		                 part, corpus ? ", self_bleu, item_ratio, sent_cnt" : "");
+	else if (m->kind >= OVERLAP_SELF_BLEU && !corpus)
+		failed = err_set(e, "measure '%s' is of a corpus: rl-eval --corpus", part);
+	if (m->kind == OVERLAP_ITEMS)
+		m->item = xstrdup("<movie>");
 	while (!failed && (part = strsep(&rest, ":"))) {
 		int got = option(m, part, corpus, e);
 		failed = got > 0 ? 0 : got < 0 ? -1 : no_option(m, part, "is not known", e);

@@ -266,6 +266,7 @@ static const struct wanted corpus_values[] = {
         {"distinct_2:ecr", "distinct_per_sentence_ecr/1"},
         {"distinct_3:ecr", "distinct_per_sentence_ecr/2"},
         {"distinct_4:ecr", "distinct_per_sentence_ecr/3"},
+        {"sent_cnt", "sentences"},
 };
 /* by the first reference alone */
 static const struct wanted corpus_first[] = {
@@ -879,6 +880,8 @@ static void test_names(void)
 	           {"rouge1:", "option '' is not known"},
 	           {"wer:p", "option 'p' is not known"},
 	           {"self_bleu", "rl-eval --corpus"},
+	           {"item_ratio:item=x", "rl-eval --corpus"},
+	           {"sent_cnt:item=x", "rl-eval --corpus"},
 	           {"distinct_1:ecr", "rl-eval --corpus"}};
 	struct err e;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

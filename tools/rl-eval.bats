@@ -76,7 +76,7 @@ setup() {
 	rl-eval -q --fail-under reward_bm25=0.4 -m reward_bm25 --group-by .good --compare after.jsonl before.jsonl
 	fails_with 1 "before.jsonl:1: --group-by '.tokens' is an array here, expected a string, a number or a boolean" rl-eval --group-by .tokens before.jsonl
 	fails_with 1 "--group-by" rl-eval --group-by '.a |' before.jsonl
-	fails_with 2 "--group-by goes with neither --corpus nor --trec" rl-eval --corpus -m bleu --group-by .a before.jsonl
+	fails_with 2 "--group-by does not go with --trec" rl-eval --trec --group-by .a before.jsonl after.jsonl
 }
 
 @test "rl-eval --markdown: means, groups, comparisons, corpus measures" {
@@ -290,6 +290,10 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 	[ "$(rl-eval -m @babilong --group-by '"\(.task) \(.length)"' answers.jsonl | awk '{print $NF}' | tr '\n' ' ')" = "max 0 1 1 " ]
 	[ "$(rl-eval --compare before.jsonl after.jsonl -m reward_bm25 | wc -l)" -eq 2 ]
 	rl-eval --markdown --compare before.jsonl after.jsonl -m reward_bm25 >>README.md
+	jq -c '. + {completion: "a <movie>", references: ["a"]}' before.jsonl >b
+	[ "$(rl-eval --corpus --compare -m @dialogue b b | awk '{print $1, $3, $NF}' | sed -n '2p; 10p' | tr '\n' ' ')" = "bleu@1:ecr 0.5 0 item_ratio 1 0 " ]
+	jq -c '. + {query: "q", context: "A text. More.", references: [.target]}' answers.jsonl >a
+	[ "$(rl-eval --corpus -m squad_f1 -m rougeL --baseline all a | awk '{print $NF}' | tr '\n' ' ')" = "baseline query query lead lead copy copy " ]
 	rl-eval --interval bca --fail-under reward_bm25=0.4 after.jsonl
 	echo '1 0 a 1' >qrels.trec && echo '1 Q0 a 1 3 x' >bm25.run
 	[ "$(rl-eval --trec -q -m map -m P.10 qrels.trec bm25.run | wc -l)" -eq 4 ]
@@ -307,6 +311,116 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 			([$got[].value, $want.bleu_exp, $want["chrf++"], $want.distinct_corpus[1], $want.distinct_per_sentence_ecr[1]] |
 			[.[:4], .[4:]] | transpose | all(.[0] - .[1] | fabs < 1e-9))' got
 	done
+}
+
+# golden_set SET N: its records, with the first N references
+golden_set() {
+	jq -c --arg set "$1" '.sets[$set].ids' "$golden" >ids
+	jq -c --slurpfile ids ids --argjson n "$2" '. as $p | select($ids[0] | index($p.id)) | {hyp, refs: .refs[:$n]}' "$pairs"
+}
+# want_values SET: the golden values of bleu, chrf++, distinct_2 and distinct_2:ecr
+want_values() {
+	jq -c --arg set "$1" '.sets[$set] | [.bleu_exp, .["chrf++"], .distinct_corpus[1], .distinct_per_sentence_ecr[1]]' "$golden"
+}
+# alike FILE FILE: arrays of numbers
+alike() {
+	jq -en --slurpfile a "$1" --slurpfile b "$2" '[$a, $b] | map(flatten) | (.[0] | length) == (.[1] | length) and
+		(transpose | length > 0 and all(.[0] - .[1] | fabs < 1e-9))'
+}
+
+@test "rl-eval --corpus --group-by: each golden corpus a group" {
+	shared pairs golden/score/overlap/pairs.jsonl
+	shared golden golden/score/overlap/corpus.json
+	for set in wmt-ru redial wiki-long; do
+		golden_set $set "$(jq --arg set $set '.sets[$set].references' "$golden")" | jq -c --arg set $set '. + {set: $set}'
+	done | sort -R --random-source="$pairs" >in
+	echo '{"hyp":"without a group","refs":["a"]}' >>in
+	rl-eval --corpus --json --text .hyp --refs .refs --group-by .set -m bleu -m chrf++ -m distinct_2 -m distinct_2:ecr in >got 2>said
+	grep -qF "$(wc -l <in) records in, 16 out, 1 without a group" said
+	[ "$(jq -sc 'map([.measure, .group]) | .[:4] + .[12:13] | map(join(" "))' got)" = '["bleu redial","bleu wiki-long","bleu wmt-ru","bleu all","distinct_2:ecr redial"]' ]
+	for set in wmt-ru redial wiki-long; do
+		alike <(jq --arg set $set 'select(.group == $set) | .value' got) <(want_values $set)
+	done
+	diff <(jq -c 'select(.group == "all") | del(.group)' got) <(rl-eval -q --corpus --json --text .hyp --refs .refs -m bleu -m chrf++ -m distinct_2 -m distinct_2:ecr in)
+	[ "$(rl-eval -q --corpus --markdown --text .hyp --refs .refs --group-by .set -m sent_cnt in | tail -n 1)" = "| sent_cnt | all | $(wc -l <in) | $(jq -c 'select(.hyp | test("\\S"))' in | wc -l) |" ]
+}
+
+@test "rl-eval --corpus --compare: values of both, per cent of the base" {
+	shared pairs golden/score/overlap/pairs.jsonl
+	shared golden golden/score/overlap/corpus.json
+	for set in redial redial-edited inspired; do
+		golden_set $set "$(jq --arg set $set '.sets[$set].references' "$golden")" >$set
+	done
+	rl-eval -q --corpus --compare --json --text .hyp --refs .refs -m bleu -m chrf++ -m distinct_2 -m distinct_2:ecr redial redial-edited inspired >got
+	[ "$(jq -r .file got | uniq -c | tr -s ' \n' ' ')" = " 4 redial-edited 4 inspired " ]
+	for set in redial-edited inspired; do
+		alike <(jq --arg set $set 'select(.file == $set) | .system' got) <(want_values $set)
+		alike <(jq --arg set $set 'select(.file == $set) | .base' got) <(want_values redial)
+	done
+	jq -se 'all((.difference - (.system - .base) | fabs) < 1e-9 and (.percent - 100 * (.system / .base - 1) | fabs) < 1e-9)' got
+	[ "$(rl-eval -q --corpus --compare --text .hyp --refs .refs -m bleu redial redial-edited | head -n 1 | tr -s ' ')" = "measure n base system difference percent" ]
+	[ "$(rl-eval -q --corpus --compare --text .hyp --refs .refs -m bleu redial redial-edited inspired | awk '{print $NF}' | tr '\n' ' ')" = "file redial-edited inspired " ]
+	fails_with 1 "redial-edited: 'bleu' is " rl-eval -q --corpus --compare --text .hyp --refs .refs -m bleu --fail-under bleu=101 redial redial-edited
+	fails_with 1 "'bleu' is " rl-eval -q --corpus --text .hyp --refs .refs -m bleu --fail-under bleu=101 redial
+	fails_with 1 "there is no such measure" rl-eval -q --corpus --text .hyp --refs .refs -m bleu --fail-under chrf=1 redial
+	# a base of nothing has no per cent
+	rl-eval -q --corpus --json --compare -m sent_cnt <(echo '{"completion":" "}') <(echo '{"completion":"a"}') | jq -e '.base == 0 and .system == 1 and .percent == null'
+}
+
+@test "rl-eval --corpus -m @dialogue: the evaluator of dialogues" {
+	printf '%s\n' '{"completion":"Try <movie> or <movie> .","references":["Try <movie> ."]}' '{"completion":"  ","references":["Yes"]}' \
+		'{"completion":"Try it","references":["Try <movie> ."]}' >in
+	rl-eval -q --corpus --json -m @dialogue in >got
+	[ "$(jq -r .measure got | tr '\n' ' ')" = "bleu@1:ecr bleu@2:ecr bleu@3:ecr bleu@4:ecr distinct_1:ecr distinct_2:ecr distinct_3:ecr distinct_4:ecr item_ratio sent_cnt " ]
+	# by hand: 3 of 5 words, and 1 of 2 with the penalty e^-.5; 2 of 4 pairs; Try <movie> or . it; 4 + 1 pairs; 3 triples, 2 of four; two items in two texts
+	alike <(jq .value got) <(jq -n '[(0.6 + 0.5 * (-0.5 | exp)) / 2, 0.5 / 2, 0, 0, 2.5, 2.5, 1.5, 1, 1, 2]')
+	[ "$(rl-eval -q --corpus --json -m item_ratio:item=Try in | jq .value)" = 1 ]
+	fails_with 1 "option 'item=' is not known" rl-eval -q --corpus -m item_ratio:item= in
+	shared pairs golden/score/overlap/pairs.jsonl
+	shared golden golden/score/overlap/corpus.json
+	for set in redial inspired all; do
+		golden_set $set 1 >in
+		rl-eval -q --corpus --json --text .hyp --refs .refs -m @dialogue in >got
+		alike <(jq 'select(.measure != "item_ratio") | .value' got) \
+			<(jq -c --arg set $set '.sets[$set] | [.bleu_single_order_per_sentence_ecr[], .distinct_per_sentence_ecr[], .sentences]' "$golden")
+	done
+}
+
+@test "rl-eval --baseline: the question, the first sentence, the context in the place of the text" {
+	printf '%s\n' '{"id":"a","completion":"Paris","target":"Paris","references":["Paris"],"query":"What is it?","context":"Dr. No saw Paris. It is big."}' \
+		'{"id":"b","completion":"Rome","target":"Bonn","references":["Bonn"],"query":"Bonn","context":"Bonn"}' \
+		'{"id":"c","completion":"Oslo","target":"Oslo","references":["Oslo"],"question":"Where?","context":"Oslo\n\nfar"}' >in
+	rl-eval -q --corpus --json -m squad_f1 -m squad_em --baseline all in >got
+	[ "$(jq -r '[.baseline, .measure] | join(" ")' got | tr '\n' ',')" = "query squad_f1,query squad_em,lead squad_f1,lead squad_em,copy squad_f1,copy squad_em," ]
+	# each as if it were the text; the first sentences are those of rl-chunk
+	jq -c '.context' in | jq -c '{text: ., references: input.references}' - in >texts
+	for b in query lead copy; do
+		case $b in
+		query) jq -c '{completion: (.query // .question), references}' in ;;
+		copy) jq -c '{completion: .context, references}' in ;;
+		lead) jq -c '{id, text: .context, references}' in | rl-chunk -q | jq -c 'select(.index == 0) | {completion: .text, references}' ;;
+		esac | rl-eval -q --corpus --json -m squad_f1 -m squad_em | jq .value >alone
+		diff alone <(jq --arg b $b 'select(.baseline == $b) | .base' got)
+	done
+	diff <(rl-eval -q --corpus --json -m squad_f1 in | jq .value) <(jq 'select(.measure == "squad_f1") | .system' got | sort -u)
+	[ "$(rl-eval -q --corpus -m squad_em --baseline copy in | tr -s ' ')" = "$(printf 'measure n base system difference percent baseline\nsquad_em 3 0.3333 0.6667 0.3333 100 copy')" ]
+	# a measure of each record, with the tests of --compare
+	rl-eval -q --json -m @accuracy --baseline lead --baseline 'none=""' --group-by '.id == "a"' in >got
+	[ "$(jq -c '[.baseline, .group, .n, .base, .system]' got | tr -d '\n')" = '["lead",false,2,1,0.5]["lead",true,1,0,1]["lead","all",3,0.6666666666666666,0.6666666666666666]["none",false,2,0,0.5]["none",true,1,0,1]["none","all",3,0,0.6666666666666666]' ]
+	jq -se 'all(has("t_p") and has("holm_p") and has("percent"))' got
+	[ "$(rl-eval -q -m @accuracy --baseline copy in | awk '{print $1, $NF}' | tr '\n' ' ')" = "measure baseline accuracy copy " ]
+	fails_with 1 "'accuracy' is 0.666667, under 0.9" rl-eval -q -m @accuracy --baseline copy --fail-under accuracy=0.9 in
+	rl-eval -q -m @accuracy --baseline copy --fail-under accuracy=0.6 in
+	# what is refused
+	fails_with 1 "in:1: baseline 'lead': '.nothing' gives no text" rl-eval -q -m @accuracy --baseline lead --context .nothing in
+	fails_with 1 "in:1: baseline 'lead': '.nothing' gives no text" rl-eval -q --corpus -m squad_em --baseline lead --context .nothing in
+	fails_with 1 "--baseline 'first' is none of query, lead, copy, all, and no NAME=FILTER" rl-eval -q -m @accuracy --baseline first in
+	fails_with 1 "--baseline 'lead' is given twice" rl-eval -q -m @accuracy --baseline all --baseline lead in
+	fails_with 1 "measure 'reward_bm25' is not one of a text: --baseline wants @accuracy or @babilong" rl-eval -q -m reward_bm25 --baseline copy before.jsonl
+	fails_with 1 "measure '@perplexity' is not one of a text" rl-eval -q -m @perplexity --baseline copy before.jsonl
+	fails_with 2 "--baseline wants a --measure" rl-eval --baseline copy in
+	fails_with 2 "--baseline wants a --measure, and neither --compare nor --trec" rl-eval -m @accuracy --compare --baseline copy in in
+	[ "$(rl-eval -q --json -m @accuracy --baseline copy </dev/null)" = "" ]
 }
 
 @test "rl-eval: --corpus, what is printed, left out, refused" {

@@ -2,7 +2,8 @@
  * rl-eval - measures over records: means with intervals, and comparisons of systems with significance.
  *
  * With --compare the records of two or more files are joined by id and each system compared with the first, p values
- * adjusted over all rows.  With --trec: a TREC run against judgements, in trec_eval's format.
+ * adjusted over all rows; with --baseline the text of each record with what costs nothing.  With --trec: a TREC run
+ * against judgements, in trec_eval's format.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 struct config {
 	struct eval_input input;
+	struct eval_texts_config texts;
 	bool compare, json, markdown;
 	struct stats_config stats;
 	struct trec_config trec;
@@ -35,8 +37,8 @@ static const struct opt options[] = {
          "a field, a jq program that begins with a dot, NAME=PROGRAM, @accuracy, @babilong or @perplexity", 0, 0},
         {"group-by", 0, OPT_STR, AT(input.group_by), NULL, "FILTER", "rows for each value of it, sorted, then all", 0,
          0},
-        {"target", 0, OPT_STR, AT(input.target), ".target", "FILTER", "what @accuracy and @babilong want of --text", 0,
-         0},
+        {"target", 0, OPT_STR, AT(input.target), ".target", "FILTER", "what @accuracy and @babilong want of the text",
+         0, 0},
         {"compare", 0, OPT_FLAG, AT(compare), NULL, NULL, "compare the files, each with the first, joined by id", 0, 0},
         {"json", 0, OPT_FLAG, AT(json), NULL, NULL, "one JSON object per row instead of a table", 0, 0},
         {"markdown", 0, OPT_FLAG, AT(markdown), NULL, NULL, "the table as Markdown", 0, 0},
@@ -131,7 +133,13 @@ static int means(struct state *s, struct err *e)
 static int compare(struct state *s, char **files, int n_files, struct err *e)
 {
 	struct eval_compare c = {&s->rows, &s->c.input, &s->c.stats, (enum stats_adjust)s->c.adjust, &s->limits};
-	return eval_compare(&c, files, n_files, e);
+	return s->c.compare ? eval_compare(&c, files, n_files, e) : eval_compare_baselines(&c, e);
+}
+
+static int corpus(struct state *s, char **files, int n_files, struct err *e)
+{
+	struct eval_corpus c = {&s->rows, &s->corpus, &s->c.input, &s->limits};
+	return eval_corpus(&c, files, s->c.compare ? n_files : 0, e);
 }
 
 static int trec(struct state *s, char **operands, struct err *e)
@@ -155,10 +163,12 @@ static void check_use(const struct state *s, int n_operands)
 	if (s->c.is_trec && n_operands != 2)
 		cli_misuse("--trec wants judgements and a run, but %d file%s given", n_operands,
 		           n_operands == 1 ? " is" : "s are");
-	if (s->corpus.corpus && (s->c.compare || s->c.is_trec || !s->c.input.measures.n))
-		cli_misuse("--corpus wants a --measure, and neither --compare nor --trec");
-	if (s->c.input.group_by && (s->corpus.corpus || s->c.is_trec))
-		cli_misuse("--group-by goes with neither --corpus nor --trec");
+	if (s->corpus.corpus && (s->c.is_trec || !s->c.input.measures.n))
+		cli_misuse("--corpus wants a --measure, and no --trec");
+	if (s->c.input.group_by && s->c.is_trec)
+		cli_misuse("--group-by does not go with --trec");
+	if (s->c.texts.baselines.n && (s->c.compare || s->c.is_trec || !s->c.input.measures.n))
+		cli_misuse("--baseline wants a --measure, and neither --compare nor --trec");
 	if (s->c.markdown && (s->c.json || s->c.is_trec))
 		cli_misuse("--markdown goes with neither --json nor --trec");
 	const char *wrong;
@@ -172,6 +182,7 @@ int main(int argc, char **argv)
 {
 	static struct state s;
 	const struct opt_group groups[] = {{NULL, options, &s.c},
+	                                   {"Texts", eval_texts_options, &s.c.texts},
 	                                   {"Corpus", eval_corpus_options, &s.corpus},
 	                                   {"Statistics", stats_options, &s.c.stats},
 	                                   {"trec_eval", trec_options, &s.c.trec},
@@ -191,15 +202,15 @@ int main(int argc, char **argv)
 	struct err e;
 	tool_init(&s.tool, &tc);
 	s.tool.drops_errors = true;
-	s.c.input.text = s.corpus.text;
+	s.c.input.texts = &s.c.texts;
 	str_init(&s.out);
 	s.limits.specs = &s.c.fail_under;
-	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.markdown, s.c.input.group_by != NULL};
+	s.rows = (struct eval_rows){&s.tool, &s.out, s.c.json, s.c.markdown, s.c.input.group_by != NULL, false};
 	int failed = tool_open(&s.tool, operands, n_operands, &e);
 	if (!failed)
-		failed = s.c.is_trec       ? trec(&s, operands, &e)
-		         : s.c.compare     ? compare(&s, operands, n_operands, &e)
-		         : s.corpus.corpus ? eval_corpus(&s.tool, &s.corpus, &s.c.input.measures, &s.rows, &e)
-		                           : means(&s, &e);
+		failed = s.c.is_trec                            ? trec(&s, operands, &e)
+		         : s.corpus.corpus                      ? corpus(&s, operands, n_operands, &e)
+		         : s.c.compare || s.c.texts.baselines.n ? compare(&s, operands, n_operands, &e)
+		                                                : means(&s, &e);
 	return tool_end(&s.tool, failed, &e);
 }
