@@ -334,20 +334,25 @@ static void substitute(struct str *out, const char *s, size_t len, const char *f
 }
 
 /* mteval-v13a's clean-up: what the task left, line ends, four entities, one after the other; the result is in scratch.
- * False: there is nothing to clean. */
+ * False: there is nothing to clean.  */
 static bool clean_13a(struct words *w, const char *s, size_t len)
 {
-	static const char *const pair[][2] = {{"<skipped>", ""}, {"-\n", ""},   {"\n", " "},  {"&quot;", "\""},
-	                                      {"&amp;", "&"},    {"&lt;", "<"}, {"&gt;", ">"}};
-	if (!memchr(s, '<', len) && !memchr(s, '\n', len) && !memchr(s, '&', len))
+	static const struct {
+		const char *sign, *from, *to;
+	} pair[] = {{"<", "<skipped>", ""}, {"\n", "-\n", ""},  {"\n", "\n", " "}, {"&", "&quot;", "\""},
+	            {"&", "&amp;", "&"},    {"&", "&lt;", "<"}, {"&", "&gt;", ">"}};
+	bool dirty = memchr(s, '\n', len) || memchr(s, '&', len) ||
+	             (memchr(s, '<', len) && memmem(s, len, pair[0].from, strlen(pair[0].from)));
+	if (!dirty)
 		return false;
 	str_clear(&w->scratch);
 	str_add(&w->scratch, s, len);
 	for (size_t i = 0; i < ARRAY_LEN(pair); i++) {
-		if (!memmem(w->scratch.buf, w->scratch.len, pair[i][0], strlen(pair[i][0])))
+		if (!memchr(w->scratch.buf, *pair[i].sign, w->scratch.len) ||
+		    !memmem(w->scratch.buf, w->scratch.len, pair[i].from, strlen(pair[i].from)))
 			continue;
 		str_clear(&w->scratch2);
-		substitute(&w->scratch2, w->scratch.buf, w->scratch.len, pair[i][0], pair[i][1]);
+		substitute(&w->scratch2, w->scratch.buf, w->scratch.len, pair[i].from, pair[i].to);
 		struct str swap = w->scratch;
 		w->scratch = w->scratch2;
 		w->scratch2 = swap;
