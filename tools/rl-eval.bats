@@ -175,6 +175,10 @@ b" | length' before.jsonl | cut -d'|' -f2 | tail -n 1)" = ' \_x_y ' ]
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl >out
 		jq -e '.mean == 0.4375 and .min == 0 and .median == 0.4375 and .max == 0.875 and .low > 0.2 and .low < 0.35 and .high > 0.52 and .high < 0.68' out
 		rl-eval -q --json --interval $how --bootstrap 2000 --seed 3 -m reward_bm25 before.jsonl | cmp - out
+		# of a difference: narrower than the t interval of so few
+		rl-eval -q --json --compare before.jsonl after.jsonl --interval $how -m reward_bm25 >out
+		rl-eval -q --json --compare before.jsonl after.jsonl -m reward_bm25 | jq -e --slurpfile b out '$b[0] as $b | .t_p == $b.t_p and
+			.low < $b.low and $b.low < .difference and .difference < $b.high and $b.high < .high'
 	done
 }
 
