@@ -33,7 +33,7 @@ options_here() {
 	case "$tool ${command[*]}" in
 	*' -u '*) ;;
 	rl-chunk*) command+=(--max-words 500) ;;
-	rl-gae*) command+=(--batch-size 64) ;;  # else all is one batch
+	rl-gae* | rl-rloo* | rl-grpo* | rl-reinforce*) command+=(--batch-size 60) ;; # else all is one batch
 	rl-group*) command+=(--adjacent) ;;     # else a group may go on to the end of the input
 	rl-index*) command+=(--memory 32) ;;    # the least
 	rl-ppo-step*) command+=(--ppo-epochs 1) ;;
@@ -58,7 +58,10 @@ kept() {
 	case $tool in
 	rl-eval) echo $((stream_mb * 40)) ;;     # of 130 records a MB: id, epoch and sample, and a number for each measure
 	rl-sft-step) echo $((stream_mb * 40)) ;; # their tokens
+	rl-ppo-step) echo $((stream_mb * 8)) ;;  # pages of the store, mapped: its log has an entry for each update
 	rl-index) echo 40960 ;;                  # --memory 32
+	# records of a batch, fewer while input pauses
+	rl-logprob | rl-select | rl-reward-logprob) echo 16384 ;;
 	*) echo 0 ;;
 	esac
 }
