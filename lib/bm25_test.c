@@ -441,39 +441,95 @@ static void test_runs(void)
 	str_release(&m.key);
 }
 
-static void test_pruning(void)
+/* Texts of Zipf's words, every fourth a copy of an earlier one, so that scores tie at any depth. */
+static struct bm25_index *tied_index(int n)
 {
 	struct err e;
-	struct str text;
+	struct str text, copy;
 	char id[16];
-	state = 1;
 	str_init(&text);
+	str_init(&copy);
 	struct bm25_builder *b = new_builder(BM25_NONE, in_dir("p.lmdb"));
-	for (int i = 0; i < 20000; i++) {
-		add_words(&text, (int)(uniform() * uniform() * 60));
+	for (int i = 0; i < n; i++) {
+		bool again = i % 4 == 3;
+		if (!again)
+			add_words(&text, (int)(uniform() * uniform() * 60));
+		if (i % 16 == 0) {
+			str_clear(&copy);
+			str_add(&copy, text.buf, text.len);
+		}
+		const struct str *t = again ? &copy : &text;
 		snprintf(id, sizeof id, "d%d", i);
-		CHECK(!bm25_builder_add(b, id, strlen(id), text.buf, text.len, &e));
+		CHECK(!bm25_builder_add(b, id, strlen(id), t->buf, t->len, &e));
 	}
 	CHECK(!bm25_builder_save(b, &e));
 	bm25_builder_free(b);
-	struct bm25_index *x = bm25_open(in_dir("p.lmdb"), &e);
-	for (int i = 0; i < 1000 && x; i++) {
-		struct bm25_params p = {(enum bm25_variant)(i % 5), i % 3 ? 1.2 : 0, i % 4 ? .75 : 0, false};
-		struct bm25_searcher *fast = bm25_searcher_new(x, &p, &e);
-		p.exhaustive = true;
-		struct bm25_searcher *slow = bm25_searcher_new(x, &p, &e);
-		const struct bm25_hit *f, *s;
-		int64_t nf, ns, k = 1 + i % 30;
+	str_release(&text);
+	str_release(&copy);
+	return bm25_open(in_dir("p.lmdb"), &e);
+}
+
+static void check_first(const struct bm25_hit *got, int64_t n_got, const struct bm25_hit *want, int64_t n_want)
+{
+	CHECK_INT(n_got, n_want);
+	for (int64_t i = 0; i < n_got && i < n_want; i++) {
+		CHECK_INT(got[i].doc, want[i].doc);
+		CHECK(!memcmp(&got[i].score, &want[i].score, sizeof want[i].score));
+	}
+}
+
+/* The words of a query with OR between them. */
+static const struct str *with_or(const struct str *query)
+{
+	static struct str s;
+	if (!s.buf)
+		str_init(&s);
+	str_clear(&s);
+	for (const char *p = query->buf; *p; p++) {
+		str_addc(&s, *p);
+		if (*p == ' ' && p[1])
+			str_adds(&s, "OR ");
+	}
+	return &s;
+}
+
+static void check_pruned(const struct bm25_index *x, const struct bm25_params *p, const struct str *query)
+{
+	static const int64_t depth[] = {1, 10, 100};
+	struct err e;
+	struct bm25_params all = *p;
+	all.exhaustive = true;
+	struct bm25_searcher *fast = bm25_searcher_new(x, p, &e), *slow = bm25_searcher_new(x, &all, &e);
+	const struct str *any = with_or(query);
+	const struct bm25_hit *got, *want;
+	int64_t n_got, n_want;
+	CHECK(!bm25_search(slow, query->buf, query->len, depth[2], &want, &n_want, &e));
+	for (size_t i = 0; i < ARRAY_LEN(depth); i++) {
+		int64_t n = n_want < depth[i] ? n_want : depth[i];
+		CHECK(!bm25_search(fast, query->buf, query->len, depth[i], &got, &n_got, &e));
+		check_first(got, n_got, want, n);
+		CHECK_INT(bm25_search_boolean(fast, any->buf, any->len, depth[i], &got, &n_got, &e), 1);
+		check_first(got, n_got, want, n);
+	}
+	CHECK_INT(bm25_search_boolean(slow, any->buf, any->len, depth[2], &got, &n_got, &e), 1);
+	check_first(got, n_got, want, n_want);
+	bm25_searcher_free(fast);
+	bm25_searcher_free(slow);
+}
+
+static void test_pruning(void)
+{
+	struct str text;
+	state = 1;
+	str_init(&text);
+	struct bm25_index *x = tied_index(20000);
+	for (int i = 0; i < 500 && x; i++) {
 		add_words(&text, 1 + i % 12);
-		CHECK(!bm25_search(fast, text.buf, text.len, k, &f, &nf, &e));
-		CHECK(!bm25_search(slow, text.buf, text.len, k, &s, &ns, &e));
-		CHECK_INT(nf, ns);
-		for (int64_t j = 0; j < nf && j < ns; j++) {
-			CHECK_INT(f[j].doc, s[j].doc);
-			CHECK(f[j].score == s[j].score);
+		for (int v = 0; v < 5; v++) {
+			const struct bm25_params p = {(enum bm25_variant)v, i % 3 ? 1.2 : 0, i % 4 ? .75 : i % 8 / 4.,
+			                              false};
+			check_pruned(x, &p, &text);
 		}
-		bm25_searcher_free(fast);
-		bm25_searcher_free(slow);
 	}
 	bm25_close(x);
 	str_release(&text);
