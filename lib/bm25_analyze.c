@@ -12,7 +12,7 @@ struct bm25_analysis {
 	struct sb_stemmer *stemmer;
 	const char *p, *end; /* what is left of the text */
 	bool ascii;          /* the text, under BM25_UNICODE */
-	struct str folded, word;
+	struct str folded, words;
 };
 
 /* Letters and digits map to themselves in lower case, all else to 0. */
@@ -37,7 +37,7 @@ struct bm25_analysis *bm25_analysis_new(enum bm25_analyzer kind)
 	struct bm25_analysis *a = xcalloc(1, sizeof *a);
 	a->kind = kind;
 	str_init(&a->folded);
-	str_init(&a->word);
+	str_init(&a->words);
 	if (kind == BM25_PORTER)
 		a->stemmer = sb_stemmer_new("porter", "UTF_8");
 	return a;
@@ -50,7 +50,7 @@ void bm25_analysis_free(struct bm25_analysis *a)
 	if (a->stemmer)
 		sb_stemmer_delete(a->stemmer);
 	str_release(&a->folded);
-	str_release(&a->word);
+	str_release(&a->words);
 	free(a);
 }
 
@@ -82,10 +82,13 @@ static void next_ascii(struct bm25_analysis *a)
 	for (start = s; s < a->end && alnum[(unsigned char)*s];)
 		s++;
 	a->p = s;
-	str_reserve(&a->word, (size_t)(s - start) + 1);
+	size_t len = (size_t)(s - start), room = len + 2; /* a word's NUL and that of all */
+	if (a->words.cap < a->words.len + room)
+		str_reserve(&a->words, room);
+	char *out = a->words.buf + a->words.len;
 	for (const char *c = start; c < s; c++)
-		a->word.buf[a->word.len++] = (char)alnum[(unsigned char)*c];
-	a->word.buf[a->word.len] = 0;
+		*out++ = (char)alnum[(unsigned char)*c];
+	a->words.len += len;
 }
 
 /* Scripts that write without spaces and whose characters are words or syllables: Han and Hiragana. */
@@ -99,31 +102,43 @@ static bool stands_alone(uint32_t cp)
 /* A run of letters, marks and numbers that begins with no mark; the marks behind a character belong to it. */
 static void next_unicode(struct bm25_analysis *a)
 {
+	size_t start = a->words.len;
 	bool alone = false;
 	uint32_t cp;
 	while (a->p < a->end) {
 		size_t n = utf8_next(a->p, (size_t)(a->end - a->p), &cp);
 		bool mark = utf8_is_mark(cp), single = !mark && stands_alone(cp);
-		bool inside = (mark && a->word.len) || utf8_is_letter(cp) || utf8_is_number(cp);
-		if (a->word.len && (!inside || (!mark && (alone || single))))
+		bool begun = a->words.len > start;
+		bool inside = (mark && begun) || utf8_is_letter(cp) || utf8_is_number(cp);
+		if (begun && (!inside || (!mark && (alone || single))))
 			break;
 		if (inside)
-			str_add(&a->word, a->p, n);
+			str_add(&a->words, a->p, n);
 		alone = alone || (inside && single);
 		a->p += n;
 	}
 }
 
-bool bm25_next_word(struct bm25_analysis *a, const char **word, size_t *len)
+size_t bm25_next_words(struct bm25_analysis *a, struct bm25_span *span, size_t max, const char **words)
 {
-	str_clear(&a->word);
-	if (a->kind == BM25_UNICODE && !a->ascii)
-		next_unicode(a);
-	else
-		next_ascii(a);
-	*word = a->word.buf;
-	*len = a->word.len;
-	return a->word.len > 0;
+	size_t n = 0;
+	str_clear(&a->words);
+	for (; n < max; n++) {
+		size_t at = a->words.len;
+		if (a->kind == BM25_UNICODE && !a->ascii)
+			next_unicode(a);
+		else
+			next_ascii(a);
+		if (a->words.len == at)
+			break;
+		span[n] = (struct bm25_span){at, a->words.len - at};
+		if (a->words.cap < a->words.len + 2)
+			str_reserve(&a->words, 2);
+		a->words.buf[a->words.len++] = 0;
+		a->words.buf[a->words.len] = 0;
+	}
+	*words = a->words.buf;
+	return n;
 }
 
 /* ---- terms ---- */
@@ -170,9 +185,10 @@ void bm25_analyze(struct bm25_analysis *a, const char *text, size_t len,
                   void (*fn)(void *arg, const char *term, size_t len, uint32_t position), void *arg)
 {
 	const char *word, *term;
-	size_t word_len, term_len;
+	struct bm25_span span;
+	size_t term_len;
 	bm25_analysis_text(a, text, len);
-	for (uint32_t i = 0; bm25_next_word(a, &word, &word_len); i++)
-		if (bm25_term(a, word, word_len, &term, &term_len))
+	for (uint32_t i = 0; bm25_next_words(a, &span, 1, &word); i++)
+		if (bm25_term(a, word, span.len, &term, &term_len))
 			fn(arg, term, term_len, i);
 }

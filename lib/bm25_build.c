@@ -17,17 +17,17 @@
 #define DROPPED UINT32_MAX
 #define NO_DOC UINT32_MAX
 
-enum { FIRST_PIECE = 16, LAST_PIECE = 4096, FIRST_TABLE = 4096 };
+enum { FIRST_PIECE = 16, LAST_PIECE = 4096, FIRST_TABLE = 4096, BATCH = 64 };
 
-struct piece {
-	struct piece *next;
-	uint32_t used, cap;
-	unsigned char bytes[];
+/* Behind the bytes of a piece, so that a list that knows where it writes knows this too. */
+struct piece_end {
+	unsigned char *next;
+	uint32_t used, next_cap;
 };
 struct list {
-	struct piece *first, *last;
-	uint64_t len;
-	uint32_t df, doc, position;
+	unsigned char *at; /* in the last piece, `room` bytes before its end */
+	uint32_t room, doc, position, df;
+	unsigned char *first; /* of FIRST_PIECE bytes */
 };
 
 /* Which ids were there: open addressing by a hash of 32 bits; what collides is compared in the file. */
@@ -183,10 +183,10 @@ static bool is_full(const struct bm25_builder *b)
 	return run_bytes(b) > (most > table + least ? most - table : least);
 }
 
-static uint32_t list_number(struct bm25_builder *b, const char *term, size_t len)
+static uint32_t list_number(struct bm25_builder *b, const char *term, size_t len, uint64_t hash)
 {
 	bool is_new;
-	uint32_t t = bm25_dict_add(&b->terms, term, len, &is_new);
+	uint32_t t = bm25_dict_add_hashed(&b->terms, term, len, hash, &is_new);
 	if (b->list_cap < b->terms.cap) {
 		b->list_cap = b->terms.cap;
 		b->lists = xrealloc_array(b->lists, b->list_cap, sizeof *b->lists);
@@ -197,42 +197,49 @@ static uint32_t list_number(struct bm25_builder *b, const char *term, size_t len
 }
 
 /* The number of the list of the term that a word stands for. */
-static uint32_t term_number(struct bm25_builder *b, const char *word, size_t word_len)
+static uint32_t term_number(struct bm25_builder *b, const char *word, size_t word_len, uint64_t hash)
 {
 	bool is_new;
 	const char *term;
 	size_t len;
 	if (!has_surface(b))
-		return list_number(b, word, word_len);
-	uint32_t w = bm25_dict_add(&b->surface, word, word_len, &is_new);
+		return list_number(b, word, word_len, hash);
+	uint32_t w = bm25_dict_add_hashed(&b->surface, word, word_len, hash, &is_new);
 	if (!is_new)
 		return b->term_of[w];
 	if (b->term_cap < b->surface.cap) {
 		b->term_cap = b->surface.cap;
 		b->term_of = xrealloc_array(b->term_of, b->term_cap, sizeof *b->term_of);
 	}
-	b->term_of[w] = bm25_term(b->analysis, word, word_len, &term, &len) ? list_number(b, term, len) : DROPPED;
+	bool kept = bm25_term(b->analysis, word, word_len, &term, &len);
+	b->term_of[w] = kept ? list_number(b, term, len, bm25_dict_hash(term, len)) : DROPPED;
 	return b->term_of[w];
 }
 
 static void grow_list(struct bm25_builder *b, struct list *l)
 {
-	uint32_t cap = !l->last ? FIRST_PIECE : l->last->cap < LAST_PIECE ? 2 * l->last->cap : LAST_PIECE;
-	struct piece *p = arena_alloc(&b->pieces, sizeof *p + cap);
-	b->piece_bytes += sizeof *p + cap;
-	*p = (struct piece){.cap = cap};
-	if (l->last)
-		l->last->next = p;
-	else
+	struct piece_end *last = l->first ? (struct piece_end *)(l->at + l->room) : NULL;
+	uint32_t cap = last ? last->next_cap : FIRST_PIECE;
+	unsigned char *p = arena_alloc(&b->pieces, cap + sizeof *last);
+	b->piece_bytes += cap + sizeof *last;
+	if (last) {
+		last->next = p;
+		last->used -= l->room;
+	} else {
 		l->first = p;
-	l->last = p;
+	}
+	l->at = p;
+	l->room = cap;
+	*(struct piece_end *)(p + cap) = (struct piece_end){NULL, cap, cap < LAST_PIECE ? 2 * cap : LAST_PIECE};
 }
 
 static void add_occurrence(struct bm25_builder *b, uint32_t t, uint32_t doc, uint32_t position)
 {
 	struct list *l = &b->lists[t];
-	enum { MOST = 10 };
-	unsigned char bytes[MOST], *p = bytes;
+	/* a number takes at most five bytes */
+	if (l->room < (b->options.positions ? 10 : 5))
+		grow_list(b, l);
+	unsigned char *p = l->at;
 	if (l->doc == doc) {
 		*p++ = 0;
 	} else {
@@ -245,12 +252,44 @@ static void add_occurrence(struct bm25_builder *b, uint32_t t, uint32_t doc, uin
 	if (b->options.positions)
 		p = bm25_put_varint(p, position - l->position);
 	l->position = position;
-	uint32_t n = (uint32_t)(p - bytes);
-	if (!l->last || l->last->cap - l->last->used < n)
-		grow_list(b, l);
-	memcpy(l->last->bytes + l->last->used, bytes, n);
-	l->last->used += n;
-	l->len += n;
+	l->room -= (uint32_t)(p - l->at);
+	l->at = p;
+}
+
+/* The words of a text, BATCH at a time: what one step reads is on its way while the step before deals with the other
+ * words.  The number of terms. */
+static uint32_t add_text(struct bm25_builder *b, uint32_t doc)
+{
+	struct bm25_span span[BATCH];
+	struct bm25_dict *d = has_surface(b) ? &b->surface : &b->terms;
+	uint64_t hash[BATCH];
+	uint32_t term[BATCH], position = 0, count = 0;
+	const char *words;
+	size_t n;
+	do {
+		n = bm25_next_words(b->analysis, span, BATCH, &words);
+		for (size_t i = 0; i < n; i++) {
+			hash[i] = bm25_dict_hash(words + span[i].at, span[i].len);
+			bm25_dict_fetch_slot(d, hash[i]);
+		}
+		for (size_t i = 0; i < n; i++)
+			bm25_dict_fetch_word(d, hash[i]);
+		for (size_t i = 0; i < n; i++) {
+			term[i] = term_number(b, words + span[i].at, span[i].len, hash[i]);
+			if (term[i] != DROPPED)
+				__builtin_prefetch(&b->lists[term[i]]);
+		}
+		for (size_t i = 0; i < n; i++)
+			if (term[i] != DROPPED)
+				__builtin_prefetch(b->lists[term[i]].at, 1);
+		for (size_t i = 0; i < n; i++, position++) {
+			if (term[i] == DROPPED)
+				continue;
+			add_occurrence(b, term[i], doc, position);
+			count++;
+		}
+	} while (n == BATCH);
+	return count;
 }
 
 /* ---- a run to disk ---- */
@@ -271,11 +310,22 @@ static int spill_list(struct bm25_builder *b, uint32_t t, struct err *e)
 	const struct list *l = &b->lists[t];
 	char key[BM25_KEY_MAX];
 	size_t key_len = bm25_key(term->text, term->len, key);
-	if (bm25_runs_record(b->runs, key, key_len, l->df, l->len, e))
+	uint64_t len = 0;
+	const struct piece_end *end;
+	((struct piece_end *)(l->at + l->room))->used -= l->room;
+	uint32_t cap = FIRST_PIECE;
+	for (const unsigned char *p = l->first; p; p = end->next, cap = end->next_cap) {
+		end = (const struct piece_end *)(p + cap);
+		len += end->used;
+	}
+	if (bm25_runs_record(b->runs, key, key_len, l->df, len, e))
 		return -1;
-	for (const struct piece *p = l->first; p; p = p->next)
-		if (bm25_runs_bytes(b->runs, p->bytes, p->used, e))
+	cap = FIRST_PIECE;
+	for (const unsigned char *p = l->first; p; p = end->next, cap = end->next_cap) {
+		end = (const struct piece_end *)(p + cap);
+		if (bm25_runs_bytes(b->runs, p, end->used, e))
 			return -1;
+	}
 	return 0;
 }
 
@@ -300,8 +350,6 @@ static int spill(struct bm25_builder *b, struct err *e)
 int bm25_builder_add(struct bm25_builder *b, const char *id, size_t id_len, const char *text, size_t len, struct err *e)
 {
 	struct id_slot *slot = NULL;
-	const char *word;
-	size_t word_len;
 	if (!id_len)
 		return err_set(e, "the id of a document is empty");
 	if (b->info.documents == MAX_DOCUMENTS)
@@ -309,16 +357,10 @@ int bm25_builder_add(struct bm25_builder *b, const char *id, size_t id_len, cons
 	if (grow_table(b, e) || new_slot(b, id, id_len, &slot, e) ||
 	    bm25_writer_document(b->writer, id, id_len, b->options.texts ? text : NULL, len, e))
 		return -1;
-	uint32_t doc = (uint32_t)b->info.documents++, n = 0;
+	uint32_t doc = (uint32_t)b->info.documents++;
 	slot->doc = doc + 1;
 	bm25_analysis_text(b->analysis, text, len);
-	for (uint32_t i = 0; bm25_next_word(b->analysis, &word, &word_len); i++) {
-		uint32_t t = term_number(b, word, word_len);
-		if (t == DROPPED)
-			continue;
-		add_occurrence(b, t, doc, i);
-		n++;
-	}
+	uint32_t n = add_text(b, doc);
 	b->lengths[doc] = n;
 	b->info.tokens += n;
 	b->info.empty += !n;

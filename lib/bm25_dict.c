@@ -41,6 +41,17 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
+/* Fewer than eight, by loads of fixed size. */
+static uint64_t last_bytes(const unsigned char *p, size_t len)
+{
+	uint32_t head, tail;
+	if (len < 4)
+		return len ? (uint64_t)p[0] << 16 | (uint64_t)p[len / 2] << 8 | p[len - 1] : 0;
+	memcpy(&head, p, sizeof head);
+	memcpy(&tail, p + len - sizeof tail, sizeof tail);
+	return (uint64_t)head << 32 | tail;
+}
+
 /* Eight bytes a step by folded multiplication: words are short, and their numbers do not depend on the hash. */
 uint64_t bm25_dict_hash(const char *text, size_t len)
 {
@@ -49,9 +60,7 @@ uint64_t bm25_dict_hash(const char *text, size_t len)
 		memcpy(&x, text, 8);
 		h = mix(h ^ x, 0xd6e8feb86659fd93);
 	}
-	x = 0;
-	memcpy(&x, text, len);
-	return mix(h ^ x, 0xa0761d6478bd642f);
+	return mix(h ^ last_bytes((const unsigned char *)text, len), 0xa0761d6478bd642f);
 }
 
 static bool is_word(const struct bm25_word *w, uint64_t hash, const char *text, size_t len)
@@ -61,9 +70,25 @@ static bool is_word(const struct bm25_word *w, uint64_t hash, const char *text, 
 	return len <= BM25_WORD_HEAD ? !memcmp(w->head, text, len) : !memcmp(w->text, text, len);
 }
 
+void bm25_dict_fetch_slot(const struct bm25_dict *d, uint64_t hash)
+{
+	__builtin_prefetch(&d->slots[hash & (d->n_slots - 1)]);
+}
+
+void bm25_dict_fetch_word(const struct bm25_dict *d, uint64_t hash)
+{
+	uint32_t number = d->slots[hash & (d->n_slots - 1)].number;
+	if (number)
+		__builtin_prefetch(&d->words[number - 1]);
+}
+
 uint32_t bm25_dict_add(struct bm25_dict *d, const char *text, size_t len, bool *is_new)
 {
-	uint64_t hash = bm25_dict_hash(text, len);
+	return bm25_dict_add_hashed(d, text, len, bm25_dict_hash(text, len), is_new);
+}
+
+uint32_t bm25_dict_add_hashed(struct bm25_dict *d, const char *text, size_t len, uint64_t hash, bool *is_new)
+{
 	size_t s = hash & (d->n_slots - 1);
 	for (; d->slots[s].number; s = (s + 1) & (d->n_slots - 1)) {
 		if (d->slots[s].tag != (uint32_t)(hash >> 32) ||

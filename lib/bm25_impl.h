@@ -23,8 +23,12 @@ enum { BM25_BLOCK = 128, BM25_POSITION_BLOCKS = 32, BM25_ID_GROUP = 256 };
 /* ---- bm25_analyze.c ---- */
 /* Begins with the words of a text, borrowed until they are read. */
 void bm25_analysis_text(struct bm25_analysis *a, const char *text, size_t len);
-/* The next word, in lower case, terminated, borrowed until the next call; false at the end. */
-bool bm25_next_word(struct bm25_analysis *a, const char **word, size_t *len);
+struct bm25_span {
+	size_t at, len;
+};
+/* The next words, at most `max`, in lower case, terminated: where they stand in *words, which is borrowed until the
+ * next call.  Fewer at the end. */
+size_t bm25_next_words(struct bm25_analysis *a, struct bm25_span *span, size_t max, const char **words);
 /* What the analyzer makes of a word; false when it drops it.  Borrowed until the next call. */
 bool bm25_term(struct bm25_analysis *a, const char *word, size_t len, const char **term, size_t *term_len);
 
@@ -50,6 +54,11 @@ void bm25_dict_init(struct bm25_dict *d);
 void bm25_dict_release(struct bm25_dict *d);
 /* The string's number; *is_new tells whether it was added. */
 uint32_t bm25_dict_add(struct bm25_dict *d, const char *text, size_t len, bool *is_new);
+/* The same in three steps, the first two of which only ask for memory: a table of many words is in no cache, so whoever
+ * has several to look up takes each step for all of them before the next. */
+void bm25_dict_fetch_slot(const struct bm25_dict *d, uint64_t hash);
+void bm25_dict_fetch_word(const struct bm25_dict *d, uint64_t hash);
+uint32_t bm25_dict_add_hashed(struct bm25_dict *d, const char *text, size_t len, uint64_t hash, bool *is_new);
 /* Bytes of its arrays, which grow by doubling, and of its texts. */
 size_t bm25_dict_arrays(const struct bm25_dict *d);
 uint64_t bm25_dict_hash(const char *text, size_t len);
