@@ -181,7 +181,7 @@ const float *decoder_vec(const struct decoder *d, const struct weights *w, int64
 float *decoder_grad(const struct decoder *d, const struct weights *g, int64_t layer, enum tensor_part part)
 {
 	int i = tensors_part(d->table, layer, part);
-	return i < 0 ? NULL : g->slab + d->table->tensor[i].offset;
+	return i < 0 || d->table->tensor[i].frozen ? NULL : g->slab + d->table->tensor[i].offset;
 }
 
 /* ---- forward ---- */
@@ -203,11 +203,12 @@ _Static_assert(PART_NORM_BIAS == PART_NORM + 1 && PART_NORM1_BIAS == PART_NORM1 
                        PART_NORM2_BIAS == PART_NORM2 + 1,
                "a norm's bias comes after its gain");
 
-/* y = x W^T + b for a matrix of the block and its bias, which is the next part. */
-static void project(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
-                    const float *x, int64_t N)
+/* y = x W^T + b for a matrix of the block and its bias, which is the next part; and its adapter. */
+static int project(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
+                   const float *x, int64_t N, struct err *e)
 {
 	d->k->matmul_fwd(d->k->ctx, y, x, decoder_mat(d, w, layer, part), decoder_vec(d, w, layer, part + 1), N);
+	return decoder_lora_forward(d, w, layer, part, y, x, N, e);
 }
 
 _Static_assert(PART_QKV_BIAS == PART_QKV + 1 && PART_Q_BIAS == PART_Q + 1 && PART_K_BIAS == PART_K + 1 &&
@@ -232,20 +233,22 @@ struct kn_attn decoder_attn(const struct decoder *d, const struct batch *b, int6
 }
 
 /* q, k, v of a layer from its normed input: norms of heads, positions. */
-static void forward_qkv(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer,
-                        const struct layer_acts *l, const float *y)
+static int forward_qkv(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer,
+                       const struct layer_acts *l, const float *y, struct err *e)
 {
 	const struct kernels *k = d->k;
 	const struct arch *a = d->arch;
 	const struct decoder_impl *m = d->impl;
 	struct kn_attn at = decoder_attn(d, b, layer);
-	if (a->fused_qkv) {
-		project(d, w, layer, PART_QKV, l->q, y, b->N);
-	} else {
-		project(d, w, layer, PART_Q, a->qk_norm ? l->q_raw : l->q, y, b->N);
-		project(d, w, layer, PART_K, a->qk_norm ? l->k_raw : l->k, y, b->N);
-		project(d, w, layer, PART_V, l->v, y, b->N);
-	}
+	int failed;
+	if (a->fused_qkv)
+		failed = project(d, w, layer, PART_QKV, l->q, y, b->N, e);
+	else
+		failed = project(d, w, layer, PART_Q, a->qk_norm ? l->q_raw : l->q, y, b->N, e) ||
+		         project(d, w, layer, PART_K, a->qk_norm ? l->k_raw : l->k, y, b->N, e) ||
+		         project(d, w, layer, PART_V, l->v, y, b->N, e);
+	if (failed)
+		return -1;
 	if (a->qk_norm) {
 		k->rmsnorm_fwd(k->ctx, l->q, l->q_rstd, l->q_raw, decoder_vec(d, w, layer, PART_Q_NORM), a->norm_eps,
 		               b->N * a->H, a->D);
@@ -256,6 +259,7 @@ static void forward_qkv(struct decoder *d, const struct weights *w, const struct
 		k->rope(k->ctx, l->q, b->pos, m->inv_freq, b->N, a->H, a->D, at.q_stride, 1);
 		k->rope(k->ctx, l->k, b->pos, m->inv_freq, b->N, a->G, a->D, at.kv_stride, 1);
 	}
+	return 0;
 }
 
 /*
@@ -312,17 +316,20 @@ static int forward_layer(struct decoder *d, const struct weights *w, const struc
 	if (!y || !act)
 		return -1;
 	decoder_norm(d, w, layer, PART_NORM1, y, l->mean1, l->rstd1, l->x, b->N);
-	forward_qkv(d, w, b, layer, l, y);
+	if (forward_qkv(d, w, b, layer, l, y, e))
+		return -1;
 	forward_attention(d, b, layer, l, c);
-	project(d, w, layer, PART_O, l->x_mid, l->o, b->N);
+	if (project(d, w, layer, PART_O, l->x_mid, l->o, b->N, e))
+		return -1;
 	k->add(k->ctx, l->x_mid, l->x, b->N * a->C);
 
 	decoder_norm(d, w, layer, PART_NORM2, y, l->mean2, l->rstd2, l->x_mid, b->N);
-	if (a->gated)
-		project(d, w, layer, PART_GATE, l->gate, y, b->N);
-	project(d, w, layer, PART_UP, l->up, y, b->N);
+	if ((a->gated && project(d, w, layer, PART_GATE, l->gate, y, b->N, e)) ||
+	    project(d, w, layer, PART_UP, l->up, y, b->N, e))
+		return -1;
 	decoder_act(d, l, act, b->N);
-	project(d, w, layer, PART_DOWN, next, act, b->N);
+	if (project(d, w, layer, PART_DOWN, next, act, b->N, e))
+		return -1;
 	k->add(k->ctx, next, l->x_mid, b->N * a->C);
 	return 0;
 }
@@ -363,6 +370,8 @@ int decoder_forward(struct decoder *d, const struct weights *w, const struct bat
 	if (check_batch(d, b, e) || activations_reserve(a, b->N, e))
 		return -1;
 	reserve_copy_rows(m, b->N);
+	m->drop_key = acts && d->table->lora_dropout > 0 ? d->dropout : 0;
+	m->drop_first = b->first;
 	k->embed_fwd(k->ctx, a->layer[0].x, decoder_mat(d, w, -1, PART_TOKENS), decoder_mat(d, w, -1, PART_POSITIONS),
 	             b->token, b->pos, b->N);
 	for (int64_t l = 0; l < d->arch->L; l++) {

@@ -36,8 +36,8 @@ static inline const float *weights_vector(const struct weights *w, int i)
 {
 	return w->mat[i].blocks[0].data;
 }
-/* Borrows v until weights_release.  Checks names, shapes and dtypes against the table; vectors that are not float32 are
- * converted. */
+/* Borrows v until weights_release.  Of an adapter: its own tensors from ref, the frozen ones from its base.  Checks
+ * names, shapes and dtypes against the table; vectors that are not float32 are converted. */
 int weights_map(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
                 const struct store_ref *ref, struct err *e);
 /* A copy in float32 that may be changed through slab. */
@@ -48,7 +48,10 @@ int weights_read(const struct kernels *k, float *dst, const struct tensor *t, co
                  const struct store_ref *ref, struct err *e);
 /* Is the backend's memory the host's? */
 bool weights_on_host(const struct kernels *k);
-/* A zeroed slab (gradients, moments). */
+/* Points the frozen tensors of a copy at v, which is borrowed until the next call or weights_release; on a device they
+ * are copied once and nothing is borrowed.  ref is the adapter's.  Does nothing where none is frozen. */
+int weights_map_frozen(struct weights *w, struct store_view *v, const struct store_ref *ref, struct err *e);
+/* A zeroed slab (gradients, moments); frozen tensors have none. */
 int weights_zero(struct weights *w, const struct kernels *k, const struct tensors *table, struct err *e);
 void weights_release(struct weights *w);
 
@@ -56,6 +59,7 @@ struct decoder {
 	const struct arch *arch;
 	const struct tensors *table;
 	const struct kernels *k;
+	uint64_t dropout; /* key of an adapter's dropout in passes with activations; 0: none */
 	void *impl; /* scratch buffers that grow with the largest batch seen; the rope table; tensor indexes by role */
 };
 int decoder_init(struct decoder *d, const struct arch *arch, const struct tensors *table, const struct kernels *k,
@@ -67,6 +71,7 @@ struct batch {
 	int64_t N, n_seq;
 	const int32_t *token, *pos;
 	const struct kn_seq *seq;
+	int64_t first; /* place of its first token among those of all micro-batches: dropout draws by it */
 };
 
 /* Keys and values of past tokens: per layer k, v [rows, G*D]. */

@@ -17,12 +17,16 @@ struct pass {
 	struct weights *g;
 	const struct batch *b;
 	int64_t N;
-	float *y, *act, *dx, *dy, *dqkv, *draw, *do_, *delta, *dgate, *dup;
+	float *y, *act, *dx, *dy, *dqkv, *draw, *do_, *delta, *dgate, *dup, *nowhere;
 };
 
 static int take_buffers(struct pass *p, struct err *e)
 {
 	const struct arch *a = p->a;
+	int64_t widest = a->C > a->D ? a->C : a->D;
+	p->nowhere = decoder_rows(p->d, BUFFER_NOWHERE, 2, widest, e);
+	if (!p->nowhere)
+		return -1;
 	struct {
 		float **p;
 		enum decoder_buffer which;
@@ -47,14 +51,24 @@ static int take_buffers(struct pass *p, struct err *e)
 	return 0;
 }
 
-/* Gradient of y = x W^T + b by W and b, and by x into dx (add: adds). */
-static void back_project(struct pass *p, int64_t layer, enum tensor_part part, float *dx, const float *dy,
-                         const float *x, int add)
+/* Gradient of y = x W^T + b by W and b, unless they are frozen, and by x into dx (add: adds); and of the adapter. */
+static int back_project(struct pass *p, int64_t layer, enum tensor_part part, float *dx, const float *dy,
+                        const float *x, int add, struct err *e)
 {
 	const struct kn_mat *mat = decoder_mat(p->d, p->w, layer, part);
-	p->k->matmul_dw(p->k->ctx, decoder_grad(p->d, p->g, layer, part), decoder_grad(p->d, p->g, layer, part + 1), dy,
-	                x, p->N, mat->rows, mat->cols);
+	float *dw = decoder_grad(p->d, p->g, layer, part);
+	if (dw)
+		p->k->matmul_dw(p->k->ctx, dw, decoder_grad(p->d, p->g, layer, part + 1), dy, x, p->N, mat->rows,
+		                mat->cols);
 	p->k->matmul_dx(p->k->ctx, dx, dy, mat, p->N, add);
+	return decoder_lora_backward(p->d, p->w, p->g, layer, part, dx, dy, x, p->N, e);
+}
+
+/* Where the gradient of a gain or its bias (second: 1) goes. */
+static float *vector_grad(struct pass *p, int64_t layer, enum tensor_part part, int second)
+{
+	float *at = decoder_grad(p->d, p->g, layer, part + (enum tensor_part)second);
+	return at ? at : p->nowhere + second * (p->a->C > p->a->D ? p->a->C : p->a->D);
 }
 
 /* dx += gradient of norm(x) */
@@ -62,31 +76,35 @@ static void back_norm(struct pass *p, int64_t layer, enum tensor_part part, floa
                       const float *mean, const float *rstd)
 {
 	const float *gain = decoder_vec(p->d, p->w, layer, part);
-	float *dgain = decoder_grad(p->d, p->g, layer, part);
+	float *dgain = vector_grad(p, layer, part, 0);
 	if (p->a->rms_norm)
 		p->k->rmsnorm_bwd(p->k->ctx, dx, dgain, dy, x, rstd, gain, p->N, p->a->C);
 	else
-		p->k->layernorm_bwd(p->k->ctx, dx, dgain, decoder_grad(p->d, p->g, layer, part + 1), dy, x, mean, rstd,
-		                    gain, p->N, p->a->C);
+		p->k->layernorm_bwd(p->k->ctx, dx, dgain, vector_grad(p, layer, part, 1), dy, x, mean, rstd, gain, p->N,
+		                    p->a->C);
 }
 
-static void back_mlp(struct pass *p, int64_t layer, const struct layer_acts *l)
+static int back_mlp(struct pass *p, int64_t layer, const struct layer_acts *l, struct err *e)
 {
 	const struct kernels *k = p->k;
 	const struct arch *a = p->a;
 	decoder_act(p->d, l, p->act, p->N);
-	back_project(p, layer, PART_DOWN, p->dup, p->dx, p->act, 0);
+	if (back_project(p, layer, PART_DOWN, p->dup, p->dx, p->act, 0, e))
+		return -1;
 	decoder_norm(p->d, p->w, layer, PART_NORM2, p->y, NULL, NULL, l->x_mid, p->N);
 	if (a->gated) {
 		/* the gradient of the product is not needed behind the gates', so it lies where the product was */
 		k->glu_bwd(k->ctx, p->dgate, p->act, p->dup, l->gate, l->up, a->act, p->N * a->F);
-		back_project(p, layer, PART_GATE, p->dy, p->dgate, p->y, 0);
-		back_project(p, layer, PART_UP, p->dy, p->act, p->y, 1);
+		if (back_project(p, layer, PART_GATE, p->dy, p->dgate, p->y, 0, e) ||
+		    back_project(p, layer, PART_UP, p->dy, p->act, p->y, 1, e))
+			return -1;
 	} else {
 		k->act_bwd(k->ctx, p->dup, p->dup, l->up, a->act, p->N * a->F);
-		back_project(p, layer, PART_UP, p->dy, p->dup, p->y, 0);
+		if (back_project(p, layer, PART_UP, p->dy, p->dup, p->y, 0, e))
+			return -1;
 	}
 	back_norm(p, layer, PART_NORM2, p->dx, p->dy, l->x_mid, l->mean2, l->rstd2);
+	return 0;
 }
 
 /* Through the norm of each head: *dq becomes the gradient before it. */
@@ -95,13 +113,13 @@ static void back_head_norm(struct pass *p, int64_t layer, enum tensor_part part,
 {
 	const struct kernels *k = p->k;
 	k->zero(k->ctx, draw, (size_t)(p->N * heads * p->a->D) * sizeof(float));
-	k->rmsnorm_bwd(k->ctx, draw, decoder_grad(p->d, p->g, layer, part), *dq, raw, rstd,
+	k->rmsnorm_bwd(k->ctx, draw, vector_grad(p, layer, part, 0), *dq, raw, rstd,
 	               decoder_vec(p->d, p->w, layer, part), p->N * heads, p->a->D);
 	*dq = draw;
 }
 
 /* dy = gradient by the normed input of the block; p->do_ is that of attention's output. */
-static void back_qkv(struct pass *p, int64_t layer, const struct layer_acts *l)
+static int back_qkv(struct pass *p, int64_t layer, const struct layer_acts *l, struct err *e)
 {
 	const struct kernels *k = p->k;
 	const struct arch *a = p->a;
@@ -119,21 +137,24 @@ static void back_qkv(struct pass *p, int64_t layer, const struct layer_acts *l)
 		back_head_norm(p, layer, PART_Q_NORM, p->draw, &dq, l->q_raw, l->q_rstd, a->H);
 		back_head_norm(p, layer, PART_K_NORM, p->draw + p->N * q, &dk, l->k_raw, l->k_rstd, a->G);
 	}
-	if (a->fused_qkv) {
-		back_project(p, layer, PART_QKV, p->dy, dq, p->y, 0);
-	} else {
-		back_project(p, layer, PART_Q, p->dy, dq, p->y, 0);
-		back_project(p, layer, PART_K, p->dy, dk, p->y, 1);
-		back_project(p, layer, PART_V, p->dy, dv, p->y, 1);
-	}
+	if (a->fused_qkv)
+		return back_project(p, layer, PART_QKV, p->dy, dq, p->y, 0, e);
+	return back_project(p, layer, PART_Q, p->dy, dq, p->y, 0, e) ||
+	                       back_project(p, layer, PART_K, p->dy, dk, p->y, 1, e) ||
+	                       back_project(p, layer, PART_V, p->dy, dv, p->y, 1, e)
+	               ? -1
+	               : 0;
 }
 
-static void back_attention(struct pass *p, int64_t layer, const struct layer_acts *l)
+static int back_attention(struct pass *p, int64_t layer, const struct layer_acts *l, struct err *e)
 {
-	back_project(p, layer, PART_O, p->do_, p->dx, l->o, 0);
+	if (back_project(p, layer, PART_O, p->do_, p->dx, l->o, 0, e))
+		return -1;
 	decoder_norm(p->d, p->w, layer, PART_NORM1, p->y, NULL, NULL, l->x, p->N);
-	back_qkv(p, layer, l);
+	if (back_qkv(p, layer, l, e))
+		return -1;
 	back_norm(p, layer, PART_NORM1, p->dx, p->dy, l->x, l->mean1, l->rstd1);
+	return 0;
 }
 
 /*
@@ -142,6 +163,8 @@ static void back_attention(struct pass *p, int64_t layer, const struct layer_act
  */
 static int back_embedding(struct pass *p, struct err *e)
 {
+	if (p->d->table->tensor[0].frozen)
+		return 0;
 	if (p->a->tied && !p->a->value_model)
 		return weights_pend(p->g, p->dx, p->b, p->a->C, e);
 	p->k->embed_bwd(p->k->ctx, decoder_grad(p->d, p->g, -1, PART_TOKENS),
@@ -162,13 +185,16 @@ int decoder_backward(struct decoder *d, const struct weights *w, const struct ba
                      float *dh, struct weights *g, struct err *e)
 {
 	struct pass p = {.d = d, .k = d->k, .a = d->arch, .w = w, .g = g, .b = b, .N = b->N};
+	struct decoder_impl *m = d->impl;
 	if (take_buffers(&p, e))
 		return -1;
+	m->drop_key = d->table->lora_dropout > 0 ? d->dropout : 0;
+	m->drop_first = b->first;
 	p.k->zero(p.k->ctx, p.dx, (size_t)(p.N * p.a->C) * sizeof(float));
 	back_norm(&p, -1, PART_NORM, p.dx, dh, acts->x, acts->mean, acts->rstd);
 	for (int64_t l = p.a->L; l-- > 0;) {
-		back_mlp(&p, l, acts->layer + l);
-		back_attention(&p, l, acts->layer + l);
+		if (back_mlp(&p, l, acts->layer + l, e) || back_attention(&p, l, acts->layer + l, e))
+			return -1;
 	}
 	return back_embedding(&p, e) ? -1 : decoder_sync(d, e);
 }

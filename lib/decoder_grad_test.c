@@ -19,9 +19,30 @@ static const char mistral_config[] =
         "\"num_key_value_heads\":2,\"sliding_window\":6,\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
         "\"tie_word_embeddings\":false,\"vocab_size\":137}";
 static const struct {
-	const char *name, *config;
-} model[] = {
-        {"gpt2", test_gpt2_config}, {"llama", test_llama_config}, {"mistral", mistral_config}, {"qwen3", qwen3_config}};
+	const char *name, *config, *lora; /* lora: an adapter on these matrices is trained */
+	double dropout;
+} model[] = {{"gpt2", test_gpt2_config, NULL, 0},
+             {"llama", test_llama_config, NULL, 0},
+             {"mistral", mistral_config, NULL, 0},
+             {"qwen3", qwen3_config, NULL, 0},
+             {"gpt2, adapter", test_gpt2_config, "all-linear", 0},
+             {"llama, adapter", test_llama_config, "q_proj,down_proj", 0},
+             {"qwen3, adapter with dropout", qwen3_config, "all-linear", .25}};
+
+static bool open_model(struct test_model *m, const struct kernels *k, size_t which)
+{
+	struct lora_config c = {.r = 5, .alpha = 3, .dropout = model[which].dropout};
+	if (!test_model_random(m, k, model[which].config, true))
+		return false;
+	if (!model[which].lora)
+		return true;
+	lora_config_targets(&c, model[which].lora, &m->arch);
+	bool ok = test_model_adapter(m, &c, true);
+	test_weights_random(&m->w);
+	m->d.dropout = 7;
+	lora_config_release(&c);
+	return ok;
+}
 
 /* Sequences [from, to) of the five as one batch, and the rows of their completions. */
 struct part {
@@ -53,6 +74,8 @@ static void part_fill(struct part *p, int from, int to, int64_t V)
 		p->b.N += n;
 	}
 	p->b.n_seq = to - from;
+	for (int i = 0; i < from; i++)
+		p->b.first += seq_len[i];
 	p->b.token = p->token;
 	p->b.pos = p->pos;
 	p->b.seq = p->seq;
@@ -117,11 +140,14 @@ static void test_differences(size_t which)
 	struct part p;
 	snprintf(label, sizeof label, "%s: finite differences of every tensor", model[which].name);
 	test_case(label);
-	CHECK(test_backend_open(&b, "ref", 1) && test_model_random(&m, b.k, model[which].config, true));
+	CHECK(test_backend_open(&b, "ref", 1) && open_model(&m, b.k, which));
 	gradient(&m, 0, &g);
 	part_fill(&p, 0, SEQS, m.arch.V);
+	struct activations *acts = activations_new(&m.d);
 	for (int i = 0; i < m.table.n; i++) {
 		const struct tensor *t = m.table.tensor + i;
+		if (t->frozen)
+			continue;
 		float *w = m.w.slab + t->offset, *old = xcalloc((size_t)t->count, sizeof *old);
 		double dot = 0, size = 0, f[2], step = 2e-2 / sqrt((double)t->count);
 		memcpy(old, w, (size_t)t->count * sizeof *w);
@@ -132,7 +158,7 @@ static void test_differences(size_t which)
 				dot += (side ? 1 : -1) * (double)g.slab[t->offset + j] * ((double)w[j] - old[j]);
 				size += fabs((double)g.slab[t->offset + j]) * step;
 			}
-			f[side] = loss(&m, &p, NULL, NULL);
+			f[side] = loss(&m, &p, acts, NULL);
 		}
 		/* what a float32 forward pass (5e-7) and the third derivative leave */
 		if (!(fabs(f[1] - f[0] - dot) <= 2e-6 + 3e-3 * fabs(dot) + 1e-4 * size))
@@ -141,6 +167,7 @@ static void test_differences(size_t which)
 		memcpy(w, old, (size_t)t->count * sizeof *w);
 		free(old);
 	}
+	activations_free(acts);
 	weights_release(&g);
 	test_model_close(&m);
 	test_backend_close(&b);
@@ -166,7 +193,7 @@ static void test_gradient_bits(size_t which)
 		struct weights g;
 		if (!test_backend_open(&b, way[i].isa, way[i].threads))
 			continue;
-		CHECK(test_model_random(&m, b.k, model[which].config, true));
+		CHECK(open_model(&m, b.k, which));
 		gradient(&m, way[i].cuts, &g);
 		size_t bytes = (size_t)m.table.size * sizeof *first;
 		if (!first) {
@@ -175,7 +202,8 @@ static void test_gradient_bits(size_t which)
 		}
 		for (int t = 0; t < m.table.n; t++) {
 			const struct tensor *x = m.table.tensor + t;
-			if (memcmp(first + x->offset, g.slab + x->offset, (size_t)x->count * sizeof *first))
+			if (!x->frozen &&
+			    memcmp(first + x->offset, g.slab + x->offset, (size_t)x->count * sizeof *first))
 				test_fail(__FILE__, __LINE__, "%s differs on '%s', %d threads, cuts %x", x->name,
 				          way[i].isa, way[i].threads, way[i].cuts);
 		}
@@ -218,12 +246,13 @@ static void test_forward_bits(size_t which)
 	snprintf(label, sizeof label, "%s: rows have the same bits in a batch, alone, and from the cache in pieces",
 	         model[which].name);
 	test_case(label);
-	CHECK(test_backend_open(&b, "", 2) && test_model_random(&m, b.k, model[which].config, true));
+	CHECK(test_backend_open(&b, "", 2) && open_model(&m, b.k, which));
 	part_fill(&p, 0, SEQS, m.arch.V);
 	size_t bytes = (size_t)(p.b.N * m.arch.C) * 4;
 	float *all = xaligned(bytes), *other = xaligned(bytes);
 	struct activations *acts = activations_new(&m.d);
 	CHECK_INT(decoder_forward(&m.d, &m.w, &p.b, NULL, NULL, all, &e), 0);
+	m.d.dropout = 0;
 	CHECK_INT(decoder_forward(&m.d, &m.w, &p.b, NULL, acts, other, &e), 0);
 	CHECK(!memcmp(all, other, bytes));
 	for (int s = 0; s < SEQS; s++) {

@@ -72,7 +72,8 @@ int decoder_head_backward(struct decoder *d, const struct weights *w, const floa
 	if (!scratch)
 		return -1;
 	struct decoder_impl *impl = d->impl;
-	float *dw = g ? g->slab + d->table->tensor[head].offset : NULL, *room = impl->buffer[BUFFER_KEEP].p;
+	float *dw = g && !d->table->tensor[head].frozen ? g->slab + d->table->tensor[head].offset : NULL,
+	      *room = impl->buffer[BUFFER_KEEP].p;
 	for (int64_t m = 0, n; m < M; m += n) {
 		n = rows_alike(m, M, impl->kept);
 		d->k->head_bwd(d->k->ctx, dh + m * d->arch->C, dw, NULL, FROM(dlogprob, m), FROM(dentropy, m),

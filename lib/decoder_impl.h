@@ -36,18 +36,22 @@ int activations_reserve(struct activations *a, int64_t N, struct err *e);
 
 /* Scratch, in backend memory. */
 enum decoder_buffer {
-	BUFFER_Y,     /* [N,C] a normed row, and its gradient */
-	BUFFER_ACT,   /* [N,F] */
-	BUFFER_DX,    /* [N,C] */
-	BUFFER_DY,    /* [N,C] */
-	BUFFER_DQKV,  /* [N,(H+2G)D] */
-	BUFFER_DRAW,  /* [N,(H+G)D] before the norms of q and k */
-	BUFFER_DO,    /* [N,HD] */
-	BUFFER_DELTA, /* [N,H] */
-	BUFFER_DGATE, /* [N,F] */
-	BUFFER_DUP,   /* [N,F] */
-	BUFFER_HEAD,  /* of head_fwd and head_bwd */
-	BUFFER_KEEP,  /* logits between them */
+	BUFFER_Y,       /* [N,C] a normed row, and its gradient */
+	BUFFER_ACT,     /* [N,F] */
+	BUFFER_DX,      /* [N,C] */
+	BUFFER_DY,      /* [N,C] */
+	BUFFER_DQKV,    /* [N,(H+2G)D] */
+	BUFFER_DRAW,    /* [N,(H+G)D] before the norms of q and k */
+	BUFFER_DO,      /* [N,HD] */
+	BUFFER_DELTA,   /* [N,H] */
+	BUFFER_DGATE,   /* [N,F] */
+	BUFFER_DUP,     /* [N,F] */
+	BUFFER_LORA,    /* [N,r] twice: A x, and s times that */
+	BUFFER_LORA_Y,  /* [N,out] what an adapter adds */
+	BUFFER_LORA_X,  /* [N,in] x after dropout */
+	BUFFER_NOWHERE, /* gradient of a frozen gain, which nobody reads */
+	BUFFER_HEAD,    /* of head_fwd and head_bwd */
+	BUFFER_KEEP,    /* logits between them */
 	BUFFER_COUNT
 };
 
@@ -58,6 +62,8 @@ struct decoder_impl {
 		size_t bytes;
 	} buffer[BUFFER_COUNT];
 	struct activations *one; /* of inference: one layer */
+	uint64_t drop_key;       /* of the dropout of the pass under way; 0: none */
+	int64_t drop_first;      /* place of its first token in the mini-batch */
 	int64_t kept;            /* rows of BUFFER_KEEP that decoder_head has filled for decoder_head_backward */
 	int64_t *row;            /* host, rows to copy */
 	int64_t row_cap;
@@ -81,6 +87,12 @@ void decoder_norm(struct decoder *d, const struct weights *w, int64_t layer, enu
 void decoder_act(struct decoder *d, const struct layer_acts *a, float *y, int64_t N);
 /* The attention of a layer over the batch's own rows. */
 struct kn_attn decoder_attn(const struct decoder *d, const struct batch *b, int64_t layer);
+/* y += what the adapter of the matrix makes of x; nothing without one. */
+int decoder_lora_forward(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
+                         const float *x, int64_t N, struct err *e);
+/* Its gradients, and dx += that by x. */
+int decoder_lora_backward(struct decoder *d, const struct weights *w, const struct weights *g, int64_t layer,
+                          enum tensor_part part, float *dx, const float *dy, const float *x, int64_t N, struct err *e);
 /* 0, or -1 with a device's error. */
 int decoder_sync(const struct decoder *d, struct err *e);
 

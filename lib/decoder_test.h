@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "lib/decoder.h"
+#include "lib/lora.h"
 #include "lib/par.h"
 #include "lib/record.h"
 #include "lib/test.h"
@@ -161,6 +162,8 @@ struct test_model {
 	struct tensors table;
 	struct weights w;
 	struct decoder d;
+	struct tensors base_table; /* of an adapter */
+	struct weights base;
 };
 
 static inline bool test_model_arch(struct test_model *m, const char *dir, bool with_value)
@@ -209,7 +212,46 @@ static inline bool test_model_open(struct test_model *m, const struct kernels *k
 	return found >= m->table.n - with_value;
 }
 
-/* Random weights of the size that golden ones have, from a config alone: every tensor matters. */
+/* Random weights of the size that golden ones have: every tensor matters. */
+static inline void test_weights_random(struct weights *w)
+{
+	uint32_t state = 12345;
+	for (int i = 0; i < w->table->n; i++) {
+		const struct tensor *t = &w->table->tensor[i];
+		for (int64_t j = 0; j < t->count && !t->frozen; j++) {
+			double sum = 0;
+			for (int u = 0; u < 4; u++) {
+				state = state * 1664525 + 1013904223;
+				sum += (state >> 8) / 16777216.0 - .5;
+			}
+			w->slab[t->offset + j] = (float)(sum * .35 + (t->role == TENSOR_GAIN));
+		}
+	}
+}
+
+/* The model becomes the base of an adapter of this config, whose A and B are zero. */
+static inline bool test_model_adapter(struct test_model *m, const struct lora_config *c, bool with_value)
+{
+	struct err e = {""};
+	m->base = m->w;
+	m->base_table = m->table;
+	m->base.table = &m->base_table;
+	decoder_release(&m->d);
+	if (tensors_init(&m->table, &m->arch, with_value, &e) || lora_tensors(&m->table, c, true, &e) ||
+	    weights_zero(&m->w, m->k, &m->table, &e) || decoder_init(&m->d, &m->arch, &m->table, m->k, &e)) {
+		printf("# %s\n", e.msg);
+		return false;
+	}
+	for (int i = 0; i < m->base_table.n; i++)
+		if (m->table.tensor[i].frozen)
+			m->w.mat[i] = m->base.mat[i];
+		else
+			memcpy(m->w.slab + m->table.tensor[i].offset, m->base.slab + m->base_table.tensor[i].offset,
+			       (size_t)m->table.tensor[i].count * sizeof(float));
+	return true;
+}
+
+/* From a config alone. */
 static inline bool test_model_random(struct test_model *m, const struct kernels *k, const char *config, bool with_value)
 {
 	struct err e = {""};
@@ -221,17 +263,7 @@ static inline bool test_model_random(struct test_model *m, const struct kernels 
 		printf("# %s\n", e.msg);
 		return false;
 	}
-	uint32_t state = 12345;
-	for (int i = 0; i < m->table.n; i++)
-		for (int64_t j = 0; j < m->table.tensor[i].count; j++) {
-			double sum = 0;
-			for (int u = 0; u < 4; u++) {
-				state = state * 1664525 + 1013904223;
-				sum += (state >> 8) / 16777216.0 - .5;
-			}
-			m->w.slab[m->table.tensor[i].offset + j] =
-			        (float)(sum * .35 + (m->table.tensor[i].role == TENSOR_GAIN));
-		}
+	test_weights_random(&m->w);
 	return true;
 }
 
@@ -239,7 +271,9 @@ static inline void test_model_close(struct test_model *m)
 {
 	decoder_release(&m->d);
 	weights_release(&m->w);
+	weights_release(&m->base);
 	tensors_release(&m->table);
+	tensors_release(&m->base_table);
 }
 
 static const char test_gpt2_config[] =

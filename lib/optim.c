@@ -49,6 +49,8 @@ double optim_sum_squares(const struct weights *g)
 	double sum = 0;
 	for (int i = 0; i < g->table->n; i++) {
 		const struct tensor *t = &g->table->tensor[i];
+		if (t->frozen)
+			continue;
 		sum += g->k->sum_squares(g->k->ctx, g->slab + t->offset, t->count);
 	}
 	return sum;
@@ -58,7 +60,7 @@ int optim_check_finite(const struct weights *w, const char *what, struct err *e)
 {
 	for (int i = 0; i < w->table->n; i++) {
 		const struct tensor *t = &w->table->tensor[i];
-		int64_t bad = w->k->count_nonfinite(w->k->ctx, w->slab + t->offset, t->count);
+		int64_t bad = t->frozen ? 0 : w->k->count_nonfinite(w->k->ctx, w->slab + t->offset, t->count);
 		if (bad)
 			return err_set(e, "%s '%s' has %lld of %lld elements that are NaN or infinite", what, t->name,
 			               (long long)bad, (long long)t->count);
@@ -76,6 +78,8 @@ void optim_step(const struct optim_config *c, double lr, double grad_scale, int6
 {
 	for (int i = 0; i < w->table->n; i++) {
 		const struct tensor *t = &w->table->tensor[i];
+		if (t->frozen)
+			continue;
 		struct kn_adamw a = {.lr = lr,
 		                     .beta1 = c->beta1,
 		                     .beta2 = c->beta2,

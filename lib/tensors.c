@@ -138,13 +138,25 @@ static void set_init(struct tensor *x, const struct arch *a)
 	}
 }
 
+/* Room in the slab for the tensor at the end of the table. */
+static int make_room(struct tensors *t, struct tensor *x, struct err *e)
+{
+	int64_t padded;
+	x->offset = t->size;
+	if (__builtin_mul_overflow(x->rows, x->cols, &x->count) || __builtin_add_overflow(x->count, 15, &padded) ||
+	    __builtin_add_overflow(t->size, padded & ~(int64_t)15, &t->size) || t->size > INT64_MAX / 64)
+		return err_set(e, "the model is too big: more than %" PRId64 " weights", t->count);
+	t->count += x->count;
+	return 0;
+}
+
 /* Appends one tensor and makes room for it in the slab. */
 static int add_part(struct tensors *t, const struct arch *a, const struct part_row *row, int64_t layer, struct err *e)
 {
 	bool gpt2 = !strcmp(a->model_type, "gpt2");
 	const char *name = gpt2 ? row->gpt2 : row->llama;
 	struct tensor *x = &t->tensor[t->n];
-	*x = (struct tensor){.role = row->role, .part = row->part, .layer = layer, .offset = t->size};
+	*x = (struct tensor){.role = row->role, .part = row->part, .layer = layer, .lora = -1};
 	if (layer < 0)
 		snprintf(x->name, sizeof x->name, "%s", name);
 	else
@@ -158,11 +170,8 @@ static int add_part(struct tensors *t, const struct arch *a, const struct part_r
 	x->shape[1] = vector ? 0 : x->cols;
 	x->transposed = a->transposed_file && row->role == TENSOR_MATRIX;
 	set_init(x, a);
-	int64_t padded;
-	if (__builtin_mul_overflow(x->rows, x->cols, &x->count) || __builtin_add_overflow(x->count, 15, &padded) ||
-	    __builtin_add_overflow(t->size, padded & ~(int64_t)15, &t->size) || t->size > INT64_MAX / 64)
-		return err_set(e, "the model is too big: more than %" PRId64 " weights", t->count);
-	t->count += x->count;
+	if (make_room(t, x, e))
+		return -1;
 	t->at[(1 + layer) * PART_COUNT + row->part] = t->n++;
 	return 0;
 }
@@ -200,11 +209,42 @@ int tensors_init(struct tensors *t, const struct arch *a, bool with_value, struc
 		tensors_release(t);
 		return -1;
 	}
-	t->sorted = xcalloc((size_t)t->n, sizeof t->sorted[0]);
+	tensors_sort(t);
+	return 0;
+}
+
+void tensors_sort(struct tensors *t)
+{
+	t->sorted = xrealloc_array(t->sorted, (size_t)t->n, sizeof t->sorted[0]);
 	for (int i = 0; i < t->n; i++)
 		t->sorted[i] = i;
 	qsort_r(t->sorted, (size_t)t->n, sizeof t->sorted[0], by_name, t->tensor);
-	return 0;
+}
+
+void tensors_freeze(struct tensors *t)
+{
+	struct err never; /* it was smaller than what fitted */
+	t->size = t->count = 0;
+	for (int i = 0; i < t->n; i++) {
+		struct tensor *x = &t->tensor[i];
+		x->frozen = x->part != PART_SCORE;
+		if (x->frozen)
+			x->offset = -1;
+		else
+			(void)make_room(t, x, &never);
+	}
+}
+
+int tensors_append(struct tensors *t, const struct tensor *given, struct err *e)
+{
+	t->tensor = xrealloc_array(t->tensor, (size_t)t->n + 1, sizeof t->tensor[0]);
+	struct tensor *x = &t->tensor[t->n++];
+	*x = *given;
+	x->n_dims = 2;
+	x->shape[0] = x->rows;
+	x->shape[1] = x->cols;
+	x->lora = -1;
+	return make_room(t, x, e);
 }
 
 void tensors_release(struct tensors *t)
@@ -241,7 +281,7 @@ int tensors_part(const struct tensors *t, int64_t layer, enum tensor_part part)
 void tensors_fill(const struct tensors *t, int i, uint64_t seed, int64_t first, int64_t n, float *out)
 {
 	const struct tensor *x = &t->tensor[i];
-	if (x->init != TENSOR_INIT_NORMAL) {
+	if (x->init != TENSOR_INIT_NORMAL && x->init != TENSOR_INIT_UNIFORM) {
 		for (int64_t k = 0; k < n; k++)
 			out[k] = x->init == TENSOR_INIT_ONE;
 		return;
@@ -249,7 +289,10 @@ void tensors_fill(const struct tensors *t, int i, uint64_t seed, int64_t first, 
 	uint64_t key = rng_key("init", seed, "", 0), id = rng_id(x->name, strlen(x->name));
 	for (int64_t k = 0; k < n; k++) {
 		uint64_t at = (uint64_t)(first + k);
-		out[k] = (float)(x->init_std * rng_normal(key, id, (uint32_t)at, (uint32_t)(at >> 32)));
+		uint32_t low = (uint32_t)at, high = (uint32_t)(at >> 32);
+		double draw = x->init == TENSOR_INIT_NORMAL ? rng_normal(key, id, low, high)
+		                                            : 2 * rng_uniform(key, id, low, high) - 1;
+		out[k] = (float)(x->init_std * draw);
 	}
 }
 

@@ -27,7 +27,9 @@ enum tensor_role {
 	TENSOR_BIAS,      /* [out], of a matrix or of a layer norm */
 	TENSOR_GAIN,      /* [n], of a norm */
 	TENSOR_HEAD,      /* [V,C], only when not tied */
-	TENSOR_VALUE      /* [1,C], the value head */
+	TENSOR_VALUE,     /* [1,C], the value head */
+	TENSOR_LORA_A,    /* [r,in] of an adapter (lib/lora.h) */
+	TENSOR_LORA_B     /* [out,r] */
 };
 
 /* Which tensor of the model it is; those of a block come once per layer. */
@@ -63,28 +65,31 @@ enum tensor_part {
 	PART_COUNT
 };
 
-enum tensor_init { TENSOR_INIT_ZERO, TENSOR_INIT_ONE, TENSOR_INIT_NORMAL };
+enum tensor_init { TENSOR_INIT_ZERO, TENSOR_INIT_ONE, TENSOR_INIT_NORMAL, TENSOR_INIT_UNIFORM };
 
 struct tensor {
 	char name[80];
 	enum tensor_role role;
-	enum tensor_part part;
-	int64_t layer; /* -1: not in a block */
-	int n_dims;    /* 1 or 2 */
+	enum tensor_part part; /* of an adapter's: that of its matrix */
+	int64_t layer;         /* -1: not in a block */
+	int n_dims;            /* 1 or 2 */
 	int64_t shape[2];
 	int64_t rows, cols;    /* shape as a matrix: a vector is one row */
 	int64_t count;         /* elements */
-	int64_t offset;        /* in a slab, in floats; a multiple of 16 */
+	int64_t offset;        /* in a slab, in floats; a multiple of 16; -1 when frozen */
 	bool transposed;       /* in the file it is [shape[1], shape[0]] */
+	bool frozen;           /* of an adapter's base: read, never written; no gradient, no moments, in no slab */
+	int lora;              /* of a matrix: index of its A (B is the next), -1: none */
 	enum tensor_init init; /* the architecture's own convention */
-	double init_std;
+	double init_std;       /* or the bound of a uniform one */
 };
 
 struct tensors {
 	struct tensor *tensor; /* in the order of the model: embeddings, blocks, final norm, heads */
 	int n;
-	int64_t size;  /* floats in a slab, padding included (which stays zero) */
-	int64_t count; /* parameters, without padding */
+	int64_t size;                    /* floats in a slab, padding included (which stays zero) */
+	int64_t count;                   /* parameters, without padding and frozen ones */
+	double lora_scale, lora_dropout; /* of an adapter */
 	int64_t L;
 	int *at;     /* [(1+L) * PART_COUNT] index or -1; see tensors_part */
 	int *sorted; /* indexes by name */
@@ -94,6 +99,12 @@ struct tensors {
  * no head.  -1 when the whole is too big for this machine's addresses. */
 int tensors_init(struct tensors *t, const struct arch *a, bool with_value, struct err *e);
 void tensors_release(struct tensors *t);
+
+/* For lib/lora: freezes all that is there but the value head; appends a tensor, of which name, role, part, layer,
+ * shape and init are given; puts the names in order again. */
+void tensors_freeze(struct tensors *t);
+int tensors_append(struct tensors *t, const struct tensor *x, struct err *e);
+void tensors_sort(struct tensors *t);
 
 /* Index of a name, or -1. */
 int tensors_find(const struct tensors *t, const char *name);

@@ -63,7 +63,8 @@ int weights_zero(struct weights *w, const struct kernels *k, const struct tensor
 		               (long long)((size_t)table->size * sizeof(float) >> 20));
 	}
 	for (int i = 0; i < table->n; i++)
-		weights_set_piece(w, i, KN_F32, w->slab + table->tensor[i].offset);
+		if (!table->tensor[i].frozen)
+			weights_set_piece(w, i, KN_F32, w->slab + table->tensor[i].offset);
 	return 0;
 }
 

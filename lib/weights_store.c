@@ -5,6 +5,7 @@
 
 #include "lib/decoder.h"
 #include "lib/decoder_impl.h"
+#include "lib/lora.h"
 #include "lib/util.h"
 
 bool weights_on_host(const struct kernels *k)
@@ -152,20 +153,49 @@ static int map_device(struct weights *w, int i, const struct store_tensor *s, st
 	return 0;
 }
 
+static int map_one(struct weights *w, int i, struct store_view *v, const struct store_ref *ref, struct err *e)
+{
+	struct store_tensor s;
+	int found = find(w->table->tensor + i, v, ref, &s, e);
+	if (found <= 0)
+		return found ? -1 : map_zero(w, i, e);
+	return (weights_on_host(w->k) ? map_host : map_device)(w, i, &s, e);
+}
+
+static bool any_frozen(const struct tensors *t)
+{
+	return t->n && t->tensor[0].frozen; /* what comes first in a table is the base's */
+}
+
 int weights_map(struct weights *w, const struct kernels *k, const struct tensors *table, struct store_view *v,
                 const struct store_ref *ref, struct err *e)
 {
+	struct store_ref base = *ref;
+	if (any_frozen(table) && lora_base(v, ref->slot, &base, e))
+		return -1;
 	weights_begin(w, k, table);
-	for (int i = 0; i < table->n; i++) {
-		struct store_tensor s;
-		int rc = find(table->tensor + i, v, ref, &s, e);
-		if (rc >= 0)
-			rc = rc == 0 ? map_zero(w, i, e) : (weights_on_host(k) ? map_host : map_device)(w, i, &s, e);
-		if (rc < 0) {
+	for (int i = 0; i < table->n; i++)
+		if (map_one(w, i, v, table->tensor[i].frozen ? &base : ref, e)) {
 			weights_release(w);
 			return -1;
 		}
-	}
+	return 0;
+}
+
+int weights_map_frozen(struct weights *w, struct store_view *v, const struct store_ref *ref, struct err *e)
+{
+	struct store_ref base;
+	struct weights_impl *m = w->impl;
+	bool there = m->n_owned && !weights_on_host(w->k);
+	if (!any_frozen(w->table) || there)
+		return 0;
+	if (lora_base(v, ref->slot, &base, e))
+		return -1;
+	while (m->n_owned) /* vectors that were converted for the view before */
+		w->k->free(w->k->ctx, m->owned[--m->n_owned]);
+	for (int i = 0; i < w->table->n; i++)
+		if (w->table->tensor[i].frozen && map_one(w, i, v, &base, e))
+			return -1;
 	return 0;
 }
 
@@ -177,7 +207,7 @@ int weights_copy(struct weights *w, const struct kernels *k, const struct tensor
 	for (int i = 0; i < table->n; i++) {
 		const struct tensor *t = table->tensor + i;
 		struct store_tensor s;
-		int found = find(t, v, ref, &s, e);
+		int found = t->frozen ? 0 : find(t, v, ref, &s, e);
 		if (found < 0) {
 			weights_release(w);
 			return -1;
