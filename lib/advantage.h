@@ -6,27 +6,30 @@
  * completion, t = 0 .. n-1.  Tokens whose mask is 0 were not chosen by the policy: they have no reward, KL, value or
  * advantage (0 is written), and everything below passes over them: "the last token", "the next token" mean chosen ones.
  *
- *   kl_t      by estimator, with d = logprobs - ref_logprobs: k1 d, k2 d^2/2, k3 exp(-d) - 1 + d  (Schulman 2020; the
- *             exponent is held to +-20)
- *   rewards   r_t = reward_t - kl_coef kl_t.  Score that lies on a token not chosen moves to the chosen one before it,
- *             else after it.  missing_eos_penalty is taken from the last token of a completion that did not end itself:
- *             `eos` is not among its tokens; where eos < 0: it was cut at its length.
- *   R         the sum of a row's rewards;  G_t = r_t + gamma G_{t+1}, its reward to go
+ *     kl_t     by estimator, with d = logprobs - ref_logprobs: k1 d, k2 d^2/2, k3 exp(-d) - 1 + d (Schulman 2020; the
+ *              exponent is held to +-20)
+ *     rewards  r_t = reward_t - kl_coef kl_t.  Score that lies on a token not chosen moves to the chosen one before it,
+ *              else after it.  missing_eos_penalty is taken from the last token of a completion that did not end
+ *              itself: `eos` is not among its tokens; where eos < 0: it was cut at its length.
+ *     R, G_t   the sum of a row's rewards, and its reward to go: G_t = r_t + gamma G_{t+1}
  *
- *   gae       delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1}  (Schulman et al. 2016).
- *             returns_t = A_t + V_t.  Behind the last token V is 0, also where the completion was cut: the score was
- *             given for the text as it stands, and adding the critic's guess of it would pay twice.  With bootstrap,
- * for scores that are not about the end, V there is bootstrap_value when the completion was cut. whiten_rewards: first,
- * over all tokens of the batch, keeping the mean: (r - mean) / sqrt(var + 1e-8) + mean rloo      A = R - mean of the R
- * of the other rows of its group  (Ahmadian et al. 2024) grpo      A = (R - mean of the group) / (std + 1e-4), std
- * unbiased, of the group or of all R of the batch; or not divided  (Shao et al. 2024; none: Liu et al. 2025) reinforce
- * A_t = G_t - b (Williams 1992).  b: none 0; batch the mean of R over the rows; group that over its group; moving a
- * running mean of earlier batches, see below; greedy the score of the row of its group that was sampled at temperature
- * 0 (ReMax, Li et al. 2024), which is left out of the update itself. whiten    A over all tokens of the batch to mean 0
- * and variance 1, last.  Of reinforce with batch or group this is REINFORCE++ and REINFORCE++-baseline (Hu et al.
- * 2025).
+ * Methods (rloo and grpo have one A for all tokens of a row; without a critic returns are G, which one could learn):
  *
- * rloo and grpo have one A for all tokens of a row.  Without a critic returns are G, which a critic could learn.
+ *     gae        delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lam A_{t+1}  (Schulman et al. 2016),
+ *                returns_t = A_t + V_t.  Behind the last token V is 0, also where the completion was cut: the score was
+ *                given for the text as it stands, and adding the critic's guess of it would pay twice.  With bootstrap,
+ *                for scores that are not about the end, V there is bootstrap_value when the completion was cut.
+ *                whiten_rewards: first, over all tokens of the batch, keeping the mean:
+ *                (r - mean) / sqrt(var + 1e-8) + mean
+ *     rloo       A = R - mean of the R of the other rows of its group  (Ahmadian et al. 2024)
+ *     grpo       A = (R - mean of the group) / (std + 1e-4), std unbiased, of the group or of all R of the batch; or
+ *                not divided  (Shao et al. 2024; none: Liu et al. 2025)
+ *     reinforce  A_t = G_t - b  (Williams 1992).  b: none 0; batch the mean of R over the rows; group that over its
+ *                group; moving a running mean of earlier batches, see below; greedy the score of the row of its group
+ *                that was sampled at temperature 0 (ReMax, Li et al. 2024), which is left out of the update itself
+ *
+ * whiten: A over all tokens of the batch to mean 0 and variance 1, last.  Of reinforce with batch or group this is
+ * REINFORCE++ and REINFORCE++-baseline (Hu et al. 2025).
  *
  * A group is the rows of the batch with the same `group`.  One that has fewer rows than its `sample` numbers say, or
  * fewer than a method can compare, is an error that says how many of how many.

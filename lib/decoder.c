@@ -418,6 +418,7 @@ int decoder_project(struct decoder *d, const struct weights *w, const struct bat
 	float *y = decoder_rows(d, BUFFER_Y, b->N, d->arch->C, e);
 	if (!y)
 		return -1;
+	m->drop_key = 0;
 	kn->embed_fwd(kn->ctx, l->x, decoder_mat(d, w, -1, PART_TOKENS), decoder_mat(d, w, -1, PART_POSITIONS),
 	              b->token, b->pos, b->N);
 	for (int64_t i = 0; i < layer; i++)
@@ -425,13 +426,12 @@ int decoder_project(struct decoder *d, const struct weights *w, const struct bat
 			return -1;
 	decoder_norm(d, w, layer, PART_NORM1, y, l->mean1, l->rstd1, l->x, b->N);
 	if (d->arch->fused_qkv) {
-		project(d, w, layer, PART_QKV, l->q, y, b->N);
+		if (project(d, w, layer, PART_QKV, l->q, y, b->N, e))
+			return -1;
 		split_columns(d, l->q, b->N, q, k);
-	} else {
-		if (q)
-			project(d, w, layer, PART_Q, q, y, b->N);
-		if (k)
-			project(d, w, layer, PART_K, k, y, b->N);
+	} else if ((q && project(d, w, layer, PART_Q, q, y, b->N, e)) ||
+	           (k && project(d, w, layer, PART_K, k, y, b->N, e))) {
+		return -1;
 	}
 	return decoder_sync(d, e);
 }

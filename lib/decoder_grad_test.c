@@ -36,7 +36,8 @@ static bool open_model(struct test_model *m, const struct kernels *k, size_t whi
 		return false;
 	if (!model[which].lora)
 		return true;
-	lora_config_targets(&c, model[which].lora, &m->arch);
+	c.modules = model[which].lora;
+	lora_config_targets(&c, &m->arch);
 	bool ok = test_model_adapter(m, &c, true);
 	test_weights_random(&m->w);
 	m->d.dropout = 7;

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/lora.h"
 #include "lib/record.h"
 #include "lib/str.h"
 #include "lib/util.h"
@@ -105,6 +107,47 @@ void loop_run_release(struct loop_run *r)
 	*r = (struct loop_run){0};
 }
 
+/* A store that was not there before, and what lies beside it. */
+static void take_away(const char *path)
+{
+	static const char *const suffix[] = {"", "-lock", "-loop"};
+	for (size_t i = 0; i < ARRAY_LEN(suffix); i++) {
+		struct str name;
+		str_init(&name);
+		str_addf(&name, "%s%s", path, suffix[i]);
+		unlink(name.buf);
+		str_release(&name);
+	}
+}
+
+static struct store *open_locked(struct loop_locks *l, const char *path, enum store_mode mode, struct err *e)
+{
+	int got = loop_open(l, path, e) ? -1 : loop_try(l, LOOP_TRAINER, e);
+	if (got == 0)
+		err_set(e, "a trainer has '%s' (one process at a time changes its weights)", path);
+	return got > 0 ? store_open(path, mode, e) : NULL;
+}
+
+int loop_store_with(const char *spec, enum store_mode mode,
+                    int (*fn)(void *arg, struct store *s, const char *name, struct err *e), void *arg, struct err *e)
+{
+	struct loop_locks l = {.fd = -1};
+	char *path, *name;
+	store_split(spec, &path, &name);
+	bool absent = access(path, F_OK) != 0;
+	/* one that is not there and is not to be made: say so, and leave no side file */
+	struct store *s =
+	        absent && mode != STORE_CREATE ? store_open(path, STORE_READ, e) : open_locked(&l, path, mode, e);
+	int failed = s ? fn(arg, s, name, e) : -1;
+	store_close(s);
+	if (failed && absent && l.fd >= 0)
+		take_away(path);
+	loop_close(&l);
+	free(path);
+	free(name);
+	return failed;
+}
+
 static void state_key(struct str *s, const char *run)
 {
 	str_addf(s, "run/%s", run);
@@ -145,8 +188,10 @@ static int parse_state(struct loop_run *r, struct record *rec, struct err *e)
 		return err_set(e, "the state of the run is damaged: 'options'");
 	free(r->cursor.options);
 	r->cursor.options = xstrndup(text, len);
+	int got = record_str(rec, "slot", &text, &len, e);
+	snprintf(r->slot, sizeof r->slot, "%s", got > 0 ? text : "policy");
 	r->begun = true;
-	return parse_states(r, rec, e);
+	return got < 0 ? -1 : parse_states(r, rec, e);
 }
 
 int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, struct err *e)
@@ -197,6 +242,8 @@ int loop_run_save(const struct loop_run *r, struct store_update *u, const char *
 	json_put_str(&s, r->cursor.options, strlen(r->cursor.options));
 	if (r->states)
 		str_addf(&s, ",\"states\":%s", r->states);
+	str_adds(&s, ",\"slot\":");
+	json_put_str(&s, r->slot, strlen(r->slot));
 	str_addc(&s, '}');
 	int failed = store_put_blob(u, "", key.buf, s.buf, s.len, e);
 	str_release(&s);
@@ -231,10 +278,36 @@ static int find_name(struct store_view *v, const char *name, struct find_name *f
 	return store_each_name(v, match_name, f, e) < 0 ? -1 : 0;
 }
 
-int loop_reference(struct store_view *v, const char *run, struct store_ref *out, struct err *e)
+int loop_slot(struct store_view *v, const char *name, char slot[64], struct err *e)
+{
+	struct lora_config c;
+	struct store_ref ref;
+	snprintf(slot, 64, "%s", *name ? name : "policy");
+	if (!*name || !strcmp(name, "policy"))
+		return !*name;
+	if (store_resolve(v, name, &ref, e))
+		return -1;
+	if (strcmp(ref.slot, name))
+		return 0; /* a snapshot, or a version */
+	int adapter = lora_of_slot(&c, v, slot, e);
+	if (adapter > 0)
+		lora_config_release(&c);
+	return adapter;
+}
+
+int loop_same_slot(const struct loop_run *r, const char *run, const char *slot, struct err *e)
+{
+	if (!r->begun || !strcmp(r->slot, slot))
+		return 0;
+	return err_set(e, "run '%s' trains '%s', not '%s': -s STORE:NAME is for all stages", run, r->slot, slot);
+}
+
+int loop_reference(struct store_view *v, const char *run, const char *slot, struct store_ref *out, struct err *e)
 {
 	struct find_name f;
-	if (find_name(v, "ref", &f, e))
+	char base[LORA_BASE_NAME];
+	if (find_name(v, "ref", &f, e) ||
+	    (!f.found && strcmp(slot, "policy") && find_name(v, lora_base_name(base, slot), &f, e)))
 		return -1;
 	if (!f.found) {
 		struct str s;
@@ -246,7 +319,7 @@ int loop_reference(struct store_view *v, const char *run, struct store_ref *out,
 			return -1;
 	}
 	if (!f.found)
-		return store_resolve(v, "policy", out, e);
+		return store_resolve(v, slot, out, e);
 	*out = f.ref;
 	return 0;
 }

@@ -44,6 +44,13 @@ bool loop_held(struct loop_locks *l, enum loop_lock which);
  * pipe. -1 with "another trainer has STORE" when it is taken. */
 int loop_trainer(struct loop_locks *l, const char *store_path, struct err *e);
 
+/*
+ * For those who write to a store and are no trainer: opens STORE of "STORE[:NAME]" under the trainer's lock, calls fn,
+ * and closes it.  With STORE_CREATE a store that was not there is taken away again when fn fails.
+ */
+int loop_store_with(const char *spec, enum store_mode mode,
+                    int (*fn)(void *arg, struct store *s, const char *name, struct err *e), void *arg, struct err *e);
+
 /* ---- runs ---- */
 
 /* Where the sampler stands after a batch: it travels in the `cursor` field of the batch's last row and is committed
@@ -66,6 +73,7 @@ struct loop_run {
 	int64_t batches;  /* batches consumed; = updates unless batches were skipped */
 	int64_t episodes; /* rows that were trained on */
 	int64_t version;  /* of the policy, as the run's last update left it */
+	char slot[64];    /* that the run trains: "policy", or an adapter */
 	char *states;     /* {"NAME": value}: what filters with memory held after the last batch; NULL: nothing */
 	struct loop_cursor cursor;
 };
@@ -83,9 +91,15 @@ int loop_run_state(const struct loop_run *r, const char *name, struct record *re
 /* Puts the members of a JSON object in their place. */
 int loop_run_set_states(struct loop_run *r, const char *object, size_t len, struct err *e);
 
-/* The reference of a run: the slot `ref` when one was imported; else the name kept for the run; else (a run not begun)
- * the current policy. */
-int loop_reference(struct store_view *v, const char *run, struct store_ref *out, struct err *e);
+/* What a name says to those who take part in a loop: 1 when it is what runs train ("", or an adapter), with its slot; 0
+ * when it is a model that is taken as it is ("policy" too, when it is written out), with the name as slot; -1. */
+int loop_slot(struct store_view *v, const char *name, char slot[64], struct err *e);
+/* -1 when the run trains another slot. */
+int loop_same_slot(const struct loop_run *r, const char *run, const char *slot, struct err *e);
+
+/* The reference of a run on a slot: the slot `ref` when one was imported; else of an adapter its base; else the name
+ * kept for the run; else (a run not begun) the current policy. */
+int loop_reference(struct store_view *v, const char *run, const char *slot, struct store_ref *out, struct err *e);
 /* Holds the version a run began with by name; goes into the run's first update. */
 int loop_hold_reference(struct store_update *u, const char *run, const struct store_ref *ref, struct err *e);
 

@@ -3,12 +3,25 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/record.h"
 #include "lib/util.h"
+
+#define AT(field) offsetof(struct lora_config, field)
+const struct opt lora_options[] = {
+        {"lora-r", 0, OPT_INT, AT(r), "8", "N", "rank", 1, LORA_MAX_RANK},
+        {"lora-alpha", 0, OPT_NUM, AT(alpha), "16", "X", "the product is scaled by alpha / r", -1e9, 1e9},
+        {"lora-target-modules", 0, OPT_STR, AT(modules), "", "LIST|all-linear",
+         "names, with commas; default q_proj,v_proj, of GPT-2 c_attn", 0, 0},
+        {"lora-dropout", 0, OPT_NUM, AT(dropout), "0", "X", "of what A is given, in supervised training", 0, .999},
+        {"lora-init", 0, OPT_CHOICE, AT(gaussian), "uniform", "uniform|gaussian", "of A; B is zero", 0, 0},
+        {"rslora", 0, OPT_FLAG, AT(rslora), NULL, NULL, "scale by alpha / sqrt(r) instead", 0, 0},
+        {NULL},
+};
 
 void lora_config_release(struct lora_config *c)
 {
@@ -24,8 +37,9 @@ static void add_target(struct lora_config *c, const char *name, size_t len)
 	c->target[c->n_target++] = xstrndup(name, len);
 }
 
-void lora_config_targets(struct lora_config *c, const char *target, const struct arch *a)
+void lora_config_targets(struct lora_config *c, const struct arch *a)
 {
+	const char *target = c->modules;
 	/* PEFT's TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING */
 	if (!*target)
 		target = a->fused_qkv ? "c_attn" : "q_proj,v_proj";

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "lib/arch.h"
+#include "lib/cli.h"
 #include "lib/err.h"
 #include "lib/store.h"
 #include "lib/str.h"
@@ -27,17 +28,21 @@
 struct lora_config {
 	int64_t r;
 	double alpha, dropout; /* dropout in [0,1) */
-	bool rslora, gaussian;
-	bool all_linear; /* every matrix of the blocks */
-	char **target;   /* module names, or ends of them behind a dot: "q_proj", "attn.c_proj" */
+	bool rslora;
+	int gaussian;        /* 1: the start of A */
+	const char *modules; /* of --lora-target-modules; lora_config_targets reads it */
+	bool all_linear;     /* every matrix of the blocks */
+	char **target;       /* module names, or ends of them behind a dot: "q_proj", "attn.c_proj" */
 	int n_target;
 };
+/* --lora-r, --lora-alpha, --lora-target-modules, --lora-dropout, --lora-init, --rslora */
+extern const struct opt lora_options[];
 void lora_config_release(struct lora_config *c);
 /* The text of an adapter_config.json.  What would change the numbers and is not done here (DoRA, ranks by pattern,
  * biases, other PEFT methods) is refused by name. */
 int lora_config_read(struct lora_config *c, const char *text, size_t len, struct err *e);
-/* target: "q_proj,v_proj", "all-linear", or "" for PEFT's default of the architecture. */
-void lora_config_targets(struct lora_config *c, const char *target, const struct arch *a);
+/* c->modules: "q_proj,v_proj", "all-linear", or "" for PEFT's default of the architecture. */
+void lora_config_targets(struct lora_config *c, const struct arch *a);
 /* The adapter_config.json of an adapter with this table. */
 void lora_config_write(const struct lora_config *c, const struct tensors *t, bool fan_in_fan_out, struct str *out);
 

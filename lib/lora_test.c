@@ -287,7 +287,8 @@ static void test_configs(void)
 	test_case("lora: a written config reads the same");
 	CHECK(test_backend_open(&b, "", 1) && test_model_random(&m, b.k, test_gpt2_config, false));
 	c = (struct lora_config){.r = 3, .alpha = 4.5, .dropout = .125, .rslora = true, .gaussian = true};
-	lora_config_targets(&c, "all-linear", &m.arch);
+	c.modules = "all-linear";
+	lora_config_targets(&c, &m.arch);
 	str_init(&text);
 	lora_config_write(&c, &m.table, true, &text);
 	CHECK(strstr(text.buf, "[\"c_attn\", \"c_proj\", \"c_fc\"]") && strstr(text.buf, "\"fan_in_fan_out\": true"));
@@ -299,11 +300,13 @@ static void test_configs(void)
 	lora_config_release(&c);
 
 	test_case("lora: targets by PEFT's defaults; one that is no matrix is named");
-	lora_config_targets(&c, "", &m.arch);
+	c.modules = "";
+	lora_config_targets(&c, &m.arch);
 	CHECK(c.n_target == 1 && !strcmp(c.target[0], "c_attn"));
 	lora_config_release(&c);
 	c.r = 2;
-	lora_config_targets(&c, "c_attn,q_proj", &m.arch);
+	c.modules = "c_attn,q_proj";
+	lora_config_targets(&c, &m.arch);
 	CHECK_INT(lora_tensors(&m.table, &c, true, &e), -1);
 	CHECK_STR(e.msg, "target 'q_proj' is no matrix of the model's blocks; they are c_attn, c_proj, c_fc, c_proj");
 	lora_config_release(&c);

@@ -75,6 +75,9 @@ void engine_close(struct engine *g)
 void model_info_release(struct model_info *m)
 {
 	tensors_release(&m->table);
+	if (m->lora)
+		lora_config_release(m->lora);
+	free(m->lora);
 	tokenizer_free(m->tokenizer);
 	free(m->eos);
 	*m = (struct model_info){.bos = -1};

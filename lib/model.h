@@ -12,6 +12,7 @@
 
 #include "lib/cli.h"
 #include "lib/decoder.h"
+#include "lib/lora.h"
 #include "lib/par.h"
 #include "lib/tokenizer.h"
 
@@ -34,6 +35,8 @@ void engine_close(struct engine *g);
 struct model_info {
 	struct arch arch;
 	struct tensors table;        /* with_value: score.weight is in it */
+	struct lora_config *lora;    /* of an adapter, whose table, tokenizer and stop ids are its base's; else NULL */
+	struct store_ref base;       /* of an adapter */
 	struct tokenizer *tokenizer; /* NULL: the store works on ids alone */
 	int32_t *eos;
 	int n_eos;
@@ -42,6 +45,8 @@ struct model_info {
 /* slot: its current version, or "slot@version", decides whether score.weight is in the table. */
 int model_info_load(struct model_info *m, struct store_view *v, const char *slot, bool with_tokenizer, struct err *e);
 void model_info_release(struct model_info *m);
+/* The same table with a value head, or without. */
+int model_info_table(struct model_info *m, bool with_value, struct err *e);
 bool model_is_eos(const struct model_info *m, int32_t token);
 
 #endif

@@ -15,7 +15,7 @@
 
 /* ---- the directory ---- */
 
-static int make_dir(const char *dir, bool force, struct err *e)
+int model_make_dir(const char *dir, bool force, struct err *e)
 {
 	if (!mkdir(dir, 0777))
 		return 0;
@@ -38,7 +38,7 @@ static int make_dir(const char *dir, bool force, struct err *e)
 	return failed;
 }
 
-static int write_file(const char *dir, const char *name, const void *data, size_t len, struct err *e)
+int model_write_file(const char *dir, const char *name, const void *data, size_t len, struct err *e)
 {
 	struct str path;
 	str_init(&path);
@@ -97,12 +97,12 @@ static int write_blob(void *arg, const char *key, const void *data, size_t len)
 	if (!known)
 		return err_set(x->e, "the store has a file '%s', which is not one of a model", name);
 	if (strcmp(name, "config.json") || !x->dtype)
-		return write_file(x->dir, name, data, len, x->e);
+		return model_write_file(x->dir, name, data, len, x->e);
 	struct str s;
 	str_init(&s);
 	int failed = set_dtype(data, len, x->dtype, &s, x->e);
 	if (!failed)
-		failed = write_file(x->dir, name, s.buf, s.len, x->e);
+		failed = model_write_file(x->dir, name, s.buf, s.len, x->e);
 	str_release(&s);
 	return failed;
 }
@@ -214,7 +214,7 @@ int model_export(struct store_view *v, const struct store_ref *ref, const char *
 	str_init(&path);
 	str_addf(&path, "%s/model.safetensors", dir);
 	struct small x = {dir, dtype, e};
-	int failed = make_dir(dir, force, e) || write_weights(path.buf, &a, &table, meta, dtype, v, ref, e) ||
+	int failed = model_make_dir(dir, force, e) || write_weights(path.buf, &a, &table, meta, dtype, v, ref, e) ||
 	             store_each_blob(v, ref->slot, "file/", write_blob, &x, e);
 	str_release(&path);
 	tensors_release(&table);

@@ -62,6 +62,9 @@ int model_put(struct store *s, const struct model_source *m, const char *slot, s
 int model_export(struct store_view *v, const struct store_ref *ref, const char *dir, const char *dtype, bool force,
                  struct err *e);
 
+/* The directory of an export, which must be new, empty, or with force without a model in shards; a file in it. */
+int model_make_dir(const char *dir, bool force, struct err *e);
+int model_write_file(const char *dir, const char *name, const void *data, size_t len, struct err *e);
 /* A whole file of at most `most` bytes: terminated, owned by the caller.  1; 0 when there is none; -1. */
 int model_read_file(const char *path, size_t most, char **data, size_t *len, struct err *e);
 /* Names of the small files that are kept, ended by NULL. */

@@ -77,28 +77,52 @@ static int load_eos(struct model_info *m, struct store_view *v, const char *slot
 	return rc;
 }
 
-static int load_table(struct model_info *m, struct store_view *v, const struct store_ref *ref, struct err *e)
+int model_info_table(struct model_info *m, bool with_value, struct err *e)
+{
+	tensors_release(&m->table);
+	if (tensors_init(&m->table, &m->arch, with_value, e))
+		return -1;
+	return m->lora ? lora_tensors(&m->table, m->lora, false, e) : 0;
+}
+
+/* Whose files say what the model is: the slot's own, or those of an adapter's base. */
+static int find_files(struct model_info *m, struct store_view *v, const char *slot, const char **files, struct err *e)
+{
+	struct lora_config c;
+	int found = lora_of_slot(&c, v, slot, e);
+	*files = slot;
+	if (found <= 0)
+		return found;
+	m->lora = xmalloc(sizeof c);
+	*m->lora = c;
+	*files = m->base.slot;
+	return lora_base(v, slot, &m->base, e);
+}
+
+static int load_table(struct model_info *m, struct store_view *v, const struct store_ref *ref, const char *files,
+                      struct err *e)
 {
 	const void *config;
 	size_t len;
 	struct store_tensor score;
-	int found = store_get_blob(v, ref->slot, "file/config.json", &config, &len, e);
+	int found = store_get_blob(v, files, "file/config.json", &config, &len, e);
 	if (found <= 0)
-		return found ? -1 : err_set(e, "slot '%s' has no config.json", ref->slot);
+		return found ? -1 : err_set(e, "slot '%s' has no config.json", files);
 	if (arch_from_config(&m->arch, config, len, e))
 		return err_where(e, "config.json");
 	found = store_get(v, ref, "score.weight", &score, e);
-	return found < 0 ? -1 : tensors_init(&m->table, &m->arch, found > 0, e);
+	return found < 0 ? -1 : model_info_table(m, found > 0, e);
 }
 
 int model_info_load(struct model_info *m, struct store_view *v, const char *slot, bool with_tokenizer, struct err *e)
 {
 	struct store_ref ref;
+	const char *files;
 	*m = (struct model_info){.bos = -1};
 	if (store_resolve(v, slot, &ref, e))
 		return -1;
-	if (load_table(m, v, &ref, e) || (with_tokenizer && tokenizer_of_slot(v, ref.slot, &m->tokenizer, e) < 0) ||
-	    load_eos(m, v, ref.slot, e)) {
+	if (find_files(m, v, ref.slot, &files, e) || load_table(m, v, &ref, files, e) ||
+	    (with_tokenizer && tokenizer_of_slot(v, files, &m->tokenizer, e) < 0) || load_eos(m, v, files, e)) {
 		model_info_release(m);
 		return -1;
 	}

@@ -49,6 +49,13 @@ static int next_version(struct store_view *v, const struct model_source *m, cons
 {
 	if (strlen(slot) >= sizeof ref->slot)
 		return err_set(e, "the name of slot '%s' is too long", slot);
+	bool value = m->made ? m->made->arch.value_model : model_dir_arch(m->dir)->value_model;
+	if (value != !strcmp(slot, "value"))
+		return err_set(e,
+		               value ? "%s: a value model goes into slot value, not %s: STORE:value"
+		                     : "%s: not a value model (one is ...ForSequenceClassification with "
+		                       "score.weight), so it cannot be slot %s",
+		               m->name, slot);
 	*ref = (struct store_ref){.version = -1};
 	snprintf(ref->slot, sizeof ref->slot, "%s", slot);
 	if (store_each_name(v, find_slot, ref, e))

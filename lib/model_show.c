@@ -52,7 +52,12 @@ static int model_type(struct show *x, const char *slot, char type[16])
 	size_t len;
 	struct arch a;
 	struct err ignored;
-	int got = store_get_blob(x->v, slot, "file/config.json", &data, &len, x->e);
+	int got = store_get_blob(x->v, slot, "file/adapter_config.json", &data, &len, x->e);
+	if (got > 0)
+		snprintf(type, 16, "adapter");
+	if (got)
+		return got > 0 ? 0 : -1;
+	got = store_get_blob(x->v, slot, "file/config.json", &data, &len, x->e);
 	if (got < 0)
 		return -1;
 	snprintf(type, 16, "%s", got && !arch_from_config(&a, data, len, &ignored) ? a.model_type : "?");
@@ -198,8 +203,9 @@ static int on_entry(void *arg, int64_t index, const char *json, size_t len)
 	return failed;
 }
 
-int model_show_log(struct store_view *v, bool json, struct str *out, struct err *e)
+int model_show_log(struct store_view *v, const char *path, bool json, struct str *out, struct err *e)
 {
+	(void)path;
 	struct show x = {v, json, out, e, 0};
 	return store_each_log(v, on_entry, &x, e);
 }
@@ -273,4 +279,19 @@ void model_verify(struct store_view *v, struct model_verified *out)
 		fault(&x);
 	if (store_each_log(v, count_entry, &out->entries, &x.e))
 		fault(&x);
+}
+
+void model_show_verified(struct store_view *v, bool json, struct str *out, struct str *faults)
+{
+	struct model_verified m;
+	model_verify(v, &m);
+	str_addf(out,
+	         json ? "{\"versions\":%" PRId64 ",\"tensors\":%" PRId64 ",\"blobs\":%" PRId64 ",\"log\":%" PRId64
+	                ",\"faults\":%" PRId64 "}\n"
+	              : "%" PRId64 " versions, %" PRId64 " tensors, %" PRId64 " blobs, %" PRId64
+	                " log entries: %" PRId64 " faults\n",
+	         m.versions, m.tensors, m.blobs, m.entries, m.faults);
+	if (m.lines.len)
+		str_add(faults, m.lines.buf, m.lines.len);
+	str_release(&m.lines);
 }

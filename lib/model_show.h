@@ -14,7 +14,7 @@
 int model_show(struct store_view *v, const char *path, bool json, struct str *out, struct err *e);
 
 /* The log: entries as they are, or a line for each. */
-int model_show_log(struct store_view *v, bool json, struct str *out, struct err *e);
+int model_show_log(struct store_view *v, const char *path, bool json, struct str *out, struct err *e);
 
 /* Reads everything there is, and compares checksums.  Each fault becomes a line of *faults; 0 also when there are some.
  */
@@ -23,5 +23,7 @@ struct model_verified {
 	struct str lines;
 };
 void model_verify(struct store_view *v, struct model_verified *out);
+/* The same in words: what was counted, and the faults, a line each. */
+void model_show_verified(struct store_view *v, bool json, struct str *out, struct str *faults);
 
 #endif

@@ -2,6 +2,7 @@
 #include "lib/ppo.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,12 +48,14 @@ void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_c
 static int open_models(struct ppo *p, struct store_view *v, struct err *e)
 {
 	bool shared = p->config->critic == CRITIC_SHARED;
-	if (trainer_open(&p->policy, p->k, v, "policy", NULL, shared, e))
+	char base[LORA_BASE_NAME];
+	if (trainer_open(&p->policy, p->k, v, p->slot, NULL, shared, e))
 		return -1;
-	if (p->config->critic == CRITIC_SEPARATE && trainer_open(&p->value, p->k, v, "value", "policy", true, e))
+	const char *like = p->policy.info.lora ? lora_base_name(base, p->slot) : p->slot;
+	if (p->config->critic == CRITIC_SEPARATE && trainer_open(&p->value, p->k, v, "value", like, true, e))
 		return -1;
 	p->needs_reference = p->advantage->kl_coef != 0;
-	return p->needs_reference ? loop_reference(v, p->config->run, &p->reference, e) : 0;
+	return p->needs_reference ? loop_reference(v, p->config->run, p->slot, &p->reference, e) : 0;
 }
 
 int ppo_open(struct ppo *p, struct err *e)
@@ -60,7 +63,8 @@ int ppo_open(struct ppo *p, struct err *e)
 	struct store_view *v = store_view_open(p->store, e);
 	if (!v)
 		return -1;
-	int failed = loop_run_load(&p->run, v, p->config->run, e);
+	int failed = trainer_slot(v, p->name, p->slot, e) || loop_run_load(&p->run, v, p->config->run, e) ||
+	             loop_same_slot(&p->run, p->config->run, p->slot, e);
 	if (!failed && !p->run.closed)
 		failed = advantage_moving_load(&p->run, &p->moving, e) || open_models(p, v, e) ? -1 : 0;
 	store_view_close(v);
@@ -72,6 +76,7 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (p->run.begun)
 		return p->run.closed ? 0 : loop_run_undisturbed(&p->run, p->config->run, p->policy.version, e);
 	p->run.base = p->policy.version;
+	snprintf(p->run.slot, sizeof p->run.slot, "%s", p->slot);
 	trainer_forget_moments(&p->policy);
 	if (p->config->critic == CRITIC_SEPARATE)
 		trainer_forget_moments(&p->value);
@@ -207,16 +212,16 @@ static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 		return -1;
 	struct str log;
 	str_init(&log);
-	run_log_entry(&log, "rl-ppo-step", p->config->run, version, p->config->seed, p->run.cursor.records, p->options,
-	              metrics->buf);
+	run_log_entry(&log, "rl-ppo-step", p->config->run, p->slot, version, p->config->seed, p->run.cursor.records,
+	              p->options, metrics->buf);
 	int failed = trainer_put(&p->policy, u, version, e) ||
 	             (p->config->critic == CRITIC_SEPARATE && trainer_put(&p->value, u, p->value.version + 1, e)) ||
 	             loop_run_save(&p->run, u, p->config->run, e) || store_put_log(u, log.buf, log.len, e);
-	if (!failed && p->needs_reference && p->run.updates == 1)
+	if (!failed && p->needs_reference && !p->policy.info.lora && p->run.updates == 1)
 		failed = loop_hold_reference(u, p->config->run, &p->reference, e);
 	if (p->config->max_lag > 0) {
 		int64_t oldest = version - p->config->max_lag;
-		store_keep_from(u, "policy", oldest > p->run.base ? oldest : p->run.base);
+		store_keep_from(u, p->slot, oldest > p->run.base ? oldest : p->run.base);
 	}
 	str_release(&log);
 	if (!failed)
@@ -267,10 +272,11 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 	double started = now_seconds();
 	double lr = schedule_rate(&p->optim->schedule, p->run.batches, p->config->steps);
 	ppo_batch_init(&b);
-	int failed = ppo_batch_prepare(&b, p, rows, e);
+	int failed = trainer_attach(&p->policy, p->store, e) || ppo_batch_prepare(&b, p, rows, e);
 	double prepared = now_seconds();
 	for (int64_t i = 0; i < p->config->epochs && !failed; i++)
 		failed = epoch(p, &b, i, lr, &stats, e);
+	trainer_detach(&p->policy);
 	if (!failed) {
 		advance(p, rows, b.n);
 		failed = keep_states(p, rows, e);
@@ -286,5 +292,6 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 
 int ppo_each_metrics(struct ppo *p, int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e)
 {
-	return p->run.begun ? run_log_each(p->store, "rl-ppo-step", p->config->run, p->run.base, fn, arg, e) : 0;
+	return p->run.begun ? run_log_each(p->store, "rl-ppo-step", p->config->run, p->slot, p->run.base, fn, arg, e)
+	                    : 0;
 }

@@ -42,10 +42,12 @@ struct ppo {
 	struct optim_config *optim;
 	const struct kernels *k;
 	struct store *store;
+	const char *name;    /* of what is trained: "", or an adapter */
 	const char *options; /* effective options as JSON, for the log */
 	/* set by ppo_open */
 	struct trainer policy, value; /* value only with CRITIC_SEPARATE */
 	struct loop_run run;
+	char slot[64];
 	struct store_ref reference;
 	bool needs_reference;
 	struct advantage_moving moving;

@@ -207,10 +207,10 @@ static void take_over(struct rollout *r, struct loop_run *run)
 	run->cursor = (struct loop_cursor){0};
 }
 
-int rollout_begin(struct rollout *r, struct store *s, const char *run, int64_t lag, const char *options,
-                  bool output_is_pipe, struct err *e)
+int rollout_begin(struct rollout *r, struct store *s, const char *run, const char *slot, int64_t lag,
+                  const char *options, bool output_is_pipe, struct err *e)
 {
-	*r = (struct rollout){.store = s, .run = run, .lag = lag, .options = options, .locks = {-1}};
+	*r = (struct rollout){.store = s, .run = run, .slot = slot, .lag = lag, .options = options, .locks = {-1}};
 	loop_cursor_init(&r->cursor);
 	if (lag == ROLLOUT_LAG_NONE || !output_is_pipe) {
 		r->settled = true;
@@ -229,6 +229,8 @@ int rollout_begin(struct rollout *r, struct store *s, const char *run, int64_t l
 	}
 	if (result > 0 && r->in_loop && state.closed)
 		result = 0;
+	else if (result > 0 && r->in_loop && loop_same_slot(&state, run, slot, e))
+		result = -1;
 	else if (result > 0 && r->in_loop && loop_same_options(state.cursor.options, options, e))
 		result = -1;
 	else if (result > 0 && r->in_loop)
@@ -281,10 +283,10 @@ static int resolve(struct rollout *r, const char *name, struct store_ref *ref, s
 static int same_as_before(struct rollout *r, struct store_ref *ref, struct err *e)
 {
 	char name[96];
-	snprintf(name, sizeof name, "policy@%lld", (long long)r->first.version);
+	snprintf(name, sizeof name, "%s@%lld", r->first.slot, (long long)r->first.version);
 	if (r->batch > 0 && resolve(r, name, ref, e) > 0)
 		return 1;
-	int got = resolve(r, "policy", ref, e);
+	int got = resolve(r, r->slot, ref, e);
 	r->first = *ref;
 	return got;
 }
@@ -296,12 +298,15 @@ static int look(struct rollout *r, int64_t updates_wanted, struct store_ref *ref
 	if (load_run(r, &run, e))
 		return -1;
 	int result = 0;
-	if (run.closed) {
+	if (loop_same_slot(&run, r->run, r->slot, e)) {
+		result = -1;
+	} else if (run.closed) {
 		result = 2;
 	} else if (!run.begun) {
-		result = updates_wanted == 0 ? resolve(r, "policy", ref, e) : 0;
+		result = updates_wanted == 0 ? resolve(r, r->slot, ref, e) : 0;
 	} else if (run.batches >= updates_wanted) {
-		*ref = (struct store_ref){.slot = "policy", .version = run.base + updates_wanted};
+		*ref = (struct store_ref){.version = run.base + updates_wanted};
+		snprintf(ref->slot, sizeof ref->slot, "%s", r->slot);
 		result = 1;
 	}
 	loop_run_release(&run);

@@ -53,6 +53,7 @@ int prompts_last(struct prompts *p, struct err *e) __attribute__((warn_unused_re
 struct rollout {
 	struct store *store; /* borrowed */
 	const char *run;     /* borrowed */
+	const char *slot;    /* that the run trains; never in the loop: any name; borrowed */
 	int64_t lag;         /* ROLLOUT_LAG_NONE: never in the loop */
 	const char *options; /* "name=value ...", borrowed */
 	struct loop_locks locks;
@@ -66,8 +67,8 @@ struct rollout {
  * Finds out where to begin: 1 with r->batch and r->cursor set (cursor.records input records are to be skipped, see
  * rollout_skip), 0 when the run is closed (nothing to do), -1.  output_is_pipe: whether standard output is one.
  */
-int rollout_begin(struct rollout *r, struct store *s, const char *run, int64_t lag, const char *options,
-                  bool output_is_pipe, struct err *e);
+int rollout_begin(struct rollout *r, struct store *s, const char *run, const char *slot, int64_t lag,
+                  const char *options, bool output_is_pipe, struct err *e);
 /* Can a trainer be behind standard output? */
 bool rollout_output_is_pipe(void);
 void rollout_end(struct rollout *r);

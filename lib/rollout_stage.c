@@ -77,11 +77,11 @@ static int resolve(struct rollout_stage *s, const char *name, struct store_ref *
 static int choose(struct rollout_stage *s, const struct origin *o, struct store_ref *ref, struct err *e)
 {
 	char name[96];
-	if (*s->name)
+	if (!s->slot)
 		return resolve(s, s->name, ref, e);
-	if (!o->known && !*s->first.slot && resolve(s, "policy", &s->first, e))
+	if (!o->known && !*s->first.slot && resolve(s, s->slot, &s->first, e))
 		return -1;
-	snprintf(name, sizeof name, "policy@%lld", (long long)(o->known ? o->version : s->first.version));
+	snprintf(name, sizeof name, "%s@%lld", s->slot, (long long)(o->known ? o->version : s->first.version));
 	if (!resolve(s, name, ref, e))
 		return 0;
 	return o->known ? err_where(e, "'policy_version' is %lld", (long long)o->version) : -1;

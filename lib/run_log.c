@@ -6,17 +6,19 @@
 
 #include "lib/record.h"
 
-static void put_prefix(struct str *out, const char *tool, const char *run)
+static void put_prefix(struct str *out, const char *tool, const char *run, const char *slot)
 {
 	str_addf(out, "{\"tool\":\"%s\",\"run\":", tool);
 	json_put_str(out, run, strlen(run));
-	str_adds(out, ",\"slot\":\"policy\",\"version\":");
+	str_adds(out, ",\"slot\":");
+	json_put_str(out, slot, strlen(slot));
+	str_adds(out, ",\"version\":");
 }
 
-void run_log_entry(struct str *out, const char *tool, const char *run, int64_t version, int64_t seed, int64_t records,
-                   const char *options, const char *metrics)
+void run_log_entry(struct str *out, const char *tool, const char *run, const char *slot, int64_t version, int64_t seed,
+                   int64_t records, const char *options, const char *metrics)
 {
-	put_prefix(out, tool, run);
+	put_prefix(out, tool, run, slot);
 	str_addf(out, "%lld,\"parent\":%lld,\"seed\":%lld,\"records\":%lld,\"options\":%s,\"metrics\":%s}",
 	         (long long)version, (long long)version - 1, (long long)seed, (long long)records, options, metrics);
 }
@@ -44,7 +46,7 @@ static int one_entry(void *arg, int64_t index, const char *json, size_t len)
 	return 0;
 }
 
-int run_log_each(struct store *s, const char *tool, const char *run, int64_t base,
+int run_log_each(struct store *s, const char *tool, const char *run, const char *slot, int64_t base,
                  int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e)
 {
 	struct store_view *v = store_view_open(s, e);
@@ -52,7 +54,7 @@ int run_log_each(struct store *s, const char *tool, const char *run, int64_t bas
 		return -1;
 	struct reading g = {.base = base, .fn = fn, .arg = arg};
 	str_init(&g.prefix);
-	put_prefix(&g.prefix, tool, run);
+	put_prefix(&g.prefix, tool, run, slot);
 	int failed = store_each_log(v, one_entry, &g, e);
 	str_release(&g.prefix);
 	store_view_close(v);

@@ -36,11 +36,30 @@ void scorer_close(struct scorer *s)
 	*s = (struct scorer){0};
 }
 
-int scorer_find(struct scorer *s, const char *name, const char *run, struct scorer_model *m, struct err *e)
+/* The reference of a run on what -s names, when that is what runs train, else on the policy. */
+static int find_reference(struct store_view *v, const char *trained, const char *run, struct store_ref *ref,
+                          struct err *e)
+{
+	char slot[64];
+	int got = strcmp(trained, "ref") ? loop_slot(v, trained, slot, e) : 0;
+	return got < 0 ? -1 : loop_reference(v, run, got ? slot : "policy", ref, e);
+}
+
+int scorer_is_adapter(struct scorer *s, const char *name, struct err *e)
+{
+	char slot[64];
+	struct store_view *v = store_view_open(s->store, e);
+	int got = v ? loop_slot(v, name, slot, e) : -1;
+	store_view_close(v);
+	return got > 0 ? strcmp(slot, "policy") != 0 : got;
+}
+
+int scorer_find(struct scorer *s, const char *name, const char *trained, const char *run, struct scorer_model *m,
+                struct err *e)
 {
 	struct store_view *v = store_view_open(s->store, e);
-	int failed =
-	        !v || (!strcmp(name, "ref") ? loop_reference(v, run, &m->ref, e) : store_resolve(v, name, &m->ref, e));
+	int failed = !v || (!strcmp(name, "ref") ? find_reference(v, trained, run, &m->ref, e)
+	                                         : store_resolve(v, name, &m->ref, e));
 	if (!failed) {
 		snprintf(m->name, sizeof m->name, "%s@%lld", m->ref.slot, (long long)m->ref.version);
 		failed = model_info_load(&m->info, v, m->name, true, e);

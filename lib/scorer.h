@@ -56,8 +56,12 @@ struct scorer {
 int scorer_open(struct scorer *s, const char *store_path, const struct engine_config *c, struct err *e);
 void scorer_close(struct scorer *s);
 
-/* A slot, slot@version or snapshot; "ref" is the reference of the run, as loop_reference has it. */
-int scorer_find(struct scorer *s, const char *name, const char *run, struct scorer_model *m, struct err *e);
+/* Does the name mean an adapter, which runs train?  1, 0, -1. */
+int scorer_is_adapter(struct scorer *s, const char *name, struct err *e);
+/* A slot, slot@version or snapshot; "ref" is the reference of the run on `trained` (what -s names; the policy when that
+ * is nothing that runs train), as loop_reference has it. */
+int scorer_find(struct scorer *s, const char *name, const char *trained, const char *run, struct scorer_model *m,
+                struct err *e);
 
 /* Has the store slot@version still?  -1 with *e when not. */
 int scorer_check(struct scorer *s, const char *slot, int64_t version, struct err *e);

@@ -1,6 +1,7 @@
 /* sft - see sft.h */
 #include "lib/sft.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +44,10 @@ int sft_open(struct sft *s, struct err *e)
 	if (!v)
 		return -1;
 	char *key = run_key(s);
-	int failed = loop_run_load(&s->run, v, key, e) || model_info_load(&s->info, v, "policy", true, e) ||
-	             trainer_open(&s->model, s->k, v, "policy", NULL, false, e);
+	int failed = trainer_slot(v, s->name, s->slot, e) || loop_run_load(&s->run, v, key, e) ||
+	             loop_same_slot(&s->run, s->config->run, s->slot, e) ||
+	             model_info_load(&s->info, v, s->slot, true, e) ||
+	             trainer_open(&s->model, s->k, v, s->slot, NULL, false, e);
 	free(key);
 	store_view_close(v);
 	s->version = s->model.version;
@@ -192,6 +195,7 @@ static void begin_anew(struct sft *s, const char *options)
 	loop_run_release(&s->run);
 	trainer_forget_moments(&s->model);
 	s->run = (struct loop_run){.base = s->model.version};
+	snprintf(s->run.slot, sizeof s->run.slot, "%s", s->slot);
 	s->run.cursor = s->input;
 	s->run.cursor.options = xstrdup(options);
 }
@@ -343,9 +347,10 @@ static int update(struct sft *s, struct batch_loss *b, int64_t n, double *norm, 
 	if (b->tokens == 0)
 		return 0; /* nothing but empty completions: there is no loss, and moments would move weights */
 	trainer_zero_gradient(model);
-	if (trainer_backward(model, b->row, n, likelihood, b, e))
-		return -1;
-	return trainer_step(&model, 1, s->optim, lr, norm, e);
+	model->d.dropout = rng_key("dropout", (uint64_t)s->config->seed, s->config->run, (uint64_t)model->step);
+	int failed = trainer_attach(model, s->store, e) || trainer_backward(model, b->row, n, likelihood, b, e);
+	trainer_detach(model);
+	return failed ? -1 : trainer_step(&model, 1, s->optim, lr, norm, e);
 }
 
 int sft_step(struct sft *s, struct str *metrics, struct err *e)
@@ -366,8 +371,8 @@ int sft_step(struct sft *s, struct str *metrics, struct err *e)
 		s->run.episodes += n;
 		s->run.closed = s->run.batches == s->batches;
 		put_metrics(metrics, s, &b, n, norm, lr, now_seconds() - started);
-		run_log_entry(&s->pending, tool_name, s->config->run, s->version + 1, s->config->seed, s->input.records,
-		              s->options, metrics->buf);
+		run_log_entry(&s->pending, tool_name, s->config->run, s->slot, s->version + 1, s->config->seed,
+		              s->input.records, s->options, metrics->buf);
 		str_addc(&s->pending, '\n');
 		if (s->run.closed || s->run.updates % s->config->checkpoint_every == 0)
 			failed = commit(s, e);
@@ -377,5 +382,5 @@ int sft_step(struct sft *s, struct str *metrics, struct err *e)
 
 int sft_each_metrics(struct sft *s, int (*fn)(void *arg, const char *line, size_t len), void *arg, struct err *e)
 {
-	return s->run.begun ? run_log_each(s->store, tool_name, s->config->run, s->run.base, fn, arg, e) : 0;
+	return s->run.begun ? run_log_each(s->store, tool_name, s->config->run, s->slot, s->run.base, fn, arg, e) : 0;
 }

@@ -38,10 +38,12 @@ struct sft {
 	struct optim_config *optim;
 	const struct kernels *k;
 	struct store *store;
+	const char *name;    /* of what is trained: "", or an adapter */
 	const char *options; /* effective options as JSON, for the log */
 	/* the rest is sft's own */
 	struct trainer model;
 	struct model_info info; /* with its tokenizer */
+	char slot[64];
 	struct loop_run run;
 	struct loop_cursor input; /* hash of all records */
 	struct arena arena;

@@ -2,6 +2,7 @@
 #include "lib/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <lmdb.h>
 #include <signal.h>
@@ -187,6 +188,17 @@ int store_copy(struct store *s, int fd, struct err *e)
 {
 	int rc = mdb_env_copyfd2(s->env, fd, MDB_CP_COMPACT);
 	return rc ? store_failed(s, "copy", rc, e) : 0;
+}
+
+int store_copy_file(struct store *s, const char *path, struct err *e)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int failed = fd < 0 ? err_errno(e, "%s", path) : store_copy(s, fd, e);
+	if (!failed && (fsync(fd) || close(fd)))
+		failed = err_errno(e, "%s", path);
+	if (failed && fd >= 0)
+		unlink(path);
+	return failed;
 }
 
 /* ---- views ---- */

@@ -125,5 +125,7 @@ int store_each_version(struct store_view *v, int (*fn)(void *arg, const struct s
 
 /* A copy without free pages, to the start of an empty file. */
 int store_copy(struct store *s, int fd, struct err *e);
+/* To a new file, which is taken away again when that fails. */
+int store_copy_file(struct store *s, const char *path, struct err *e);
 
 #endif

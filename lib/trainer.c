@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/loop.h"
 #include "lib/str.h"
 #include "lib/util.h"
 
@@ -28,6 +29,11 @@ static int read_weights(struct trainer *t, struct store_view *v, const struct st
 {
 	const struct tensors *table = &t->info.table;
 	for (int i = 0; i < table->n; i++) {
+		if (table->tensor[i].frozen) {
+			if (store_check(v, &t->info.base, table->tensor[i].name, e))
+				return -1;
+			continue;
+		}
 		int got = read_tensor(&t->w, &table->tensor[i], "", v, ref, e);
 		/* A value head that nobody trained yet begins at zero. */
 		if (got == 0 && table->tensor[i].role != TENSOR_VALUE)
@@ -45,8 +51,9 @@ static int read_moments(struct trainer *t, struct store_view *v, const struct st
 	size_t len;
 	char text[32] = "";
 	for (int i = 0; i < t->info.table.n; i++)
-		if (read_tensor(&t->m, &t->info.table.tensor[i], "adam.m/", v, ref, e) < 0 ||
-		    read_tensor(&t->v, &t->info.table.tensor[i], "adam.v/", v, ref, e) < 0)
+		if (!t->info.table.tensor[i].frozen &&
+		    (read_tensor(&t->m, &t->info.table.tensor[i], "adam.m/", v, ref, e) < 0 ||
+		     read_tensor(&t->v, &t->info.table.tensor[i], "adam.v/", v, ref, e) < 0))
 			return -1;
 	int got = store_get_blob(v, ref->slot, "trainer/step", &data, &len, e);
 	if (got <= 0)
@@ -73,10 +80,7 @@ static int slot_exists(void *arg, const char *name, const struct store_ref *ref,
 /* The table with a value head, whether or not the slot's files make it so. */
 static int with_value_head(struct trainer *t, struct err *e)
 {
-	if (tensors_part(&t->info.table, -1, PART_SCORE) >= 0)
-		return 0;
-	tensors_release(&t->info.table);
-	return tensors_init(&t->info.table, &t->info.arch, true, e);
+	return tensors_part(&t->info.table, -1, PART_SCORE) >= 0 ? 0 : model_info_table(&t->info, true, e);
 }
 
 /* "LlamaForCausalLM", "GPT2LMHeadModel" -> "...ForSequenceClassification": the same backbone with score.weight for a
@@ -140,10 +144,37 @@ int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *
 	return 0;
 }
 
+int trainer_slot(struct store_view *v, const char *name, char slot[64], struct err *e)
+{
+	int got = loop_slot(v, name, slot, e);
+	if (got == 0 && strcmp(name, "policy"))
+		return err_set(
+		        e, "'%s' is neither the policy nor an adapter (rl-store lora makes one), so it is not trained",
+		        name);
+	return got < 0 ? -1 : 0;
+}
+
+int trainer_attach(struct trainer *t, struct store *s, struct err *e)
+{
+	struct store_ref ref = {.version = t->version};
+	if (!t->info.lora)
+		return 0;
+	snprintf(ref.slot, sizeof ref.slot, "%s", t->slot);
+	t->view = store_view_open(s, e);
+	return !t->view || weights_map_frozen(&t->w, t->view, &ref, e) ? -1 : 0;
+}
+
+void trainer_detach(struct trainer *t)
+{
+	store_view_close(t->view);
+	t->view = NULL;
+}
+
 void trainer_close(struct trainer *t)
 {
 	if (!t->k)
 		return;
+	trainer_detach(t);
 	activations_free(t->acts);
 	decoder_release(&t->d);
 	free(t->config);
@@ -160,6 +191,7 @@ void trainer_close(struct trainer *t)
 /* Host arrays of a micro-batch, and its buffers where the backend computes. */
 struct pass {
 	const struct kernels *k;
+	int64_t first;   /* place of the first token among those of all passes */
 	int64_t N, M, S; /* tokens, completion tokens, states that have a value */
 	int32_t *token, *pos, *target;
 	float *inv_temp;
@@ -283,7 +315,8 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 	int64_t C = d->arch->C;
 	bool entropy = ANY(row, n_rows, entropy) || ANY(row, n_rows, dentropy);
 	bool logprobs = entropy || ANY(row, n_rows, logprobs);
-	struct batch b = {.N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq};
+	struct batch b = {
+	        .N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq, .first = p->first};
 	if (decoder_forward(d, w, &b, NULL, acts, p->h, e))
 		return -1;
 	if (logprobs && p->M) {
@@ -342,7 +375,8 @@ static int values_backward(struct pass *p, struct trainer *t, const struct train
 static int pass_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
                          struct err *e)
 {
-	struct batch b = {.N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq};
+	struct batch b = {
+	        .N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq, .first = p->first};
 	if (head_backward(p, t, row, n_rows, e) || values_backward(p, t, row, n_rows, e))
 		return -1;
 	return decoder_backward(&t->d, &t->w, &b, t->acts, p->dh, &t->g, e);
@@ -383,8 +417,9 @@ int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row
 int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows, trainer_loss loss, void *arg,
                      struct err *e)
 {
+	int64_t tokens = 0;
 	for (int64_t first = 0, end; first < n_rows; first = end) {
-		struct pass p = {.k = t->k};
+		struct pass p = {.k = t->k, .first = tokens};
 		end = end_of_micro_batch(row, n_rows, first, t->micro_tokens, &p);
 		int failed = pass_alloc(&p, end - first, t->info.arch.C, true, e);
 		if (!failed) {
@@ -395,6 +430,7 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 			loss(arg, first, end);
 			failed = pass_backward(&p, t, row + first, end - first, e);
 		}
+		tokens += p.N;
 		pass_release(&p);
 		if (failed)
 			return -1;
@@ -464,12 +500,14 @@ static int put_tensors(struct trainer *t, struct store_update *u, int64_t versio
 	const struct tensors *table = &t->info.table;
 	int64_t largest = 0;
 	for (int i = 0; i < table->n; i++)
-		if (table->tensor[i].count > largest)
+		if (!table->tensor[i].frozen && table->tensor[i].count > largest)
 			largest = table->tensor[i].count;
 	float *host = weights_on_host(t->k) ? NULL : xaligned((size_t)largest * sizeof *host);
 	int failed = 0;
 	for (int i = 0; i < table->n && !failed; i++) {
 		const struct tensor *x = &table->tensor[i];
+		if (x->frozen)
+			continue;
 		failed = put_tensor(t, u, version, "", &t->w, x, host, e) ||
 		         put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
 		         put_tensor(t, u, version, "adam.v/", &t->v, x, host, e);

@@ -2,7 +2,8 @@
  * trainer - a model that is being trained: passes over rows, gradients, one step, and the commit.
  *
  * Weights, gradients and moments are float32 slabs of the trainer's own; the store is read at the start and written by
- * trainer_put.  Rows go through in micro-batches of a token budget, cut at rows; nothing depends on where they are cut.
+ * trainer_put.  Of an adapter that is A and B; its base is frozen (trainer_attach).  Rows go through in micro-batches
+ * of a token budget, cut at rows; nothing depends on where they are cut.
  */
 #ifndef LIB_TRAINER_H
 #define LIB_TRAINER_H
@@ -39,8 +40,9 @@ struct trainer {
 	struct weights w, g, m, v;
 	struct decoder d;
 	struct activations *acts;
-	int64_t micro_tokens; /* budget of a pass */
-	char *config;         /* of a model begun as a copy: the config.json that it gets; else NULL */
+	int64_t micro_tokens;    /* budget of a pass */
+	struct store_view *view; /* of trainer_attach */
+	char *config;            /* of a model begun as a copy: the config.json that it gets; else NULL */
 };
 
 /*
@@ -51,6 +53,17 @@ struct trainer {
 int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *v, const char *slot, const char *like,
                  bool with_value, struct err *e);
 void trainer_close(struct trainer *t);
+
+/*
+ * Of an adapter the base is not copied: it is read in the store, between these two.  Nothing for a model of its own.
+ * On a device the base is copied once.  Detach before a commit and before waiting: a view keeps the writer from using
+ * free pages again.
+ */
+int trainer_attach(struct trainer *t, struct store *s, struct err *e);
+void trainer_detach(struct trainer *t);
+
+/* The slot that a training tool's `-s STORE:NAME` means; -1 when NAME is no policy and no adapter. */
+int trainer_slot(struct store_view *v, const char *name, char slot[64], struct err *e);
 
 /* Moments and step count to zero: a new run begins its optimizer anew. */
 void trainer_forget_moments(struct trainer *t);

@@ -64,6 +64,8 @@ struct state {
 	struct engine engine;
 	struct store *store;
 	char *store_path, *store_name;
+	char slot[64]; /* what -s names, when that is what runs train */
+	bool trained;
 	struct model_info model;
 	struct filter *filter;
 	struct rollout rollout;
@@ -122,18 +124,6 @@ static char *rollout_options(const struct config *c)
 	return str_detach(&s);
 }
 
-/* The version to sample from: the one that was named, or the one that the loop says.  1, 0 when the run is closed, -1.
- */
-static int version_to_sample(struct state *s, struct store_ref *ref, struct err *e)
-{
-	if (!s->store_name[0])
-		return rollout_wait(&s->rollout, ref, e);
-	struct store_view *v = store_view_open(s->store, e);
-	int got = v && !store_resolve(v, s->store_name, ref, e) ? 1 : -1;
-	store_view_close(v);
-	return got;
-}
-
 /* One batch: 1, 0 when there is no more to do, -1. */
 static int next_batch(struct state *s, struct err *e)
 {
@@ -142,7 +132,7 @@ static int next_batch(struct state *s, struct err *e)
 	if (n <= 0)
 		return (int)n;
 	int last = prompts_last(s->prompts, e);
-	int go = last < 0 ? -1 : version_to_sample(s, &ref, e);
+	int go = last < 0 ? -1 : rollout_wait(&s->rollout, &ref, e);
 	if (go <= 0)
 		return go;
 	struct store_view *v = store_view_open(s->store, e);
@@ -162,7 +152,10 @@ static int load_model(struct state *s, struct err *e)
 	struct store_view *v = s->store ? store_view_open(s->store, e) : NULL;
 	if (!v)
 		return -1;
-	int failed = store_resolve(v, s->store_name, &ref, e) || model_info_load(&s->model, v, ref.slot, true, e);
+	int trained = loop_slot(v, s->store_name, s->slot, e);
+	int failed = trained < 0 || store_resolve(v, s->store_name, &ref, e) ||
+	             model_info_load(&s->model, v, ref.slot, true, e);
+	s->trained = trained > 0;
 	store_view_close(v);
 	return failed;
 }
@@ -200,8 +193,8 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	char *text = rollout_options(&s->c);
 	if (open_model(s, e) || tool_open(&s->tool, operands, n_operands, e))
 		return -1;
-	int64_t lag = s->store_name[0] ? ROLLOUT_LAG_NONE : parse_lag(s->c.lag);
-	int go = rollout_begin(&s->rollout, s->store, s->c.run, lag, text, rollout_output_is_pipe(), e);
+	int64_t lag = s->trained ? parse_lag(s->c.lag) : ROLLOUT_LAG_NONE;
+	int go = rollout_begin(&s->rollout, s->store, s->c.run, s->slot, lag, text, rollout_output_is_pipe(), e);
 	if (go <= 0)
 		return go;
 	free(s->rollout.cursor.options);
@@ -229,7 +222,8 @@ static int run_stage(struct state *s, char **operands, int n_operands, int *stat
 	                              .k = s->engine.k,
 	                              .store = s->store,
 	                              .locks = &s->rollout.locks,
-	                              .name = s->store_name};
+	                              .name = s->store_name,
+	                              .slot = s->trained ? s->slot : NULL};
 	if (rollout_output_is_pipe())
 		loop_open(&s->rollout.locks, s->store_path, e); /* where it cannot be opened, nobody is told */
 	s->tool.takes_all = true;

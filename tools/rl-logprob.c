@@ -216,10 +216,15 @@ static const struct scorer_calls choice_calls = {read_question, answer, add_answ
 
 /* ---- the model ---- */
 
-/* ref_logprobs of the policy itself would be a trap: without a name that field is of the run's reference. */
-static const char *default_model(const struct state *s)
+/* ref_logprobs of what is trained would be a trap: without a name, or with that of an adapter, the field is of the
+ * run's reference.  NULL with *e. */
+static const char *choose_model(struct state *s, const char *name, struct err *e)
 {
-	return cli_given("as") || s->c.values || s->c.entropy || s->c.choices ? "policy" : "ref";
+	bool own = cli_given("as") || s->c.values || s->c.entropy || s->c.choices;
+	int adapter = *name && !own ? scorer_is_adapter(&s->scorer, name, e) : 0;
+	if (adapter < 0)
+		return NULL;
+	return *name && !adapter ? name : own ? "policy" : "ref";
 }
 
 static int open_all(struct state *s, const struct engine_config *engine, struct err *e)
@@ -227,8 +232,8 @@ static int open_all(struct state *s, const struct engine_config *engine, struct 
 	char *path, *name;
 	store_split(s->c.store, &path, &name);
 	const struct model_info *m = &s->model.info;
-	int failed = scorer_open(&s->scorer, path, engine, e) ||
-	             scorer_find(&s->scorer, *name ? name : default_model(s), s->c.run, &s->model, e);
+	const char *model = scorer_open(&s->scorer, path, engine, e) ? NULL : choose_model(s, name, e);
+	int failed = !model || scorer_find(&s->scorer, model, name, s->c.run, &s->model, e);
 	free(path);
 	free(name);
 	if (failed)

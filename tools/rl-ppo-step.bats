@@ -128,7 +128,7 @@ in_or_out() {
 		sed '3s/}$/,"mask":[1,0,1,1,0]}/; 6s/}$/,"skip":"why"}/' >grouped
 	[ "$(jq -r .group grouped | sort | uniq -c | awk '{print $1}' | sort -u)" = 4 ]
 	{ head -n 8 grouped | tac; tail -n 8 grouped | tac; } >turned
-	in_or_out "--advantage rloo" grouped 'rl-logprob -q' 'rl-logprob -q | rl-rloo -q' 'cat turned - | head -n 16 | rl-logprob -q | rl-rloo -q'
+	in_or_out "--advantage rloo" grouped 'rl-logprob -q' 'rl-logprob -q | rl-rloo -q' 'cat turned - | sed -n 1,16p | rl-logprob -q | rl-rloo -q'
 	in_or_out "--advantage grpo" grouped 'rl-grpo -q' 'rl-logprob -q | rl-grpo -q'
 	in_or_out "--advantage grpo --scale batch --kl-coef .1" grouped 'rl-logprob -q' 'rl-logprob -q | rl-grpo -q --scale batch --kl-coef .1'
 	in_or_out "--advantage grpo --critic shared" grouped 'rl-grpo -q'

@@ -22,7 +22,8 @@ struct config {
 
 #define AT(field) offsetof(struct config, field)
 static const struct opt options[] = {
-        {"store", 's', OPT_STR, AT(store), NULL, "STORE", "the store whose policy is trained", 0, 0},
+        {"store", 's', OPT_STR, AT(store), NULL, "STORE[:NAME]", "the store whose policy, or adapter NAME, is trained",
+         0, 0},
         {"reward", 0, OPT_STR, AT(reward), NULL, "FILTER", "the total reward; without it .reward, else all reward_*", 0,
          0},
         {"batch-size", 0, OPT_INT, AT(batch_size), "64", "B", "records per batch of a stream that does not say", 1,
@@ -41,6 +42,7 @@ struct state {
 	struct engine engine;
 	struct loop_locks locks;
 	struct store *store;
+	char *path, *name; /* of -s */
 	struct ppo ppo;
 	struct rollout_reader *reader;
 };
@@ -88,11 +90,13 @@ static int train(struct state *s, struct err *e)
 
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
-	if (loop_trainer(&s->locks, s->c.store, e) || !(s->store = store_open(s->c.store, STORE_WRITE, e)) ||
+	store_split(s->c.store, &s->path, &s->name);
+	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)) ||
 	    engine_open(&s->engine, &s->engine_config, e) || tool_open(&s->tool, operands, n_operands, e))
 		return -1;
 	s->ppo.k = s->engine.k;
 	s->ppo.store = s->store;
+	s->ppo.name = s->name;
 	if (ppo_open(&s->ppo, e))
 		return -1;
 	if (ppo_each_metrics(&s->ppo, print_line, s, e) || sink_flush(s->tool.out, e))
@@ -130,7 +134,7 @@ int main(int argc, char **argv)
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-ppo-step",
 	                        .summary = "update the policy from rollouts",
-	                        .usage = "-s STORE [OPTION]... [FILE]...",
+	                        .usage = "-s STORE[:NAME] [OPTION]... [FILE]...",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
 	                        .max_operands = -1};
@@ -151,6 +155,8 @@ int main(int argc, char **argv)
 	ppo_close(&s.ppo);
 	rollout_reader_free(s.reader);
 	store_close(s.store);
+	free(s.path);
+	free(s.name);
 	engine_close(&s.engine);
 	loop_close(&s.locks);
 	return tool_end(&s.tool, failed, &e);

@@ -239,8 +239,8 @@ static int open_all(struct reward_logprob *x, const struct engine_config *engine
 	                         *name         ? name
 	                         : x->c.follow ? "policy"
 	                                       : "ref",
-	                         x->c.run, &x->model, e) ||
-	             (x->two_models && scorer_find(&x->scorer, x->c.base_model, x->c.run, &x->base_model, e));
+	                         name, x->c.run, &x->model, e) ||
+	             (x->two_models && scorer_find(&x->scorer, x->c.base_model, name, x->c.run, &x->base_model, e));
 	free(path);
 	free(name);
 	x->seen = x->model.ref.version;

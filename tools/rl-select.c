@@ -164,7 +164,7 @@ static int open_all(struct state *s, const struct engine_config *engine, const c
 	                                                                     *name         ? name
 	                                                                     : s->c.follow ? "policy"
 	                                                                                   : "ref",
-	                                                                     s->select.run, &s->model, e);
+	                                                                     name, s->select.run, &s->model, e);
 	free(path);
 	free(name);
 	s->keys_of = -1;

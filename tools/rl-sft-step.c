@@ -4,6 +4,8 @@
  * The loss of a batch is minus the mean log-probability of its completion tokens.  All records are read first; batches
  * run on across epochs.  A run that was killed goes on at its last commit and ends with the same bits (lib/sft.h).
  */
+#include <stdlib.h>
+
 #include "lib/sft.h"
 #include "lib/tool.h"
 #include "lib/util.h"
@@ -12,8 +14,8 @@ struct config {
 	const char *store;
 };
 static const struct opt options[] = {
-        {"store", 's', OPT_STR, offsetof(struct config, store), NULL, "STORE", "the store whose policy is trained", 0,
-         0},
+        {"store", 's', OPT_STR, offsetof(struct config, store), NULL, "STORE[:NAME]",
+         "the store whose policy, or adapter NAME, is trained", 0, 0},
         {NULL},
 };
 
@@ -26,6 +28,7 @@ struct state {
 	struct engine engine;
 	struct loop_locks locks;
 	struct store *store;
+	char *path, *name; /* of -s */
 	struct sft sft;
 };
 
@@ -75,11 +78,13 @@ static int train(struct state *s, struct err *e)
 
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
-	if (loop_trainer(&s->locks, s->c.store, e) || !(s->store = store_open(s->c.store, STORE_WRITE, e)) ||
+	store_split(s->c.store, &s->path, &s->name);
+	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)) ||
 	    engine_open(&s->engine, &s->engine_config, e) || tool_open(&s->tool, operands, n_operands, e))
 		return -1;
 	s->sft.k = s->engine.k;
 	s->sft.store = s->store;
+	s->sft.name = s->name;
 	if (sft_open(&s->sft, e) || read_all(s, e))
 		return -1;
 	int go = sft_begin(&s->sft, e);
@@ -98,7 +103,7 @@ int main(int argc, char **argv)
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-sft-step",
 	                        .summary = "supervised fine-tuning of the policy",
-	                        .usage = "-s STORE [OPTION]... [FILE]...",
+	                        .usage = "-s STORE[:NAME] [OPTION]... [FILE]...",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
 	                        .max_operands = -1};
@@ -118,6 +123,8 @@ int main(int argc, char **argv)
 	int failed = run(&s, operands, n_operands, &e);
 	sft_close(&s.sft);
 	store_close(s.store);
+	free(s.path);
+	free(s.name);
 	engine_close(&s.engine);
 	loop_close(&s.locks);
 	return tool_end(&s.tool, failed, &e);

@@ -43,7 +43,9 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 
 @test "man page: its examples run" {
 	cp "$config" config.json
-	sed -n '/^\.Bd -literal/,/^\.Ed/p' "$root/man/rl-store.1" | grep -v '^\.' | while read -r line; do eval "$line"; done
+	cp "$testdata/tiny/prompts.jsonl" .
+	export RL_MAX_TOKENS=6
+	sed -n '/^\.Bd -literal/,/^\.Ed/p' "$root/man/rl-store.1" | grep -v '^\.' | while read -r line; do eval "$line" </dev/null; done
 	[ "$(rl-store show --json run.lmdb | jq -r '.snapshots[0].name')" = start ]
 	[ "$(rl-store log --json other.lmdb | jq -r .tool)" = "rl-store import" ]
 }

@@ -1,0 +1,197 @@
+#!/usr/bin/env bats
+# Adapters through the tools: PEFT directories in and out, training, the loop.  The arithmetic: lib/lora_test.
+load common
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	unset RL_STORE
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+	cp "$testdata/tiny/prompts.jsonl" prompts.jsonl
+	export RL_REWARD='[.tokens[] | if . < 32 then 1 else 0 end] | add / length'
+}
+sum() { # STORE:NAME
+	rm -rf exported
+	rl-store export -q "$1" exported && cat exported/*.safetensors | sha256sum
+}
+generate="rl-generate -q --max-tokens 6 --batch-size 8"
+update="rl-ppo-step -q --lr 1e-2 --ppo-epochs 2"
+
+# Prints the largest difference of tensors KEY of two safetensors files; the second's may have a prefix.
+differ() { # OURS THEIRS PREFIX
+	python3 - "$@" <<'PY'
+import json, struct, sys
+def load(path):
+    data = open(path, 'rb').read()
+    n = struct.unpack('<Q', data[:8])[0]
+    header = json.loads(data[8:8 + n])
+    header.pop('__metadata__', None)
+    return {k: struct.unpack('<%df' % ((v['data_offsets'][1] - v['data_offsets'][0]) // 4),
+                             data[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]])
+            for k, v in header.items() if v['dtype'] == 'F32'}
+ours, theirs, prefix = load(sys.argv[1]), load(sys.argv[2]), sys.argv[3]
+keys = [k for k in theirs if k.startswith(prefix)]
+assert keys and (prefix or set(ours) == set(theirs)), (set(ours), set(theirs))
+print(max(abs(a - b) for k in keys for a, b in zip(ours[k[len(prefix):]], theirs[k], strict=True)))
+PY
+}
+
+@test "adapters: PEFT directories come in and go out; log-probs and merged weights are PEFT's" {
+	shared golden golden/models
+	for case in gpt2/lora-attn llama/lora-qv llama/rslora-qv llama/lora-all; do
+		dir=$golden/$case model=$golden/${case%/*}
+		rm -rf s.lmdb* m.lmdb* out merged
+		rl-store import -q "$model/model" s.lmdb
+		rl-store import -q "$dir" s.lmdb:a
+		rl-store export -q s.lmdb:a out
+		cmp "$dir/adapter_config.json" out/adapter_config.json
+		[ "$(differ out/adapter_model.safetensors "$dir/adapter_model.safetensors" "")" = 0.0 ]
+		python3 - "$model/golden.safetensors" "$dir.safetensors" >rows <<'PY'
+import json, struct, sys
+def load(path, dtype, kind, size):
+    data = open(path, 'rb').read()
+    n = struct.unpack('<Q', data[:8])[0]
+    return {k: struct.unpack('<%d%s' % ((v['data_offsets'][1] - v['data_offsets'][0]) // size, kind),
+                             data[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]])
+            for k, v in json.loads(data[8:8 + n]).items() if k != '__metadata__' and v['dtype'] == dtype}
+g, lp, at, m = load(sys.argv[1], 'I64', 'q', 8), load(sys.argv[2], 'F32', 'f', 4)['logprobs'], 0, 0
+for n, p in zip(g['lengths'], g['prompt_len']):
+    print(json.dumps({'prompt_tokens': g['tokens'][at:at + p], 'tokens': g['tokens'][at + p:at + n],
+                      'want': lp[m:m + n - p]}))
+    at, m = at + n, m + n - p
+PY
+		rl-logprob -q -s s.lmdb:a --as got rows |
+			jq -se 'map([.got, .want] | transpose | map(.[0] - .[1] | fabs)) | add | length == 36 and max < 5e-5' >/dev/null
+		rl-store merge -q s.lmdb:a m.lmdb
+		rl-store export -q m.lmdb merged
+		[ "$(awk -v x="$(differ merged/model.safetensors "$dir.safetensors" merged.)" 'BEGIN { print (x < 1e-6) }')" = 1 ]
+		cmp merged/config.json "$model/model/config.json"
+	done
+}
+
+@test "adapters: peft reads what is exported" {
+	python3 -c 'import peft' 2>/dev/null || skip "no peft"
+	shared golden golden/models/llama
+	rl-store import -q "$golden/model" s.lmdb
+	rl-store lora -q --lora-target-modules all-linear --lora-init gaussian s.lmdb:a
+	rl-store export -q s.lmdb:a out
+	python3 -c '
+import sys
+from transformers import AutoModelForCausalLM
+from peft import PeftModel
+m = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(sys.argv[1]), "out")
+assert sum("lora_A" in n for n, _ in m.named_parameters()) == 14' "$golden/model"
+}
+
+@test "adapters: a new one changes nothing; training it leaves the base alone, and its reference is the base" {
+	rl-store lora -q --lora-r 4 --seed 3 run.lmdb:a
+	before=$(sum run.lmdb)
+	diff <(rl-generate -q -s run.lmdb --max-tokens 6 prompts.jsonl | jq -c .tokens) <(rl-generate -q -s run.lmdb:a --max-tokens 6 prompts.jsonl | jq -c .tokens)
+	export RL_STORE=run.lmdb:a
+	within 60 bash -c "$generate prompts.jsonl | $update --no-quiet" >metrics
+	[ "$(wc -l <metrics)" -gt 1 ]
+	jq -se '.[0]["objective/kl"] == 0 and .[-1]["objective/kl"] != 0' metrics >/dev/null
+	[ "$before" = "$(sum run.lmdb)" ]
+	[ "$(rl-store show --json run.lmdb | jq -c '[.slots[] | [.name, .version]] + [.snapshots[] | [.name, .slot, .version]]')" = \
+		"[[\"a\",$(wc -l <metrics)],[\"policy\",0],[\"a.base\",\"policy\",0]]" ]
+	rl-store log --json run.lmdb | jq -se 'map(select(.tool == "rl-ppo-step")) | length > 1 and all(.slot == "a")' >/dev/null
+	# the same command trains nothing and prints the same
+	within 60 bash -c "$generate prompts.jsonl | $update" >again
+	cmp metrics again
+}
+
+@test "adapters: a stage in or out of the pipe, threads, and a kill change no bit" {
+	make() { rm -f run.lmdb*; rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb; rl-store lora -q --lora-target-modules all-linear run.lmdb:a; }
+	export RL_STORE=run.lmdb:a
+	make
+	within 60 bash -c "$generate prompts.jsonl | $update" >/dev/null
+	want=$(sum run.lmdb:a)
+	make
+	within 60 bash -c "$generate -j 2 prompts.jsonl | rl-logprob -q | $update --isa plain" >/dev/null
+	[ "$want" = "$(sum run.lmdb:a)" ]
+	make
+	for ms in 40 80 120 160 200; do
+		timeout -s KILL 0.$(printf %03d $ms) bash -c "exec rl-generate -q --max-tokens 6 --batch-size 8 prompts.jsonl" 2>/dev/null | timeout -s KILL 0.$(printf %03d $ms) $update >/dev/null 2>&1 || true
+	done
+	within 60 bash -c "$generate prompts.jsonl | $update" >/dev/null
+	[ "$want" = "$(sum run.lmdb:a)" ]
+}
+
+@test "adapters: an update writes A and B alone; the base is held where the policy goes on" {
+	rl-store lora -q run.lmdb:a
+	jq -c '{prompt_tokens, tokens: .prompt_tokens}' prompts.jsonl >sft.jsonl
+	rl-logprob -q -s run.lmdb:a --as lp sft.jsonl | jq -c .lp >before
+	rl-sft-step -q -s run.lmdb --batch-size 8 --lr 1e-2 sft.jsonl >/dev/null
+	[ "$(rl-store show --json run.lmdb | jq -c '[.snapshots[], .slots[]] | map(select(.name == "a.base" or .name == "policy") | .version > 0)')" = '[false,true]' ]
+	rl-logprob -q -s run.lmdb:a --as lp sft.jsonl | jq -c .lp | cmp - before
+	rl-sft-step -q -s run.lmdb:a --run b --batch-size 8 --lr 1e-2 --epochs 4 sft.jsonl >metrics
+	jq -se '.[-1].loss < .[0].loss' metrics >/dev/null
+	! rl-logprob -q -s run.lmdb:a --as lp sft.jsonl | jq -c .lp | cmp -s - before
+	rl-store verify run.lmdb >/dev/null
+	# of two layers, q_proj [32,32] and v_proj [16,32]: A and B of rank 8, and no moments of any other tensor
+	rl-store show --json run.lmdb | jq -e --slurpfile c "$testdata/tiny/config.json" '$c[0] as $c
+		| ($c.hidden_size / $c.num_attention_heads * $c.num_key_value_heads) as $kv
+		| .slots[] | select(.name == "a") | .parameters == $c.num_hidden_layers * 8 * (3 * $c.hidden_size + $kv)' >/dev/null
+}
+
+@test "adapters: dropout is the same for any threads, and is not in what the model says" {
+	jq -c '{prompt_tokens, tokens: .prompt_tokens}' prompts.jsonl >sft.jsonl
+	for threads in 1 2; do
+		rm -f run.lmdb*
+		rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+		rl-store lora -q --lora-dropout .3 run.lmdb:a
+		rl-store lora -q run.lmdb:b
+		rl-sft-step -q -s run.lmdb:a -j $threads --batch-size 8 --lr 1e-2 sft.jsonl >with
+		rl-sft-step -q -s run.lmdb:b --run b -j $threads --batch-size 8 --lr 1e-2 sft.jsonl >without
+		! cmp -s <(jq .loss with) <(jq .loss without)
+		sum run.lmdb:a >sum.$threads
+	done
+	cmp sum.1 sum.2
+	rl-logprob -q -s run.lmdb:a --as lp sft.jsonl | cmp - <(rl-logprob -q -s run.lmdb:a --as lp sft.jsonl)
+}
+
+@test "adapters: the example of rl-store(1)" {
+	unset RL_REWARD
+	sed -n '/An adapter, trained in a loop/,/^\.Ed/p' "$root/man/rl-store.1" | grep '^[a-z]' >commands
+	[ "$(wc -l <commands)" -eq 5 ]
+	RL_MAX_TOKENS=6 within 60 bash -e -o pipefail commands >metrics
+	jq -se 'length == 1 and .[0].rows == 32' metrics >/dev/null
+	rl-store show --json merged.lmdb | jq -e '.slots[0].name == "policy"' >/dev/null
+	[ -s adapter/adapter_model.safetensors ]
+}
+
+@test "adapters: bad input in one line, the store as it was" {
+	untouched() { # STATUS TEXT COMMAND...
+		local before
+		before=$(sha256sum <run.lmdb)
+		fails_with "$@"
+		[ "$before" = "$(sha256sum <run.lmdb)" ]
+	}
+	untouched 1 "an adapter needs a name" rl-store lora run.lmdb
+	untouched 1 "slot 'policy' is for a whole model" rl-store lora run.lmdb:policy
+	untouched 1 "target 'q' is no matrix of the model's blocks; they are q_proj, k_proj" rl-store lora --lora-target-modules q run.lmdb:a
+	untouched 1 "no 'none'" rl-store lora --base none run.lmdb:a
+	fails_with 1 "absent.lmdb" rl-store lora absent.lmdb:a
+	[ ! -e absent.lmdb ]
+	rl-store lora -q run.lmdb:a
+	untouched 1 "there is a slot 'a' already, at version 0" rl-store lora run.lmdb:a
+	untouched 1 "'a' is an adapter itself" rl-store lora --base a run.lmdb:b
+	untouched 1 "names that end in .base hold the bases of adapters" rl-store snapshot --delete run.lmdb a.base
+	untouched 1 "'policy' is no adapter" rl-store merge run.lmdb m.lmdb
+	[ ! -e m.lmdb ]
+	rl-store export -q run.lmdb:a dir
+	jq '.num_hidden_layers += 1' "$testdata/tiny/config.json" >deeper.json
+	rl-store init -q --config deeper.json deeper.lmdb
+	fails_with 1 "is missing" rl-store import dir deeper.lmdb:a
+	untouched 1 "there is a slot 'a' already" rl-store import dir run.lmdb:a
+	sed -i 's/"r": 8/"r": 4/' dir/adapter_config.json
+	untouched 1 "is an adapter of another rank" rl-store import --replace dir run.lmdb:a
+	untouched 1 "is [8, 32], expected [4, 32]" rl-store import dir run.lmdb:b
+	sed -i 's/"bias": "none"/"bias": "all"/' dir/adapter_config.json
+	untouched 1 "'bias' is not \"none\"" rl-store import dir run.lmdb:b
+	fails_with 1 "neither the policy nor an adapter" rl-sft-step -q -s run.lmdb:a.base prompts.jsonl
+	fails_with 1 "no 'c'" rl-sft-step -q -s run.lmdb:c prompts.jsonl
+	# a run is of one slot
+	jq -c '{prompt_tokens, tokens: .prompt_tokens}' prompts.jsonl >sft.jsonl
+	rl-sft-step -q -s run.lmdb:a --batch-size 64 sft.jsonl >/dev/null
+	fails_with 1 "run '' trains 'a', not 'policy'" rl-sft-step -q -s run.lmdb --batch-size 64 sft.jsonl
+}
