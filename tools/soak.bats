@@ -90,6 +90,8 @@ long_line() {
 	printf '"}\n'
 	sed -n 2p "$input"
 }
+# Memory for a byte of a line, at most; a classifier keeps what each word adds.
+times() { [[ "${command[*]}" == *--classifier* ]] && echo 24 || echo 12; }
 over_a_line() {
 	local field saved=("${command[@]}") output=out
 	for field in note $(jq -r '. as $r | "text", "completion", "query", "reference", "prompt" | select($r[.] != null)' "$input" | sort -u); do
@@ -103,7 +105,7 @@ over_a_line() {
 		1) [ "$(wc -lc <err | awk '$2 < 1000 {print $1}')" = 1 ] && grep -q "^$tool: standard input:1: " err ;;
 		*) cut -c 1-300 err && return 1 ;;
 		esac
-		[ "$peak_kb" -le $((line_mb * 1000 * 12 + 40960)) ] || { echo "$field: $peak_kb KiB"; return 1; }
+		[ "$peak_kb" -le $((line_mb * 1000 * $(times) + 40960)) ] || { echo "$field: $peak_kb KiB"; return 1; }
 		rm -f out
 	done
 }
