@@ -9,8 +9,8 @@ TRAIN_TEXT ?= $(SHARED)/data/text/wikitext-2/valid.txt
 TEST_TEXT  ?= $(SHARED)/data/text/wikitext-2/test.txt
 
 SEED       ?= 1
-QUESTIONS  ?= 1500
-HELD       ?= 200
+QUESTIONS  ?= 800
+HELD       ?= 100
 # Words of a sample: shown, measured, and measured from the whole text, which must fit into the model.
 SHOWN      ?= 0 64
 LENGTHS    ?= 0 32 64 128 256 512
@@ -19,6 +19,7 @@ WHOLE      ?= 0 32 64 128
 SEGMENT    ?= 48
 EPOCHS     ?= 3
 LR         ?= 2e-3
+BATCH      ?= 64
 # What the model is asked: for a note on a segment, and for an answer.
 TEMPLATES  ?= {system_message: "", extractive_summary: "\n{query} note:", final_answer: "\n{margins}\n{query} answer:"}
 ifeq ($(SMOKE),1)
@@ -27,4 +28,6 @@ HELD       := 10
 LENGTHS    := 0 64
 WHOLE      := 0 64
 EPOCHS     := 1
+# A sample's segments lie in several batches, as they do in earnest.
+BATCH      := 5
 endif
