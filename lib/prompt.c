@@ -143,8 +143,8 @@ static int append_part(void *arg, int64_t i, const char *key, size_t key_len, co
 	if (v->kind != JSON_NUMBER || !v->is_int)
 		return err_set(p->e, "%s: part %lld is no text, no id and no array of ids", p->what, (long long)i);
 	if (v->integer < 0 || v->integer >= p->m->arch.V)
-		return err_set(p->e, "%s has id %lld, but the vocabulary has %lld", p->what, (long long)v->integer,
-		               (long long)p->m->arch.V);
+		return err_set(p->e, "%s has id %lld at place %lld, but the vocabulary has %lld", p->what,
+		               (long long)v->integer, (long long)p->n, (long long)p->m->arch.V);
 	int32_t id = (int32_t)v->integer;
 	append(p, &id, 1);
 	return 0;

@@ -97,7 +97,7 @@ void rollout_batch_free(struct rollout_batch *b)
 
 /* ---- reading ---- */
 
-/* What --prompt gives: a text, which is encoded, or ids as they are. */
+/* What --prompt gives: a text, which is encoded, or an array of texts and ids. */
 static int run_prompt(struct rollout_batch *b, struct item *it, struct err *e)
 {
 	struct json v;
@@ -106,12 +106,9 @@ static int run_prompt(struct rollout_batch *b, struct item *it, struct err *e)
 	if (v.kind == JSON_ABSENT || v.kind == JSON_NULL)
 		return err_set(e, "--prompt '%s' gives nothing here", filter_program(b->prompt));
 	if (v.kind == JSON_ARRAY)
-		return json_ints(&v, "--prompt", &it->ids, &it->n_ids, &b->arena, e)
-		               ? -1
-		               : prompt_check_ids(b->model, "--prompt", it->ids, it->n_ids, e);
+		return prompt_from(b->model, &v, "'--prompt'", true, &it->ids, &it->n_ids, &b->arena, e);
 	if (v.kind != JSON_STRING)
-		return err_set(e, "--prompt '%s' gives neither a text nor an array of ids here",
-		               filter_program(b->prompt));
+		return err_set(e, "--prompt '%s' gives neither a text nor an array here", filter_program(b->prompt));
 	it->text_len = v.len;
 	it->text = arena_strndup(&b->arena, v.text, v.len);
 	return prompt_encode(b->model, it->text, it->text_len, &it->ids, &it->n_ids, &b->arena, e);

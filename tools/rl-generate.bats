@@ -101,6 +101,16 @@ setup() {
 	fails_with 1 "the store has no tokenizer" rl-generate -q -s ids.lmdb queries.jsonl
 }
 
+@test "rl-generate: --prompt may give texts and ids, one after another, each text tokenised by itself" {
+	rl-generate -q --max-tokens 5 queries.jsonl >once
+	rl-generate -q --max-tokens 2 --as second --prompt '[.prompt_tokens, .tokens, " and ", 7]' once >out.jsonl
+	jq -c '{text: " and "}' <<<'{}' | rl-tokenize -q --tokenizer tokenizer.json | jq -c .tokens >and
+	jq -es --slurpfile joint and 'length == 6 and all(.[]; .second.prompt_tokens == .prompt_tokens + .tokens + $joint[0] + [7])' out.jsonl
+	# a text in front begins as a prompt does
+	rl-generate -q --max-tokens 2 --prompt '[.query, 7]' queries.jsonl >out.jsonl
+	paste <(jq -c .prompt_tokens out.jsonl) <(jq -c '.prompt_tokens + [7]' once) | awk '$1 != $2 {bad = 1} END {exit bad || NR != 6}'
+}
+
 @test "rl-generate: --prompt may give ids, which are not made of a text again" {
 	jq -c '{id, ids: .prompt_tokens}' "$testdata/tiny/prompts.jsonl" >ids.jsonl
 	rl-store init -q --config "$testdata/tiny/config.json" ids.lmdb
@@ -108,8 +118,9 @@ setup() {
 	jq -c '[.id, .tokens, .logprobs]' out.jsonl | cmp - <(rl-generate -q -s ids.lmdb --max-tokens 2 "$testdata/tiny/prompts.jsonl" | jq -c '[.id, .tokens, .logprobs]')
 	jq -se 'all(.prompt_tokens == .ids and (has("prompt") | not))' out.jsonl
 	fails_with 1 ":1: '--prompt' has id 300 at place 1, but the vocabulary has 300" rl-generate -q --prompt .ids <(echo '{"ids":[1,300]}')
-	fails_with 1 ":1: '--prompt' holds a string at index 1, not an integer" rl-generate -q --prompt .ids <(echo '{"ids":[1,"a"]}')
-	fails_with 1 ":1: --prompt '.ids' gives neither a text nor an array of ids here" rl-generate -q --prompt .ids <(echo '{"ids":7}')
+	fails_with 1 ":1: '--prompt': part 1 is no text, no id and no array of ids" rl-generate -q --prompt .ids <(echo '{"ids":[1,null]}')
+	fails_with 1 ":1: '--prompt': the store has no tokenizer" rl-generate -q -s ids.lmdb --prompt .ids <(echo '{"ids":[1,"a"]}')
+	fails_with 1 ":1: --prompt '.ids' gives neither a text nor an array here" rl-generate -q --prompt .ids <(echo '{"ids":7}')
 }
 
 @test "rl-generate: bad input in one line" {

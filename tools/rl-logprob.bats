@@ -184,7 +184,7 @@ text_store() {
 	fails_with 1 "gives no choice" run_c --choices '[]' prompts.jsonl
 	fails_with 1 "choice 1 has no token" run_c --choices '["a", ""]' prompts.jsonl
 	fails_with 1 "choice 1 is no text" run_c --choices '["a", null]' prompts.jsonl
-	fails_with 1 "choice 0 has id 280, but the vocabulary has 280" run_c --choices '[[280]]' prompts.jsonl
+	fails_with 1 "choice 0 has id 280 at place 0, but the vocabulary has 280" run_c --choices '[[280]]' prompts.jsonl
 	fails_with 1 "choice 1 is blank" run_c --choices 'a, ' --normalize byte prompts.jsonl
 	fails_with 1 "has ids and no text" rl-logprob -q -s "$store" --choices '[[3]]' --normalize byte "$rollouts"
 	fails_with 1 "the store has no tokenizer" rl-logprob -q -s "$store" --choices 'a,b' "$rollouts"
