@@ -144,6 +144,12 @@ choose() { rl-select -q --query .query "$@"; }
 	[ "$(wc -l <metrics.jsonl)" -eq 2 ]
 	rl-select -q -s run.lmdb:ref --probabilities --as again pool.jsonl seen.jsonl >both
 	jq -es 'length == 16 and all(.[]; (.selected_probabilities == .again_probabilities) == (.policy_version == 0)) and (map(.policy_version) | unique) == [0, 1]' both >/dev/null
+	# versions in turn: the keys are those of each
+	jq -c 'del(.selected, .selected_p, .selected_probabilities) | .policy_version = [0, 2][.row % 2]' seen.jsonl >turns
+	rl-select -q --follow --probabilities pool.jsonl turns >got
+	for v in 0:ref 2:policy; do
+		jq -c "select(.policy_version == ${v%:*})" turns | rl-select -q -s "run.lmdb:${v#*:}" --probabilities pool.jsonl | cmp - <(jq -c "select(.policy_version == ${v%:*})" got)
+	done
 	fails_with 1 "--follow: 'policy_version' is not there" choose --follow pool.jsonl queries.jsonl
 }
 
