@@ -4,7 +4,7 @@
  * Limited-memory BFGS (Nocedal 1980; Nocedal and Wright, Numerical Optimization, algorithm 7.5) with the last 10 steps,
  * and halving along the line: a step is taken when it lowers f enough (Armijo, 1e-4), or, where f is so near its
  * minimum that its last digits say nothing, when the slope along the line is less steep than before (after Hager and
- * Zhang 2005).  All sums run in the order of the variables, so the same function gives the same bits.
+ * Zhang 2005).  All sums run in a fixed order, so the same function gives the same bits.
  */
 #ifndef LIB_LBFGS_H
 #define LIB_LBFGS_H
