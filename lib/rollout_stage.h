@@ -22,7 +22,7 @@ struct rollout_stage {
 	const struct kernels *k;
 	struct store *store;
 	struct loop_locks *locks; /* to say that it is at work (LOOP_STAGE); not open: it does not say so */
-	const char *name; /* a slot or a snapshot, for all records */
+	const char *name;         /* a slot or a snapshot, for all records */
 	const char *slot; /* instead, where it is not NULL: what runs train, at the version that the record names */
 	/* private */
 	struct store_ref ref;   /* of the records that are held, while there are any */
