@@ -58,7 +58,7 @@ table() {
 		Boolean expansion|here|but for one whose source had the precedence of AND and OR wrong
 		BLEU of single orders|here|
 		BLEU-4, nltk method0 and method1|here|
-		key-value pairs|no|rl-chunk --keys is not there yet
+		key-value pairs|here|
 		GRPO advantages|here|
 		RLOO advantages|here|
 	END
@@ -233,4 +233,16 @@ margin_() { formula "margin reward $1" margins '. as $i | .margin | '"$2"'($i.qu
 		jq -c '{completion: ("w " * .input.n), ends: [range(.input.n) | 2 * . + 2]}' <<<"$case" >in
 		near "$(jq -c .expected <<<"$case")" "$(rl-reward-sentiment -q --classifier model --mode strength in | jq -c .reward_sentiment)"
 	done <all
+}
+
+@test "seed vectors: key-value pairs: their places; how many fit a context is the user's --pairs" {
+	# one token a byte
+	rl-tokenize -q --train --vocab-size 257 >bytes.json <<<'{"text":"abc"}'
+	cases "key-value pairs" | while read -r case; do
+		n=$(jq .expected.pairs <<<"$case")
+		jq -nc --argjson n "$n" '{id: "d", text: ("abcdefgh" * 10 * $n)}' >doc
+		rl-chunk -q --tokenizer bytes.json --keys "$(jq .input.key <<<"$case")" --values "$(jq .input.value <<<"$case")" --pairs "$n" doc >pairs
+		[ "$(wc -l <pairs)" -eq "$n" ]
+		[ "$(jq -sc '.[:3] | map([.start, .start + (.key_tokens | length), .end])' pairs)" = "$(jq -c .expected.first <<<"$case")" ]
+	done
 }
