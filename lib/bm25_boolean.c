@@ -1,11 +1,11 @@
 /*
  * bm25_boolean - Boolean queries; see bm25.h
  *
- * A query becomes a tree in which NOT stands at words and phrases only (De Morgan).  Every word and phrase walks
- * postings of its own; a node tells the first document, not before a given one, that it may match, so that a rare word
- * of an AND leads all others; so do the words that a document needs to be among the best k, by bounds as in
- * bm25_search. The documents so found are scored, and judged where they could be among the best: phrases, which need
- * positions, come last.
+ * Words with nothing but OR between them are a plain search, done as one.  Any other query becomes a tree in which NOT
+ * stands at words and phrases only (De Morgan).  Every word and phrase walks postings of its own; a node tells the
+ * first document, not before a given one, that it may match, so that a rare word of an AND leads all others; so do the
+ * words that a document needs to be among the best k, by bounds as in bm25_search. The documents so found are scored,
+ * and judged where they could be among the best: phrases, which need positions, come last.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,8 @@ struct boolean {
 	struct bm25_searcher *s;
 	struct arena arena;
 	struct bm25_dict words;
-	int64_t *counts; /* by word: how often it is asked for */
+	int64_t *counts;             /* by word: how often it is asked for */
+	struct bm25_postings *lists; /* by word */
 	size_t counts_cap;
 	/* parsing */
 	const char *start, *p, *end;
@@ -265,28 +266,34 @@ static void sort_scored(struct boolean *q)
 		q->prefix[i + 1] = q->prefix[i] + q->sorted[i]->bound;
 }
 
+static int find_lists(struct boolean *q, struct err *e)
+{
+	q->lists = arena_array(&q->arena, q->words.n, sizeof *q->lists);
+	for (size_t i = 0; i < q->words.n; i++) {
+		const struct bm25_word *w = &q->words.words[i];
+		if (bm25_view_lookup(bm25_searcher_view(q->s), w->text, w->len, &q->lists[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Cursors of all leaves; and of the words that are asked for, in that order, which is that of the sum. */
 static int open_cursors(struct boolean *q, struct err *e)
 {
-	struct bm25_postings *lists = arena_array(&q->arena, q->words.n, sizeof *lists);
-	for (size_t i = 0; i < q->words.n; i++) {
-		const struct bm25_word *w = &q->words.words[i];
-		if (bm25_view_lookup(bm25_searcher_view(q->s), w->text, w->len, &lists[i], e) < 0)
-			return -1;
-	}
 	q->scored = xrealloc_array(NULL, q->words.n, sizeof *q->scored);
 	for (size_t i = 0; i < q->n_walkers; i++) {
 		struct walker *w = &q->walkers[i];
-		const struct bm25_postings *list = &lists[w->word];
+		const struct bm25_postings *list = &q->lists[w->word];
 		w->cursor.doc = BM25_NO_DOC;
 		w->block = UINT32_MAX;
 		if (!list->df)
 			continue;
-		if (bm25_open_cursor(q->s, &w->cursor, list, 1, e))
+		if (bm25_open_cursor(q->s, &w->cursor, list, 0, e))
 			return -1;
-		if (w->negated || !q->counts[w->word] || !(bm25_idf(q->s, list->df) > 0))
+		double idf = (double)q->counts[w->word] * bm25_idf(q->s, list->df);
+		if (w->negated || !(idf > 0))
 			continue;
-		if (bm25_open_cursor(q->s, &q->scored[q->n_scored++], list, q->counts[w->word], e))
+		if (bm25_open_cursor(q->s, &q->scored[q->n_scored++], list, idf, e))
 			return -1;
 		q->counts[w->word] = 0;
 	}
@@ -501,6 +508,31 @@ static int scan(struct boolean *q, const struct node *root, struct err *e)
 	}
 }
 
+/* Words with OR between them: any of them will do, and each counts. */
+static bool is_any(const struct node *root)
+{
+	if (root->kind == NODE_OR)
+		for (const struct node *c = root->child; c; c = c->next)
+			if (!is_any(c))
+				return false;
+	return root->kind == NODE_OR || (root->kind == NODE_LEAF && root->n == 1 && !root->negated);
+}
+
+/* Which is the plain search: bm25_window.c leaves most postings alone. */
+static int search_any(struct boolean *q, int64_t k, const struct bm25_hit **hits, int64_t *n, struct err *e)
+{
+	struct bm25_term_list *terms = arena_array(&q->arena, q->words.n, sizeof *terms);
+	size_t n_terms = 0;
+	for (size_t i = 0; i < q->words.n; i++) {
+		if (!q->lists[i].df)
+			continue;
+		terms[n_terms].list = q->lists[i];
+		terms[n_terms].idf = (double)q->counts[i] * bm25_idf(q->s, q->lists[i].df);
+		n_terms += terms[n_terms].idf > 0;
+	}
+	return bm25_search_terms(q->s, terms, n_terms, k, hits, n, e);
+}
+
 int bm25_search_boolean(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
                         int64_t *n, struct err *e)
 {
@@ -515,9 +547,16 @@ int bm25_search_boolean(struct bm25_searcher *s, const char *query, size_t len, 
 		goto out;
 	rc = -1;
 	if (root && bm25_best_begin(s, k)) {
-		if (open_cursors(&q, e) || scan(&q, root, e))
+		if (find_lists(&q, e))
 			goto out;
-		*n = bm25_best_end(s, hits);
+		if (is_any(root)) {
+			if (search_any(&q, k, hits, n, e))
+				goto out;
+		} else {
+			if (open_cursors(&q, e) || scan(&q, root, e))
+				goto out;
+			*n = bm25_best_end(s, hits);
+		}
 	}
 	rc = 1;
 out:

@@ -115,7 +115,17 @@ void bm25_list_write(const struct bm25_list *l, char *out);
 /* Bounds of the value are checked here, of each block in bm25_postings_block. */
 int bm25_postings_get(const void *value, size_t len, int64_t n_docs, struct bm25_postings *out, struct err *e);
 struct bm25_block bm25_postings_entry(const struct bm25_postings *p, uint32_t block);
-/* Unpacks a block: *n postings (at most BM25_BLOCK). */
+/* The frequencies of a block, still packed. */
+struct bm25_tfs {
+	const unsigned char *in;
+	unsigned bits;
+};
+/* Unpacks the documents of a block: *n postings (at most BM25_BLOCK). */
+int bm25_postings_docs(const struct bm25_postings *p, uint32_t block, int64_t n_docs, uint32_t *docs, uint32_t *n,
+                       struct bm25_tfs *tfs, struct err *e);
+uint32_t bm25_tfs_get(const struct bm25_tfs *t, uint32_t i);
+void bm25_tfs_unpack(const struct bm25_tfs *t, uint32_t *tfs, uint32_t n);
+/* The frequencies too. */
 int bm25_postings_block(const struct bm25_postings *p, uint32_t block, int64_t n_docs, uint32_t *docs, uint32_t *tfs,
                         uint32_t *n, struct err *e);
 
@@ -194,6 +204,32 @@ int bm25_view_positions(const struct bm25_view *v, const char *key, size_t key_l
                         const unsigned char **bytes, size_t *len, struct err *e);
 
 /* ---- bm25_search.c: what the other ways to search take from it ---- */
+/* The weights w(tf) of documents by their length; small ones from a table, the same bits. */
+enum { BM25_TF_TABLE = 32, BM25_LENGTH_TABLE = 512 };
+struct bm25_weights {
+	enum bm25_variant variant;
+	double k1, b, mean;
+	double table[BM25_TF_TABLE + 1][BM25_LENGTH_TABLE]; /* [tf - 1][length]; the last row: the largest tf */
+};
+double bm25_weight_formula(const struct bm25_weights *w, uint32_t tf, uint32_t length);
+/* Rises with tf and falls with length, in every form. */
+static inline double bm25_weight(const struct bm25_weights *w, uint32_t tf, uint32_t length)
+{
+	return tf - 1 < BM25_TF_TABLE && length < BM25_LENGTH_TABLE ? w->table[tf - 1][length]
+	                                                            : bm25_weight_formula(w, tf, length);
+}
+/* bm25_weight_row(w, tf)[bm25_weight_column(length)] is never below bm25_weight(w, tf, length). */
+static inline const double *bm25_weight_row(const struct bm25_weights *w, uint32_t tf)
+{
+	return w->table[tf - 1 < BM25_TF_TABLE ? tf - 1 : BM25_TF_TABLE];
+}
+static inline uint32_t bm25_weight_column(uint32_t length)
+{
+	return length < BM25_LENGTH_TABLE ? length : BM25_LENGTH_TABLE - 1;
+}
+const struct bm25_weights *bm25_searcher_weights(const struct bm25_searcher *s);
+const uint32_t *bm25_searcher_lengths(const struct bm25_searcher *s);
+uint32_t bm25_searcher_documents(const struct bm25_searcher *s);
 /* A term that weighs something, and how it is asked for. */
 struct bm25_term_list {
 	struct bm25_postings list;
@@ -208,15 +244,14 @@ int bm25_search_terms(struct bm25_searcher *s, const struct bm25_term_list *term
 /* A term of a query, walking its postings. */
 struct bm25_cursor {
 	struct bm25_postings list;
-	double idf;     /* times the repetitions in the query */
-	double bound;   /* of its weight in any document */
-	uint32_t order; /* place in the query */
+	double idf;   /* times the repetitions in the query */
+	double bound; /* of its parts in all documents */
 	uint32_t block, n, at;
 	uint32_t doc; /* docs[at], BM25_NO_DOC at the end */
 	uint32_t docs[BM25_BLOCK], tfs[BM25_BLOCK];
 };
-/* At the first document; count: repetitions in the query.  Leaves bound and order alone. */
-int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struct bm25_postings *list, int64_t count,
+/* At the first document.  Leaves bound alone. */
+int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struct bm25_postings *list, double idf,
                      struct err *e);
 /* To the first document not before `doc`; never back. */
 int bm25_seek(struct bm25_searcher *s, struct bm25_cursor *c, uint32_t doc, struct err *e);
@@ -235,5 +270,10 @@ void bm25_best_add(struct bm25_searcher *s, uint32_t doc, double score);
 int64_t bm25_best_end(struct bm25_searcher *s, const struct bm25_hit **hits);
 struct bm25_view *bm25_searcher_view(const struct bm25_searcher *s);
 struct bm25_analysis *bm25_searcher_analysis(const struct bm25_searcher *s);
+
+/* ---- bm25_window.c ---- */
+/* Adds to the best all documents that belong there, without looking at all; a: forgotten by the caller. */
+int bm25_scan_windows(struct bm25_searcher *s, const struct bm25_term_list *terms, size_t n, struct arena *a,
+                      struct err *e);
 
 #endif

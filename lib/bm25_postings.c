@@ -29,15 +29,64 @@ static void pack(struct str *out, const uint32_t *x, uint32_t n, unsigned bits)
 		str_addc(out, (char)(acc & 0xff));
 }
 
-/* Reads whole words: up to 7 bytes behind the packed ones must be readable. */
+/* Number i of those packed in `bits` bits each.  Reads a whole word: up to 7 bytes behind must be readable. */
+static inline uint32_t packed(const unsigned char *in, uint32_t i, unsigned bits)
+{
+	uint64_t word;
+	size_t at = (size_t)i * bits;
+	memcpy(&word, in + (at >> 3), sizeof word);
+	return (uint32_t)(word >> (at & 7) & (((uint64_t)1 << bits) - 1));
+}
+
+/* Eight numbers of at most 8 bits are one word, which then need not be read again. */
+static inline __attribute__((always_inline)) uint32_t unpack_bytes(const unsigned char *in, uint32_t *x, uint32_t n,
+                                                                   unsigned bits)
+{
+	const uint64_t mask = ((uint64_t)1 << bits) - 1;
+	uint32_t i = 0;
+	for (; i + 8 <= n; i += 8, in += bits) {
+		uint64_t word;
+		memcpy(&word, in, sizeof word);
+		for (unsigned j = 0; j < 8; j++)
+			x[i + j] = (uint32_t)(word >> j * bits & mask);
+	}
+	return i;
+}
+
 static void unpack(const unsigned char *in, uint32_t *x, uint32_t n, unsigned bits)
 {
-	uint64_t mask = ((uint64_t)1 << bits) - 1, word;
-	size_t at = 0;
-	for (uint32_t i = 0; i < n; i++, at += bits) {
-		memcpy(&word, in + (at >> 3), sizeof word);
-		x[i] = (uint32_t)(word >> (at & 7) & mask);
+	uint32_t i = 0;
+	switch (bits) {
+	case 0:
+		memset(x, 0, n * sizeof *x);
+		return;
+	case 1:
+		i = unpack_bytes(in, x, n, 1);
+		break;
+	case 2:
+		i = unpack_bytes(in, x, n, 2);
+		break;
+	case 3:
+		i = unpack_bytes(in, x, n, 3);
+		break;
+	case 4:
+		i = unpack_bytes(in, x, n, 4);
+		break;
+	case 5:
+		i = unpack_bytes(in, x, n, 5);
+		break;
+	case 6:
+		i = unpack_bytes(in, x, n, 6);
+		break;
+	case 7:
+		i = unpack_bytes(in, x, n, 7);
+		break;
+	case 8:
+		i = unpack_bytes(in, x, n, 8);
+		break;
 	}
+	for (; i < n; i++)
+		x[i] = packed(in, i, bits);
 }
 
 /* One block behind document `last` (-1 at the start). */
@@ -146,8 +195,20 @@ int bm25_postings_get(const void *value, size_t len, int64_t n_docs, struct bm25
 	return 0;
 }
 
-int bm25_postings_block(const struct bm25_postings *p, uint32_t block, int64_t n_docs, uint32_t *docs, uint32_t *tfs,
-                        uint32_t *n, struct err *e)
+void bm25_tfs_unpack(const struct bm25_tfs *t, uint32_t *tfs, uint32_t n)
+{
+	unpack(t->in, tfs, n, t->bits);
+	for (uint32_t i = 0; i < n; i++)
+		tfs[i]++;
+}
+
+uint32_t bm25_tfs_get(const struct bm25_tfs *t, uint32_t i)
+{
+	return packed(t->in, i, t->bits) + 1;
+}
+
+int bm25_postings_docs(const struct bm25_postings *p, uint32_t block, int64_t n_docs, uint32_t *docs, uint32_t *n,
+                       struct bm25_tfs *tfs, struct err *e)
 {
 	struct bm25_block entry = bm25_postings_entry(p, block), before = {.last_doc = UINT32_MAX};
 	if (block)
@@ -161,17 +222,27 @@ int bm25_postings_block(const struct bm25_postings *p, uint32_t block, int64_t n
 	size_t doc_bytes = packed_bytes(count, doc_bits);
 	if (doc_bits > 32 || tf_bits > 32 || entry.end - before.end != 2 + doc_bytes + packed_bytes(count, tf_bits))
 		return err_set(e, "block %u of a posting list is damaged", block);
+	*tfs = (struct bm25_tfs){in + 2 + doc_bytes, tf_bits};
 	unpack(in + 2, docs, count, doc_bits);
-	unpack(in + 2 + doc_bytes, tfs, count, tf_bits);
-	/* the document before the first is -1, which UINT32_MAX is here */
-	uint64_t doc = block ? (uint64_t)before.last_doc + 1 : 0;
+	/* the document before the first is -1, which UINT32_MAX is here; i stands for the ones in the gaps */
+	uint64_t sum = block ? (uint64_t)before.last_doc + 1 : 0;
 	for (uint32_t i = 0; i < count; i++) {
-		doc += docs[i];
-		docs[i] = (uint32_t)doc++;
-		tfs[i]++;
+		sum += docs[i];
+		docs[i] = (uint32_t)(sum + i);
 	}
-	if (doc > (uint64_t)n_docs || doc - 1 != entry.last_doc)
+	uint64_t last = sum + count - 1;
+	if (last >= (uint64_t)n_docs || last != entry.last_doc)
 		return err_set(e, "block %u of a posting list names document %llu of %lld", block,
-		               (unsigned long long)doc - 1, (long long)n_docs);
+		               (unsigned long long)last, (long long)n_docs);
+	return 0;
+}
+
+int bm25_postings_block(const struct bm25_postings *p, uint32_t block, int64_t n_docs, uint32_t *docs, uint32_t *tfs,
+                        uint32_t *n, struct err *e)
+{
+	struct bm25_tfs packed_tfs;
+	if (bm25_postings_docs(p, block, n_docs, docs, n, &packed_tfs, e))
+		return -1;
+	bm25_tfs_unpack(&packed_tfs, tfs, *n);
 	return 0;
 }

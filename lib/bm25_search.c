@@ -1,11 +1,7 @@
 /*
- * bm25_search - the best k documents; see bm25.h
+ * bm25_search - the formulas, the best k documents, and scoring all that match; see bm25.h
  *
- * MaxScore (Turtle and Flood 1995), document at a time: terms whose bounds together cannot lift a document over the
- * worst of the best k are only looked up for documents that the other terms bring.  Bounds are of blocks (the largest
- * tf with the shortest document), so they hold for any k1 and b.  A score is summed in the order of the query's terms,
- * whichever of them found the document, and a bound is only trusted when it is below by more than rounding: the result
- * is bit for bit that of scoring everything.
+ * A score is summed in the order of the query's terms; bm25_window.c finds the same documents without looking at all.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -13,8 +9,6 @@
 
 #include "lib/bm25_impl.h"
 #include "lib/util.h"
-
-enum { NORM_TABLE = 4096 };
 
 struct heap_item {
 	double rank; /* score in units of 1e-10, rounded */
@@ -29,18 +23,50 @@ struct bm25_searcher {
 	int64_t n_docs;
 	struct bm25_params params;
 	struct bm25_analysis *analysis;
-	double norms[NORM_TABLE]; /* by length of a document */
+	struct bm25_weights weights;
+	struct arena arena; /* of a query */
 	struct bm25_dict words;
 	int64_t *counts; /* by number in words */
 	size_t count_cap;
-	struct bm25_cursor *cursors, **sorted; /* sorted by rising bound */
-	double *parts;                         /* by place in the query: the current document's */
-	double *prefix;                        /* prefix[i]: sum of the bounds of sorted[0..i-1] */
-	size_t n, cap;
 	struct heap_item *heap; /* the worst on top */
 	int64_t heap_n, heap_cap, heap_room;
 	struct bm25_hit *hits;
 };
+
+/* ---- weights ---- */
+
+double bm25_weight_formula(const struct bm25_weights *w, uint32_t frequency, uint32_t length)
+{
+	double tf = frequency, k1 = w->k1, norm = 1 - w->b + w->b * length / w->mean;
+	switch (w->variant) {
+	case BM25_ROBERTSON:
+	case BM25_LUCENE:
+		return tf / (tf + k1 * norm);
+	case BM25_ATIRE:
+		return tf * (k1 + 1) / (tf + k1 * norm);
+	case BM25_PLUS:
+		return tf * (k1 + 1) / (tf + k1 * norm) + 1;
+	case BM25_L:
+		/* b = 1 and a length of 0 cannot meet: the document has the term */
+		return (k1 + 1) * (tf / norm + .5) / (k1 + tf / norm + .5);
+	}
+	return 0;
+}
+
+static void weights_init(struct bm25_weights *w, const struct bm25_params *p, double mean)
+{
+	w->variant = p->variant;
+	w->k1 = p->k1;
+	w->b = p->b;
+	w->mean = mean;
+	for (uint32_t tf = 1; tf <= BM25_TF_TABLE; tf++)
+		for (uint32_t length = 1; length < BM25_LENGTH_TABLE; length++)
+			w->table[tf - 1][length] = bm25_weight_formula(w, tf, length);
+	for (uint32_t length = 1; length < BM25_LENGTH_TABLE; length++)
+		w->table[BM25_TF_TABLE][length] = bm25_weight_formula(w, UINT32_MAX, length);
+}
+
+/* ---- the searcher ---- */
 
 struct bm25_searcher *bm25_searcher_new(const struct bm25_index *x, const struct bm25_params *p, struct err *e)
 {
@@ -55,9 +81,8 @@ struct bm25_searcher *bm25_searcher_new(const struct bm25_index *x, const struct
 	s->lengths = bm25_lengths(x);
 	s->n_docs = info->documents;
 	s->analysis = bm25_analysis_new(info->analyzer);
-	double mean = info->average_length > 0 ? info->average_length : 1;
-	for (int i = 0; i < NORM_TABLE; i++)
-		s->norms[i] = 1 - p->b + p->b * i / mean;
+	arena_init(&s->arena);
+	weights_init(&s->weights, p, info->average_length > 0 ? info->average_length : 1);
 	return s;
 }
 
@@ -67,14 +92,26 @@ void bm25_searcher_free(struct bm25_searcher *s)
 		return;
 	bm25_view_free(s->view);
 	bm25_analysis_free(s->analysis);
+	arena_release(&s->arena);
 	free(s->counts);
-	free(s->cursors);
-	free(s->sorted);
-	free(s->parts);
-	free(s->prefix);
 	free(s->heap);
 	free(s->hits);
 	free(s);
+}
+
+const struct bm25_weights *bm25_searcher_weights(const struct bm25_searcher *s)
+{
+	return &s->weights;
+}
+
+const uint32_t *bm25_searcher_lengths(const struct bm25_searcher *s)
+{
+	return s->lengths;
+}
+
+uint32_t bm25_searcher_documents(const struct bm25_searcher *s)
+{
+	return (uint32_t)s->n_docs;
 }
 
 struct bm25_view *bm25_searcher_view(const struct bm25_searcher *s)
@@ -97,8 +134,6 @@ int bm25_doc_text(const struct bm25_searcher *s, uint32_t doc, const char **text
 	return bm25_view_text(s->view, doc, text, len, e);
 }
 
-/* ---- the formulas ---- */
-
 double bm25_idf(const struct bm25_searcher *s, double n)
 {
 	double N = (double)s->n_docs;
@@ -113,26 +148,6 @@ double bm25_idf(const struct bm25_searcher *s, double n)
 		return log((N + 1) / (n + .5));
 	case BM25_PLUS:
 		return log((N + 1) / n);
-	}
-	return 0;
-}
-
-/* Rises with tf and falls with length, in every form. */
-static double weight(const struct bm25_searcher *s, double tf, uint32_t length)
-{
-	double mean = bm25_info(s->index)->average_length, k1 = s->params.k1;
-	double norm = length < NORM_TABLE ? s->norms[length] : 1 - s->params.b + s->params.b * length / mean;
-	switch (s->params.variant) {
-	case BM25_ROBERTSON:
-	case BM25_LUCENE:
-		return tf / (tf + k1 * norm);
-	case BM25_ATIRE:
-		return tf * (k1 + 1) / (tf + k1 * norm);
-	case BM25_PLUS:
-		return tf * (k1 + 1) / (tf + k1 * norm) + 1;
-	case BM25_L:
-		/* b = 1 and a length of 0 cannot meet: the document has the term */
-		return (k1 + 1) * (tf / norm + .5) / (k1 + tf / norm + .5);
 	}
 	return 0;
 }
@@ -205,14 +220,14 @@ int bm25_seek(struct bm25_searcher *s, struct bm25_cursor *c, uint32_t doc, stru
 
 double bm25_part(const struct bm25_searcher *s, const struct bm25_cursor *c)
 {
-	return c->idf * weight(s, c->tfs[c->at], s->lengths[c->doc]);
+	return c->idf * bm25_weight(&s->weights, c->tfs[c->at], s->lengths[c->doc]);
 }
 
-int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struct bm25_postings *list, int64_t count,
+int bm25_open_cursor(struct bm25_searcher *s, struct bm25_cursor *c, const struct bm25_postings *list, double idf,
                      struct err *e)
 {
 	c->list = *list;
-	c->idf = (double)count * bm25_idf(s, list->df);
+	c->idf = idf;
 	return load_block(s, c, 0, e);
 }
 
@@ -221,7 +236,7 @@ double bm25_bound(const struct bm25_searcher *s, const struct bm25_cursor *c)
 	double most = 0;
 	for (uint32_t b = 0; b < c->list.n_blocks; b++) {
 		struct bm25_block entry = bm25_postings_entry(&c->list, b);
-		most = fmax(most, weight(s, entry.max_tf, entry.min_len));
+		most = fmax(most, bm25_weight_row(&s->weights, entry.max_tf)[bm25_weight_column(entry.min_len)]);
 	}
 	return most * c->idf;
 }
@@ -241,62 +256,25 @@ static void count_term(void *arg, const char *term, size_t len, uint32_t positio
 	s->counts[w] = is_new ? 1 : s->counts[w] + 1;
 }
 
-static void reserve(struct bm25_searcher *s, size_t n)
+/* The terms of the query that are in the index and weigh anything. */
+static int find_terms(struct bm25_searcher *s, const char *query, size_t len, struct bm25_term_list **terms, size_t *n,
+                      struct err *e)
 {
-	if (s->prefix && n <= s->cap)
-		return;
-	s->cap = n + n / 2 + 1;
-	s->cursors = xrealloc_array(s->cursors, s->cap, sizeof *s->cursors);
-	s->sorted = xrealloc_array(s->sorted, s->cap, sizeof *s->sorted);
-	s->parts = xrealloc_array(s->parts, s->cap, sizeof *s->parts);
-	s->prefix = xrealloc_array(s->prefix, s->cap + 1, sizeof *s->prefix);
-}
-
-static int by_bound(const void *pa, const void *pb)
-{
-	const struct bm25_cursor *a = *(const struct bm25_cursor *const *)pa,
-	                         *b = *(const struct bm25_cursor *const *)pb;
-	if (a->bound != b->bound)
-		return a->bound < b->bound ? -1 : 1;
-	return (a->order > b->order) - (a->order < b->order);
-}
-
-static void sort_cursors(struct bm25_searcher *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		s->sorted[i] = &s->cursors[i];
-	qsort(s->sorted, s->n, sizeof *s->sorted, by_bound);
-	s->prefix[0] = 0;
-	for (size_t i = 0; i < s->n; i++)
-		s->prefix[i + 1] = s->prefix[i] + s->sorted[i]->bound;
-}
-
-/* Cursors for the terms of the query that are in the index and weigh anything. */
-static int open_query(struct bm25_searcher *s, const char *query, size_t len, struct err *e)
-{
-	struct bm25_postings list;
-	int rc = -1;
-	s->n = 0;
+	int rc = 0;
+	*n = 0;
 	bm25_dict_init(&s->words);
 	bm25_analyze(s->analysis, query, len, count_term, s);
-	reserve(s, s->words.n);
-	for (size_t w = 0; w < s->words.n; w++) {
-		int found = bm25_view_lookup(s->view, s->words.words[w].text, s->words.words[w].len, &list, e);
-		if (found < 0)
-			goto out;
-		if (!found || !(bm25_idf(s, list.df) > 0))
+	*terms = arena_array(&s->arena, s->words.n, sizeof **terms);
+	for (size_t w = 0; w < s->words.n && rc >= 0; w++) {
+		struct bm25_term_list *t = &(*terms)[*n];
+		rc = bm25_view_lookup(s->view, s->words.words[w].text, s->words.words[w].len, &t->list, e);
+		if (rc <= 0)
 			continue;
-		struct bm25_cursor *c = &s->cursors[s->n];
-		if (bm25_open_cursor(s, c, &list, s->counts[w], e))
-			goto out;
-		c->order = (uint32_t)s->n++;
-		c->bound = bm25_bound(s, c);
+		t->idf = (double)s->counts[w] * bm25_idf(s, t->list.df);
+		*n += t->idf > 0;
 	}
-	sort_cursors(s);
-	rc = 0;
-out:
 	bm25_dict_release(&s->words);
-	return rc;
+	return rc < 0 ? -1 : 0;
 }
 
 /* ---- the best k ---- */
@@ -344,57 +322,27 @@ double bm25_best_limit(const struct bm25_searcher *s)
 	return s->heap_n < s->heap_cap || s->params.exhaustive ? 0 : s->heap[0].rank * 1e-10;
 }
 
-/* Looks the document up in the terms before `essential`, the heaviest first, as long as it can still enter. */
-static int complete(struct bm25_searcher *s, uint32_t doc, size_t essential, double sum, double limit, bool *pruned,
-                    struct err *e)
+/* Scores every document that has a term: what pruning is compared with, and as plain as can be. */
+static int scan_all(struct bm25_searcher *s, const struct bm25_term_list *terms, size_t n, struct err *e)
 {
-	*pruned = false;
-	for (size_t i = essential; i-- > 0;) {
-		struct bm25_cursor *c = s->sorted[i];
-		if ((sum + s->prefix[i + 1]) * BM25_SLACK <= limit) {
-			*pruned = true;
-			return 0;
-		}
-		if (bm25_seek(s, c, doc, e))
+	struct bm25_cursor *c = arena_array(&s->arena, n, sizeof *c);
+	for (size_t i = 0; i < n; i++)
+		if (bm25_open_cursor(s, &c[i], &terms[i].list, terms[i].idf, e))
 			return -1;
-		if (c->doc != doc)
-			continue;
-		s->parts[c->order] = bm25_part(s, c);
-		sum += s->parts[c->order];
-	}
-	return 0;
-}
-
-static int scan(struct bm25_searcher *s, struct err *e)
-{
-	size_t essential = 0;
 	for (;;) {
-		double limit = bm25_best_limit(s), sum = 0;
-		while (essential < s->n && s->prefix[essential + 1] * BM25_SLACK <= limit)
-			essential++;
 		uint32_t doc = BM25_NO_DOC;
-		for (size_t i = essential; i < s->n; i++)
-			doc = s->sorted[i]->doc < doc ? s->sorted[i]->doc : doc;
+		double score = 0;
+		for (size_t i = 0; i < n; i++)
+			doc = c[i].doc < doc ? c[i].doc : doc;
 		if (doc == BM25_NO_DOC)
 			return 0;
-		memset(s->parts, 0, s->n * sizeof *s->parts);
-		for (size_t i = essential; i < s->n; i++) {
-			struct bm25_cursor *c = s->sorted[i];
-			if (c->doc != doc)
+		for (size_t i = 0; i < n; i++) {
+			if (c[i].doc != doc)
 				continue;
-			s->parts[c->order] = bm25_part(s, c);
-			sum += s->parts[c->order];
-			if (step(s, c, e))
+			score += bm25_part(s, &c[i]);
+			if (step(s, &c[i], e))
 				return -1;
 		}
-		bool pruned;
-		if (complete(s, doc, essential, sum, limit, &pruned, e))
-			return -1;
-		if (pruned)
-			continue;
-		double score = 0;
-		for (size_t i = 0; i < s->n; i++)
-			score += s->parts[i];
 		if (bm25_best_takes(s, doc, score))
 			bm25_best_add(s, doc, score);
 	}
@@ -428,39 +376,28 @@ int64_t bm25_best_end(struct bm25_searcher *s, const struct bm25_hit **hits)
 	return n;
 }
 
-int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
-                int64_t *n, struct err *e)
-{
-	*n = 0;
-	*hits = s->hits;
-	if (!bm25_best_begin(s, k))
-		return 0;
-	if (open_query(s, query, len, e) || scan(s, e))
-		return -1;
-	*n = bm25_best_end(s, hits);
-	return 0;
-}
-
 int bm25_search_terms(struct bm25_searcher *s, const struct bm25_term_list *terms, size_t n, int64_t k,
                       const struct bm25_hit **hits, int64_t *n_hits, struct err *e)
 {
+	int rc = 0;
 	*n_hits = 0;
 	*hits = s->hits;
-	if (!bm25_best_begin(s, k))
-		return 0;
-	reserve(s, n);
-	for (s->n = 0; s->n < n; s->n++) {
-		struct bm25_cursor *c = &s->cursors[s->n];
-		c->list = terms[s->n].list;
-		c->idf = terms[s->n].idf;
-		if (load_block(s, c, 0, e))
-			return -1;
-		c->order = (uint32_t)s->n;
-		c->bound = bm25_bound(s, c);
+	if (bm25_best_begin(s, k)) {
+		rc = s->params.exhaustive ? scan_all(s, terms, n, e) : bm25_scan_windows(s, terms, n, &s->arena, e);
+		if (!rc)
+			*n_hits = bm25_best_end(s, hits);
 	}
-	sort_cursors(s);
-	if (scan(s, e))
-		return -1;
-	*n_hits = bm25_best_end(s, hits);
-	return 0;
+	arena_reset(&s->arena);
+	return rc;
+}
+
+int bm25_search(struct bm25_searcher *s, const char *query, size_t len, int64_t k, const struct bm25_hit **hits,
+                int64_t *n, struct err *e)
+{
+	struct bm25_term_list *terms;
+	size_t n_terms;
+	*n = 0;
+	*hits = s->hits;
+	return find_terms(s, query, len, &terms, &n_terms, e) ? -1
+	                                                      : bm25_search_terms(s, terms, n_terms, k, hits, n, e);
 }
