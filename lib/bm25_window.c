@@ -15,6 +15,7 @@
 #include "lib/util.h"
 
 enum { WINDOW = 2048 };
+#define NOT_MUCH 1.5
 
 struct list {
 	const struct bm25_term_list *term;
@@ -182,6 +183,20 @@ static void bound(const struct scan *x, struct list *l)
 	l->bound = most * l->term->idf;
 }
 
+/* A list that is not much longer than the essential ones together is sooner added up than looked into for each document
+ * that they bring. */
+static void take_short(struct scan *x)
+{
+	double postings = 0;
+	for (size_t i = x->essential; i < x->n; i++)
+		postings += x->sorted[i]->term->list.df;
+	for (; x->essential; x->essential--) {
+		const struct list *l = x->sorted[x->essential - 1];
+		if (!(l->bound > 0) || l->term->list.df > NOT_MUCH * postings)
+			break;
+	}
+}
+
 /* Bounds of the window, lists sorted by them, and which of them are essential. */
 static void bound_window(struct scan *x)
 {
@@ -198,6 +213,7 @@ static void bound_window(struct scan *x)
 	x->essential = 0;
 	while (x->essential < x->n && x->prefix[x->essential + 1] * BM25_SLACK <= x->limit)
 		x->essential++;
+	take_short(x);
 	x->n_others = 0;
 	for (size_t i = 0; i < x->essential; i++) {
 		struct list *l = x->sorted[i];
@@ -257,6 +273,15 @@ static int scan_list(struct scan *x, struct list *l, struct err *e)
 	return 0;
 }
 
+static void add_parts(const struct scan *x, const struct list *l)
+{
+	const uint32_t *docs = l->docs, *tfs = l->tfs, *lengths = x->lengths, end = l->end, lo = x->lo;
+	const struct bm25_weights *weights = x->weights;
+	double *sums = x->sums, idf = l->term->idf;
+	for (uint32_t i = l->at; i < end; i++)
+		sums[docs[i] - lo] += idf * bm25_weight(weights, tfs[i], lengths[docs[i]]);
+}
+
 /* Several: what they add up to says who is a candidate. */
 static int scan_sums(struct scan *x, struct err *e)
 {
@@ -265,17 +290,16 @@ static int scan_sums(struct scan *x, struct err *e)
 		struct list *l = x->sorted[i];
 		if (fill(x, l, &l->end, e))
 			return -1;
-		for (uint32_t j = l->at; j < l->end; j++)
-			x->sums[l->docs[j] - x->lo] += part(x, l, j);
+		add_parts(x, l);
 	}
 	/* a little below what candidate() asks for */
 	double least = x->limit * (1 - 4e-9) - x->prefix[x->essential];
 	for (size_t i = x->essential; i < x->n; i++) {
 		const struct list *l = x->sorted[i];
-		for (uint32_t j = l->at; j < l->end; j++) {
-			uint32_t at = l->docs[j] - x->lo;
-			bits[at / 64] |= (uint64_t)(x->sums[at] > least) << at % 64;
-		}
+		const uint32_t *docs = l->docs, end = l->end, lo = x->lo;
+		const double *sums = x->sums;
+		for (uint32_t j = l->at; j < end; j++)
+			bits[(docs[j] - lo) / 64] |= (uint64_t)(sums[docs[j] - lo] > least) << (docs[j] - lo) % 64;
 	}
 	for (uint32_t i = 0; i < WINDOW / 64; i++)
 		for (uint64_t left = bits[i]; left; left &= left - 1) {
