@@ -422,7 +422,7 @@ static void test_runs(void)
 	for (uint32_t run = 1; run <= 300; run++) {
 		CHECK(!bm25_runs_begin(r, &e));
 		for (int i = 100; i < 999; i++) {
-			char key[8];
+			char key[16];
 			unsigned char bytes[10];
 			if (uniform() < .6)
 				continue;
