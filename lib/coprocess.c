@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +20,15 @@
 
 enum { MAX_WATCHED = 1024 };
 
+#define AT(field) offsetof(struct coprocess_config, field)
+const struct opt coprocess_options[] = {
+        {"once", 0, OPT_FLAG, AT(once), NULL, NULL, "run the program anew for each record", 0, 0},
+        {"timeout", 0, OPT_NUM, AT(timeout), "60", "S", "seconds that an answer may take; 0: any", 0, 1e9},
+        {"max-memory", 0, OPT_INT, AT(max_memory), "0", "MB", "address space of each of its processes; 0: any", 0, 1e9},
+        {"network", 0, OPT_FLAG, AT(network), "1", NULL, "the program has the network", 0, 0},
+        {NULL},
+};
+
 struct coprocess {
 	struct coprocess_config config;
 	pid_t pid;   /* 0: none runs */
@@ -25,6 +36,7 @@ struct coprocess {
 	enum coprocess_state state;
 	struct str request, answer;
 	size_t sent;
+	char user_map[2][32]; /* of a user namespace, made before fork */
 	double deadline;
 	char why[256];
 };
@@ -48,6 +60,38 @@ static void close_fd(int *fd)
 
 /* ---- start and end ---- */
 
+static int write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	size_t len = strlen(text);
+	int failed = fd < 0 || write(fd, text, len) != (ssize_t)len;
+	int why = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = why;
+	return failed;
+}
+
+/* A namespace without a network; by who may not make one, inside a user namespace where it is itself. */
+static int leave_network(const struct coprocess *c)
+{
+	if (!unshare(CLONE_NEWNET))
+		return 0;
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET))
+		return -1;
+	return write_to("/proc/self/setgroups", "deny") || write_to("/proc/self/uid_map", c->user_map[0]) ||
+	       write_to("/proc/self/gid_map", c->user_map[1]);
+}
+
+static int limit(const struct coprocess *c)
+{
+	struct rlimit most;
+	most.rlim_cur = most.rlim_max = (rlim_t)c->config.max_memory << 20;
+	if (c->config.max_memory && setrlimit(RLIMIT_AS, &most))
+		return -1;
+	return c->config.network ? 0 : leave_network(c);
+}
+
 /* Between fork and exec: only what is safe there. */
 static void become(const struct coprocess *c, const int in[2], const int out[2], int report, pid_t parent)
 {
@@ -61,14 +105,15 @@ static void become(const struct coprocess *c, const int in[2], const int out[2],
 		signal(defaults[i], SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) {
+	bool limited = limit(c) == 0;
+	if (limited && dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) {
 #ifdef SYS_close_range
 		/* whatever else is open and was not made close-on-exec */
 		syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 #endif
 		execvp(c->config.argv[0], c->config.argv);
 	}
-	int why = errno;
+	int why = limited ? errno : -errno;
 	if (write(report, &why, sizeof why) < 0)
 		_exit(126);
 	_exit(127);
@@ -105,6 +150,8 @@ static int start(struct coprocess *c, struct err *e)
 	int in[2] = {-1, -1}, out[2] = {-1, -1}, report[2] = {-1, -1}, why = 0, rc = -1;
 	ssize_t got;
 	setenv("PYTHONUNBUFFERED", "1", 1);
+	snprintf(c->user_map[0], sizeof c->user_map[0], "%u %u 1", geteuid(), geteuid());
+	snprintf(c->user_map[1], sizeof c->user_map[1], "%u %u 1", getegid(), getegid());
 	if (make_pipe(in) || make_pipe(out) || make_pipe(report)) {
 		err_errno(e, "cannot make a pipe");
 		goto out;
@@ -124,8 +171,11 @@ static int start(struct coprocess *c, struct err *e)
 		;
 	if (got == sizeof why) {
 		kill_group(c);
-		errno = why;
-		err_errno(e, "cannot run '%s'", c->config.argv[0]);
+		errno = why < 0 ? -why : why;
+		if (why < 0)
+			err_errno(e, "cannot take %s from the program", c->config.network ? "memory" : "the network");
+		else
+			err_errno(e, "cannot run '%s'", c->config.argv[0]);
 		goto out;
 	}
 	c->in = in[1];
@@ -201,6 +251,15 @@ static void fail(struct coprocess *c, const char *fmt, ...)
 	kill_group(c);
 }
 
+static void say_end(struct coprocess *c, int status, const char *when)
+{
+	if (WIFSIGNALED(status))
+		snprintf(c->why, sizeof c->why, "it was killed by signal %d (%s)", WTERMSIG(status),
+		         strsignal(WTERMSIG(status)));
+	else
+		snprintf(c->why, sizeof c->why, "it ended with status %d%s", WEXITSTATUS(status), when);
+}
+
 static void died(struct coprocess *c)
 {
 	enum { PATIENCE_MS = 500 };
@@ -209,12 +268,7 @@ static void died(struct coprocess *c)
 		snprintf(c->why, sizeof c->why, "it closed its output before it answered");
 		kill_group(c);
 	} else {
-		if (WIFSIGNALED(status))
-			snprintf(c->why, sizeof c->why, "it was killed by signal %d (%s)", WTERMSIG(status),
-			         strsignal(WTERMSIG(status)));
-		else
-			snprintf(c->why, sizeof c->why, "it ended with status %d before it answered",
-			         WEXITSTATUS(status));
+		say_end(c, status, " before it answered");
 		reaped(c);
 	}
 	c->state = COPROCESS_DIED;
@@ -231,6 +285,45 @@ static void send_more(struct coprocess *c)
 		else if (errno != EINTR)
 			return;
 	}
+	if (c->config.once)
+		close_fd(&c->in);
+}
+
+/* All that a program which is run for one record has written is there. */
+static void ended(struct coprocess *c)
+{
+	enum { PATIENCE_MS = 500 };
+	int status = 0;
+	size_t len = strcspn(c->answer.buf, "\n");
+	if (!wait_end(c, PATIENCE_MS * 1e-3, &status)) {
+		fail(c, "it closed its output and did not end");
+		return;
+	}
+	reaped(c);
+	if (WIFSIGNALED(status) || WEXITSTATUS(status)) {
+		say_end(c, status, "");
+		c->state = COPROCESS_DIED;
+	} else if (c->answer.len > len + 1) {
+		fail(c, "it answered more than one line");
+	} else {
+		c->answer.buf[len] = 0;
+		c->answer.len = len;
+		c->state = COPROCESS_ANSWERED;
+	}
+}
+
+/* The answer of a program that goes on is whole, or cannot be one. */
+static void check_answer(struct coprocess *c, const char *end)
+{
+	if (end + 1 < c->answer.buf + c->answer.len) {
+		fail(c, "it answered more than one line");
+	} else if (c->sent < c->request.len) {
+		fail(c, "it answered before it had read the record");
+	} else {
+		c->answer.len = (size_t)(end - c->answer.buf);
+		c->answer.buf[c->answer.len] = 0;
+		c->state = COPROCESS_ANSWERED;
+	}
 }
 
 static void read_more(struct coprocess *c)
@@ -244,24 +337,17 @@ static void read_more(struct coprocess *c)
 		if (n < 0)
 			return;
 		if (!n) {
-			died(c);
+			(c->config.once ? ended : died)(c);
 			return;
 		}
 		char *new = c->answer.buf + c->answer.len, *end = memchr(new, '\n', (size_t)n);
 		c->answer.len += (size_t)n;
 		c->answer.buf[c->answer.len] = 0;
 		size_t len = end ? (size_t)(end - c->answer.buf) : c->answer.len;
-		if (len > c->config.longest) {
+		if (len > c->config.longest || (c->config.once && c->answer.len > c->config.longest + 1))
 			fail(c, "its answer is longer than %zu bytes", c->config.longest);
-		} else if (end && end + 1 < c->answer.buf + c->answer.len) {
-			fail(c, "it answered more than one line");
-		} else if (end && c->sent < c->request.len) {
-			fail(c, "it answered before it had read the record");
-		} else if (end) {
-			*end = 0;
-			c->answer.len = len;
-			c->state = COPROCESS_ANSWERED;
-		}
+		else if (end && !c->config.once)
+			check_answer(c, end);
 		if (c->state != COPROCESS_WORKING)
 			return;
 	}

@@ -5,6 +5,9 @@
  * writes more than it was asked for, cannot block the caller.  After anything but one whole line in time the process
  * and its group are killed; the next request starts a new one: an answer never belongs to another request.
  *
+ * With `once` the program is run anew for each request: its input ends behind the line, and its answer is all that it
+ * wrote, one line, when it has ended with status 0.
+ *
  * The program runs in a process group of its own, with PYTHONUNBUFFERED=1, standard error as ours, no other descriptor,
  * default signal actions, and is killed when this process ends (Linux).
  */
@@ -14,13 +17,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/cli.h"
 #include "lib/err.h"
 
 struct coprocess_config {
-	char *const *argv; /* borrowed, NULL at the end; found along PATH */
-	double timeout;    /* seconds from the request to its answer; 0: none */
-	size_t longest;    /* bytes of an answer */
+	char *const *argv;  /* borrowed, NULL at the end; found along PATH */
+	size_t longest;     /* bytes of an answer */
+	double timeout;     /* seconds from the request to its answer; 0: none */
+	int64_t max_memory; /* MiB of address space of each of its processes; 0: no limit */
+	bool once, network; /* network false: a network namespace of its own, without any interface up */
 };
+/* --once, --timeout, --max-memory, --network */
+extern const struct opt coprocess_options[];
 
 enum coprocess_state {
 	COPROCESS_IDLE,     /* takes a request; no process may be running yet */

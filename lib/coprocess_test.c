@@ -13,7 +13,8 @@ static struct coprocess *program(const char *script, double timeout)
 	a[0] = (char *)"sh";
 	a[1] = (char *)"-c";
 	a[2] = (char *)script;
-	return coprocess_new(&(struct coprocess_config){a, timeout, 1000});
+	return coprocess_new(
+	        &(struct coprocess_config){.argv = a, .timeout = timeout, .longest = 1000, .network = true});
 }
 
 static enum coprocess_state ask(struct coprocess *c, const char *line)
@@ -102,7 +103,7 @@ int main(void)
 
 	test_case("a program that is not there");
 	char *nothing[] = {(char *)"/no/such/program", NULL};
-	c = coprocess_new(&(struct coprocess_config){nothing, 1, 1000});
+	c = coprocess_new(&(struct coprocess_config){.argv = nothing, .timeout = 1, .longest = 1000, .network = true});
 	CHECK(coprocess_ask(c, "x", 1, &e) == -1);
 	CHECK_STR(e.msg, "cannot run '/no/such/program': No such file or directory");
 	coprocess_free(c, 0);

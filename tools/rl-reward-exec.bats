@@ -133,6 +133,51 @@ for line in sys.stdin:
 	fails_with 1 "no answer within 0.3 seconds" rl-reward-exec -q --timeout 0.3 x sleep 30 <big
 }
 
+@test "rl-reward-exec: --once runs the program for each record" {
+	printf 'read -r line; echo x >>runs; printf "%%s" "${#line}"\n' >length.sh # no newline behind the answer
+	[ "$(rewards --once -j 2 x sh length.sh)" = "$(jq -c '{completion}' in.jsonl | awk '{ print $0 ~ /null/ ? "null" : length($0) }' | paste -sd' ')" ]
+	[ "$(wc -l <runs)" -eq 3 ]
+	# a program that reads to the end of its input and cannot be asked twice
+	[ "$(rewards --once x python3 -c 'import sys, json; print(len(json.loads(sys.stdin.read())["completion"]))')" = "1 2 null 3" ]
+	fails_with 1 "standard input:1: 'sh': it ended with status 7" rl-reward-exec -q --once x sh -c 'echo 1; exit 7' <in.jsonl
+	fails_with 1 "standard input:1: 'sh': it was killed by signal 9" rl-reward-exec -q --once x sh -c 'echo 1; kill -9 $$' <in.jsonl
+	fails_with 1 "more than one line" rl-reward-exec -q --once x sh -c 'echo 1; echo 2' <in.jsonl
+	fails_with 1 "standard input:1: 'true': the answer ''" rl-reward-exec -q --once x true <in.jsonl
+	fails_with 1 "no answer within 0.3 seconds" rl-reward-exec -q --once --timeout 0.3 x sleep 30 <in.jsonl
+	fails_with 1 "longer than 16777216 bytes" rl-reward-exec -q --once x cat /dev/zero <in.jsonl
+	# a crash costs one record
+	run -3 --separate-stderr rl-reward-exec -q -k --once x sh -c 'read -r l; case $l in *bb*) exit 1;; esac; echo 5' <in.jsonl
+	[ "$(jq -c '[.reward_x, has("error")]' <<<"$output" | paste -sd' ')" = '[5,false] [null,true] [null,false] [5,false]' ]
+}
+
+@test "rl-reward-exec: --max-memory" {
+	eat='import sys
+for line in sys.stdin:
+    try:
+        len(bytearray(400 << 20)); print(1)
+    except MemoryError:
+        print(-1)'
+	[ "$(rewards x python3 -c "$eat")" = "1 1 null 1" ]
+	[ "$(rewards --max-memory 300 x python3 -c "$eat")" = "-1 -1 null -1" ]
+}
+
+@test "rl-reward-exec: --no-network" {
+	unshare -rn true 2>/dev/null || skip "no network namespaces here"
+	# interfaces that are up: /proc/net/route and the like are those of the namespace
+	count='read -r l; tail -n +3 /proc/net/dev | grep -vc "lo:"; while read -r l; do echo 0; done'
+	[ "$(rewards --no-network x sh -c "$count" | cut -d' ' -f1)" = 0 ]
+	[ "$(rewards --no-network x sh -c 'read -r l; id -u; while read -r l; do echo 0; done' | cut -d' ' -f1)" = "$(id -u)" ]
+	connect='import socket
+s = socket.create_server(("127.0.0.1", 0))
+try:
+    socket.create_connection(s.getsockname(), 2)
+    print(1)
+except OSError:
+    print(0)'
+	[ "$(rewards --once x python3 -c "$connect")" = "1 1 null 1" ]
+	[ "$(rewards --once --no-network x python3 -c "$connect")" = "0 0 null 0" ]
+}
+
 @test "rl-reward-exec: the name" {
 	fails_with 2 "is no name of a reward" rl-reward-exec 'a b' cat <in.jsonl
 	fails_with 1 "'reward_x'" rl-reward-exec -q x sh -c "$(answers 1)" <<<'{"completion":"a","reward_x":1}'

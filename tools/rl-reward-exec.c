@@ -14,24 +14,22 @@
 
 struct config {
 	const char *fields;
-	double timeout, otherwise;
+	double otherwise;
 	int64_t jobs;
+	struct coprocess_config program;
 	struct tool_config tool;
 };
 
 #define FIELD(name) offsetof(struct config, name)
-
 static const struct opt options[] = {
         {"jobs", 'j', OPT_INT, FIELD(jobs), "1", "N", "programs that work at the same time", 1, 256},
-        {"timeout", 0, OPT_NUM, FIELD(timeout), "60", "S", "seconds that an answer may take; 0: any", 0, 1e9},
         {"fields", 0, OPT_STR, FIELD(fields), NULL, "A,B,...",
          "what the program is given; default all but the arrays of tokens", 0, 0},
-        {"otherwise", 0, OPT_NUM, FIELD(otherwise), NULL, "X", "reward where there is no answer that makes sense", 0,
-         0},
+        {"otherwise", 0, OPT_NUM, FIELD(otherwise), NULL, "X", "reward where no answer makes sense", 0, 0},
         {NULL},
 };
 
-/* What a reward does not want by default: one number per token, thousands of them. */
+/* What a reward does not want by default: thousands of numbers. */
 static const char *const token_arrays[] = {"tokens",   "prompt_tokens", "ends",         "mask",
                                            "logprobs", "values",        "rewards",      "advantages",
                                            "returns",  "entropies",     "ref_logprobs", "sampling_logprobs"};
@@ -234,10 +232,11 @@ static void set_up(struct reward_exec *x, char **operands, int n)
 	if (n > 2 && !strcmp(x->command[0], "--"))
 		x->command++;
 	x->has_otherwise = cli_given("otherwise");
-	struct coprocess_config config = {x->command, x->config.timeout, LONGEST_ANSWER};
+	x->config.program.argv = x->command;
+	x->config.program.longest = LONGEST_ANSWER;
 	x->worker = xcalloc((size_t)x->config.jobs, sizeof *x->worker);
 	for (int64_t i = 0; i < x->config.jobs; i++)
-		x->worker[i] = coprocess_new(&config);
+		x->worker[i] = coprocess_new(&x->config.program);
 	x->room = PER_PROGRAM * x->config.jobs;
 	x->queue = xcalloc((size_t)x->room, sizeof *x->queue);
 	x->record = record_new();
@@ -269,14 +268,15 @@ int main(int argc, char **argv)
 {
 	struct reward_exec x = {0};
 	int n;
-	const struct opt_group groups[] = {{NULL, options, &x.config}, {"All filters", tool_options, &x.config.tool}};
+	const struct opt_group groups[] = {{NULL, options, &x.config},
+	                                   {"The program", coprocess_options, &x.config.program},
+	                                   {"All filters", tool_options, &x.config.tool}};
 	const struct cli cli = {
 	        .tool = "rl-reward-exec",
 	        .summary = "reward records by any program",
 	        .usage = "[OPTION]... NAME COMMAND [ARGUMENT]...",
 	        .details = "COMMAND reads a JSON object per line and answers each with a line: a number, null,\n"
-	                   "a number per token, spans [[start, end, x], ...], or {\"reward\": one of these}.\n"
-	                   "Adds reward_NAME.",
+	                   "a number per token, spans [[start, end, x], ...], or {\"reward\": one of these}.",
 	        .groups = groups,
 	        .n_groups = ARRAY_LEN(groups),
 	        .min_operands = 2,
