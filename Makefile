@@ -174,6 +174,7 @@ install: all
 	$(if $(wildcard man/*.7),install -m 644 $(wildcard man/*.7) $(mandir)/man7)
 	$(if $(CUDA_SO),install -d $(libdir) && install -m 755 $(CUDA_SO) $(libdir))
 	install -m 644 $(wildcard pipelines/lib/*.jq) pipelines/lib/README.md $(sharedir)
+	install -d $(sharedir)/../presets && install -m 644 pipelines/presets/*.preset $(sharedir)/../presets
 	@for t in $(TOOLS); do scripts/completion $B/bin/$$t > $(compdir)/$$t; done
 clean:
 	rm -rf build

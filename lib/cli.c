@@ -277,8 +277,7 @@ static const char *const known_tools[] = {
 #include "gen/tools.h"
 };
 
-/* Is `rest` (after "RL_") a known option, with or without a tool in front? */
-static bool known_variable(const char *name)
+bool cli_known_variable(const char *name)
 {
 	struct str s;
 	str_init(&s);
@@ -321,7 +320,7 @@ static void check_environment(void)
 		if (strncmp(*e, "RL_", 3))
 			continue;
 		char *name = xstrndup(*e, strcspn(*e, "="));
-		if (!known_variable(name))
+		if (!cli_known_variable(name))
 			warn_unknown(name);
 		free(name);
 	}
@@ -524,6 +523,21 @@ static void check_operands(const struct cli *c, int n, char **operands)
 		cli_misuse("unexpected operand '%s' (see %s --help)", operands[c->max_operands], c->tool);
 }
 
+/* --preset where the tool has it, else RL_PRESET: before the environment is read, of which it becomes a part. */
+static void read_preset(const struct cli *c, int argc, char **argv)
+{
+	static const char option[] = "--preset";
+	const char *path = getenv("RL_PRESET");
+	const size_t n = sizeof option - 1;
+	for (int i = 1; find_long(c, option + 2, n - 2).row && i < argc && strcmp(argv[i], "--"); i++)
+		if (!strncmp(argv[i], option, n) && argv[i][n] == '=')
+			path = argv[i] + n + 1;
+		else if (!strcmp(argv[i], option) && i + 1 < argc)
+			path = argv[++i];
+	if (path && *path)
+		cli_preset(path);
+}
+
 char **cli_parse(const struct cli *c, int argc, char **argv, int *n_operands)
 {
 	tool_name = c->tool;
@@ -535,6 +549,7 @@ char **cli_parse(const struct cli *c, int argc, char **argv, int *n_operands)
 			break;
 		else
 			common_option(c, argv[i]);
+	read_preset(c, argc, argv);
 	read_environment(c);
 	check_environment();
 	int n = 0;

@@ -13,7 +13,9 @@
  *     };
  *
  * Every long option --some-name has RL_SOME_NAME as its default and
- * RL_TOOL_SOME_NAME (RL_GENERATE_SEED) before it.  An RL_ variable that no
+ * RL_TOOL_SOME_NAME (RL_GENERATE_SEED) before it.  A preset (--preset FILE in
+ * tools whose table has it, RL_PRESET for all) is a file of such variables,
+ * for those that the environment does not have.  An RL_ variable that no
  * tool knows is warned about, with the nearest one.  Misuse ends the process
  * with one line on stderr and status 2; --help and --version end it with 0.
  */
@@ -75,6 +77,11 @@ struct cli_alias {
 
 /* Fills the structs behind the groups; returns the operands (argv is permuted) and their number. */
 char **cli_parse(const struct cli *c, int argc, char **argv, int *n_operands);
+
+/* Does any tool read the variable? */
+bool cli_known_variable(const char *name);
+/* Puts the variables of a preset into the environment, but for those that are there. */
+void cli_preset(const char *path);
 
 /* True when the option was given on the command line or in the environment (not merely its default). */
 bool cli_given(const char *long_name);

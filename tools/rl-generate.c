@@ -18,7 +18,7 @@
 #include "lib/util.h"
 
 struct config {
-	const char *store, *max_tokens, *prompt, *as, *run, *lag;
+	const char *preset, *store, *max_tokens, *prompt, *as, *run, *lag;
 	int64_t n, top_k, seed, batch_size, epochs, steps, max_running;
 	double temperature, top_p, min_p;
 	bool ignore_eos, shuffle, greedy;
@@ -29,6 +29,8 @@ struct config {
 #define AT(field) offsetof(struct config, field)
 static const struct opt options[] = {
         {"store", 's', OPT_STR, AT(store), NULL, "STORE[:NAME]", "the policy: a slot or a snapshot of a store", 0, 0},
+        {"preset", 0, OPT_STR, AT(preset), NULL, "FILE", "settings, where neither options nor environment say else", 0,
+         0},
         {"prompt", 0, OPT_STR, AT(prompt), ".prompt // .query", "FILTER", "what the model is given", 0, 0},
         {"as", 0, OPT_STR, AT(as), NULL, "NAME", "add the completion to each record as one object NAME", 0, 0},
         {"n", 'n', OPT_INT, AT(n), "1", "N", "completions per prompt", 1, 65536},

@@ -16,7 +16,7 @@
 #include "lib/util.h"
 
 struct config {
-	const char *store, *reward;
+	const char *preset, *store, *reward;
 	int64_t batch_size;
 };
 
@@ -24,6 +24,8 @@ struct config {
 static const struct opt options[] = {
         {"store", 's', OPT_STR, AT(store), NULL, "STORE[:NAME]", "the store whose policy, or adapter NAME, is trained",
          0, 0},
+        {"preset", 0, OPT_STR, AT(preset), NULL, "FILE", "settings, where neither options nor environment say else", 0,
+         0},
         {"reward", 0, OPT_STR, AT(reward), NULL, "FILTER", "the total reward; without it .reward, else all reward_*", 0,
          0},
         {"batch-size", 0, OPT_INT, AT(batch_size), "64", "B", "records per batch of a stream that does not say", 1,

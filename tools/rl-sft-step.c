@@ -11,11 +11,13 @@
 #include "lib/util.h"
 
 struct config {
-	const char *store;
+	const char *preset, *store;
 };
 static const struct opt options[] = {
         {"store", 's', OPT_STR, offsetof(struct config, store), NULL, "STORE[:NAME]",
          "the store whose policy, or adapter NAME, is trained", 0, 0},
+        {"preset", 0, OPT_STR, offsetof(struct config, preset), NULL, "FILE",
+         "settings, where neither options nor environment say else", 0, 0},
         {NULL},
 };
 
