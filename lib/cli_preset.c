@@ -35,17 +35,15 @@ static char *unquote(char *s)
 
 static void take_line(const char *path, int64_t number, char *line)
 {
-	char *equals;
 	line = trim(line);
 	if (!*line || *line == '#')
 		return;
-	equals = strchr(line, '=');
-	if (!equals)
-		cli_misuse("%s:%lld: '%s' is no RL_NAME=value", path, (long long)number, line);
-	*equals = 0;
-	if (strncmp(line, "RL_", 3) || !cli_known_variable(line))
-		cli_misuse("%s:%lld: no tool reads the variable %s", path, (long long)number, line);
-	setenv(line, unquote(equals + 1), 0);
+	char *name = strsep(&line, "=");
+	if (!line)
+		cli_misuse("%s:%lld: '%s' is no RL_NAME=value", path, (long long)number, name);
+	if (strncmp(name, "RL_", 3) || !cli_known_variable(name))
+		cli_misuse("%s:%lld: no tool reads the variable %s", path, (long long)number, name);
+	setenv(name, unquote(line), 0);
 }
 
 void cli_preset(const char *path)
