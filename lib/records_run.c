@@ -1,0 +1,411 @@
+/* records_run - see records_run.h */
+#include "lib/records_run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/prompt.h"
+#include "lib/rng.h"
+#include "lib/run_log.h"
+#include "lib/util.h"
+
+#define AT(field) offsetof(struct records_run_config, field)
+const struct opt records_run_options[] = {
+        {"run", 0, OPT_STR, AT(run), "", "NAME", "name of the run", 0, 0},
+        {"batch-size", 0, OPT_INT, AT(batch_size), "16", "B", "records per update", 1, 1e9},
+        {"epochs", 0, OPT_INT, AT(epochs), "0", "E", "go over the input E times; 0: once, in its order", 0, 1e9},
+        {"steps", 0, OPT_INT, AT(steps), "0", "N", "updates in all, going over the input as often as needed", 0, 1e12},
+        {"shuffle", 0, OPT_FLAG, AT(shuffle), "1", NULL, "with --epochs or --steps, another order each time", 0, 0},
+        {"seed", 0, OPT_INT, AT(seed), "0", "N", "seed of the shuffle", 0, 9e18},
+        {"checkpoint-every", 0, OPT_INT, AT(checkpoint_every), "1", "N", "commit every N updates", 1, 1e9},
+        {NULL},
+};
+
+/* ---- opening ---- */
+
+static char *run_key(const struct records_run *r)
+{
+	struct str key;
+	str_init(&key);
+	str_addf(&key, "%s/%s", r->method->kind, r->config->run);
+	return str_detach(&key);
+}
+
+static int same_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	(void)ref;
+	return !snapshot && !strcmp(name, arg);
+}
+
+/* The slot, and the one whose files say what the model is: 1 when the slot is not there yet. */
+static int find_slot(struct records_run *r, struct store_view *v, const char **files, struct err *e)
+{
+	*files = r->slot;
+	if (!r->with_value)
+		return trainer_slot(v, r->name, r->slot, e);
+	if (strlen(r->name) >= sizeof r->slot)
+		return err_set(e, "the name of slot '%s' is too long", r->name);
+	snprintf(r->slot, sizeof r->slot, "%s", r->name);
+	int there = store_each_name(v, same_name, r->slot, e);
+	if (there)
+		return there < 0 ? -1 : 0;
+	*files = r->from;
+	return 1;
+}
+
+static int load_info(struct records_run *r, struct store_view *v, const char *files, bool absent, struct err *e)
+{
+	if (model_info_load(&r->info, v, files, true, e))
+		return -1;
+	if (!r->with_value || absent || r->info.lora || r->info.arch.value_model)
+		return 0;
+	return err_set(e, "'%s' has a head for tokens: a reward model is trained in a slot of its own", r->slot);
+}
+
+int records_run_open(struct records_run *r, struct err *e)
+{
+	const char *files;
+	arena_init(&r->arena);
+	str_init(&r->pending);
+	loop_cursor_init(&r->input);
+	r->order_epoch = -1;
+	struct store_view *v = store_view_open(r->store, e);
+	if (!v)
+		return -1;
+	char *key = run_key(r);
+	int absent = find_slot(r, v, &files, e);
+	int failed = absent < 0 || loop_run_load(&r->run, v, key, e) ||
+	             loop_same_slot(&r->run, r->config->run, r->slot, e) || load_info(r, v, files, absent, e) ||
+	             trainer_open(&r->model, r->k, v, r->slot, r->with_value ? r->from : NULL, r->with_value, e);
+	free(key);
+	store_view_close(v);
+	r->version = r->model.version;
+	return failed ? -1 : 0;
+}
+
+void records_run_close(struct records_run *r)
+{
+	trainer_close(&r->model);
+	model_info_release(&r->info);
+	loop_run_release(&r->run);
+	loop_cursor_release(&r->input);
+	arena_release(&r->arena);
+	str_release(&r->pending);
+	free(r->order);
+}
+
+/* ---- records ---- */
+
+int32_t *records_run_join(struct records_run *r, const int32_t *a, int64_t n, const int32_t *b, int64_t m, bool eos)
+{
+	int32_t *out = arena_array(&r->arena, (size_t)(n + m + eos), sizeof *out);
+	if (n)
+		memcpy(out, a, (size_t)n * sizeof *a);
+	if (m)
+		memcpy(out + n, b, (size_t)m * sizeof *b);
+	if (eos)
+		out[n + m] = r->info.eos[0];
+	return out;
+}
+
+int records_run_check(const struct records_run *r, const char *field, const int32_t *token, int64_t n_prompt, int64_t n,
+                      struct err *e)
+{
+	if (n_prompt < 1)
+		return err_set(e, "the prompt has no token");
+	if (n > r->info.arch.P - n_prompt)
+		return err_set(e, "%lld tokens do not fit the context of %lld", (long long)(n_prompt + n),
+		               (long long)r->info.arch.P);
+	return prompt_check_ids(&r->info, field, token, n_prompt + n, e);
+}
+
+int records_run_take(struct records_run *r, struct record *record, struct err *e)
+{
+	size_t len;
+	const char *line = record_line(record, &len);
+	loop_cursor_take(&r->input, line, len - 1);
+	if (r->method->take(r->arg, record, e))
+		return -1;
+	r->n_rows++;
+	return 0;
+}
+
+/* ---- the run ---- */
+
+/* What decides the sequence of batches and updates. */
+static void describe(const struct records_run *r, struct str *out)
+{
+	const struct records_run_config *c = r->config;
+	const struct optim_config *o = r->optim;
+	str_addf(out, "batch-size=%lld epochs=%lld shuffle=%d seed=%lld", (long long)c->batch_size,
+	         (long long)c->epochs, c->shuffle && (c->epochs || c->steps), (long long)c->seed);
+	str_addf(out,
+	         " lr=%.17g schedule=%d warmup=%lld weight-decay=%.17g decay=%d betas=%s eps=%.17g max-grad-norm=%.17g",
+	         o->schedule.lr, o->schedule.kind, (long long)o->schedule.warmup, o->weight_decay, o->decay, o->betas,
+	         o->eps, o->max_grad_norm);
+	if (r->method->describe)
+		r->method->describe(r->arg, out);
+}
+
+int64_t records_run_places(const struct records_run *r)
+{
+	int64_t passes = r->config->epochs > 0 ? r->config->epochs : 1, B = r->config->batch_size;
+	if (r->config->steps > 0)
+		return r->config->steps < INT64_MAX / B ? r->config->steps * B : INT64_MAX;
+	return r->n_rows * passes;
+}
+
+static void begin_anew(struct records_run *r, const char *options)
+{
+	loop_run_release(&r->run);
+	trainer_forget_moments(&r->model);
+	r->run = (struct loop_run){.base = r->model.version};
+	snprintf(r->run.slot, sizeof r->run.slot, "%s", r->slot);
+	r->run.cursor = r->input;
+	r->run.cursor.options = xstrdup(options);
+	r->anew = true;
+}
+
+static bool same_input(const struct records_run *r)
+{
+	return r->run.cursor.records == r->input.records && r->run.cursor.lines == r->input.lines;
+}
+
+/* A run that is not finished: 1, or -1 naming what is not as it was. */
+static int go_on(const struct records_run *r, const char *options, struct err *e)
+{
+	if (!same_input(r))
+		return err_set(e, "the input is not the one the run was begun with: %lld records then, %lld now%s",
+		               (long long)r->run.cursor.records, (long long)r->input.records,
+		               " (another --run begins another run)");
+	if (loop_same_options(r->run.cursor.options, options, e) ||
+	    loop_run_undisturbed(&r->run, r->config->run, r->version, e))
+		return -1;
+	return 1;
+}
+
+/* A run that is complete: 0 when this is it, 1 when there is more to do. */
+static int reopen(struct records_run *r, const char *options)
+{
+	bool same = same_input(r) && !strcmp(r->run.cursor.options, options);
+	if (same && r->run.updates >= r->batches)
+		return 0;
+	if (same && r->run.version == r->version)
+		r->run.closed = false;
+	else
+		begin_anew(r, options);
+	return 1;
+}
+
+int records_run_begin(struct records_run *r, struct err *e)
+{
+	struct str options;
+	int result = 1;
+	int64_t B = r->config->batch_size;
+	if (r->n_rows == 0)
+		return err_set(e, "there is no record to train on");
+	str_init(&options);
+	describe(r, &options);
+	r->batches = r->config->steps > 0 ? r->config->steps : (records_run_places(r) + B - 1) / B;
+	if (!r->run.begun)
+		begin_anew(r, options.buf);
+	else
+		result = r->run.closed ? reopen(r, options.buf) : go_on(r, options.buf, e);
+	str_release(&options);
+	return result > 0 && r->method->begin && r->method->begin(r->arg, e) ? -1 : result;
+}
+
+/* ---- one batch ---- */
+
+int64_t records_run_row(struct records_run *r, int64_t i)
+{
+	int64_t pass = i / r->n_rows;
+	if (!(r->config->shuffle && (r->config->epochs > 0 || r->config->steps > 0)))
+		return i % r->n_rows;
+	if (r->order_epoch != pass) {
+		if (!r->order)
+			r->order = xcalloc((size_t)r->n_rows, sizeof *r->order);
+		uint64_t key = rng_key("shuffle", (uint64_t)r->config->seed, r->config->run, (uint64_t)pass);
+		rng_shuffle(r->order, r->n_rows, key);
+		r->order_epoch = pass;
+	}
+	return r->order[i % r->n_rows];
+}
+
+/* A slot that begins as a copy has the files of what it is a copy of; config.json is the trainer's. */
+struct copy_files {
+	struct store_update *u;
+	const char *slot;
+	struct err *e;
+};
+
+static int copy_file(void *arg, const char *key, const void *data, size_t len)
+{
+	struct copy_files *c = arg;
+	return strcmp(key, "file/config.json") ? store_put_blob(c->u, c->slot, key, data, len, c->e) : 0;
+}
+
+static int put_files(struct records_run *r, struct store_update *u, struct err *e)
+{
+	if (r->version >= 0)
+		return 0;
+	struct store_ref ref;
+	struct copy_files c = {u, r->slot, e};
+	struct store_view *v = store_view_open(r->store, e);
+	int failed = !v || store_resolve(v, r->from, &ref, e) ||
+	             store_each_blob(v, ref.slot, "file/", copy_file, &c, e);
+	store_view_close(v);
+	return failed ? -1 : 0;
+}
+
+static int commit(struct records_run *r, struct err *e)
+{
+	struct store_update *u = store_update_begin(r->store, e);
+	if (!u)
+		return -1;
+	char *key = run_key(r);
+	r->run.version = r->version + 1;
+	int failed = put_files(r, u, e) || trainer_put(&r->model, u, r->version + 1, e) ||
+	             (r->method->commit && r->method->commit(r->arg, u, e)) || loop_run_save(&r->run, u, key, e);
+	for (char *p = r->pending.buf; *p && !failed; p = strchr(p, '\n') + 1)
+		failed = store_put_log(u, p, (size_t)(strchr(p, '\n') - p), e);
+	free(key);
+	if (failed)
+		store_update_abort(u);
+	else
+		failed = store_update_commit(u, e);
+	if (!failed)
+		r->version++;
+	str_clear(&r->pending);
+	return failed ? -1 : 0;
+}
+
+static void put_metrics(struct str *out, const struct records_run *r, int64_t rows, double norm, double lr,
+                        double seconds)
+{
+	str_addf(out, "{\"step\":%lld", (long long)r->run.updates);
+	r->method->metrics(r->arg, out);
+	str_adds(out, ",\"grad_norm\":");
+	json_put_num(out, norm);
+	str_adds(out, ",\"lr\":");
+	json_put_num(out, lr);
+	str_addf(out, ",\"rows\":%lld,\"tokens\":%.0f,\"epoch\":", (long long)rows, r->learned);
+	json_put_num(out, (double)(r->run.batches * r->config->batch_size) / (double)r->n_rows);
+	str_adds(out, ",\"time/update\":");
+	json_put_num(out, seconds);
+	str_addc(out, '}');
+}
+
+static int update(struct records_run *r, const int64_t *row, int64_t n, struct arena *a, double *norm, double lr,
+                  struct err *e)
+{
+	struct trainer *const model = &r->model;
+	trainer_zero_gradient(model);
+	model->d.dropout = rng_key("dropout", (uint64_t)r->config->seed, r->config->run, (uint64_t)model->step);
+	int got = trainer_attach(model, r->store, e) ? -1 : r->method->gradient(r->arg, row, n, a, e);
+	trainer_detach(model);
+	/* with nothing to learn there is no loss, and moments would move weights */
+	return got > 0 ? trainer_step(&model, 1, r->optim, lr, norm, e) : got;
+}
+
+/* Rows of the next batch. */
+static int64_t pick(struct records_run *r, int64_t **row, struct arena *a)
+{
+	int64_t B = r->config->batch_size, first = r->run.batches * B, left = records_run_places(r) - first;
+	int64_t n = left < B ? left : B;
+	*row = arena_array(a, (size_t)n, sizeof **row);
+	for (int64_t i = 0; i < n; i++)
+		(*row)[i] = records_run_row(r, first + i);
+	return n;
+}
+
+int records_run_step(struct records_run *r, struct str *metrics, struct err *e)
+{
+	if (r->run.batches >= r->batches)
+		return 0;
+	struct arena a;
+	int64_t *row;
+	double started = now_seconds(), norm = 0;
+	double lr = schedule_rate(&r->optim->schedule, r->run.batches, r->batches);
+	arena_init(&a);
+	int64_t n = pick(r, &row, &a);
+	int failed = update(r, row, n, &a, &norm, lr, e);
+	arena_release(&a);
+	if (!failed) {
+		r->run.begun = true;
+		r->run.updates = ++r->run.batches;
+		r->run.episodes += n;
+		r->run.closed = r->run.batches == r->batches;
+		put_metrics(metrics, r, n, norm, lr, now_seconds() - started);
+		run_log_entry(&r->pending, r->method->tool, r->config->run, r->slot, r->version + 1, r->config->seed,
+		              r->input.records, r->options, metrics->buf);
+		str_addc(&r->pending, '\n');
+		if (r->run.closed || r->run.updates % r->config->checkpoint_every == 0)
+			failed = commit(r, e);
+	}
+	return failed ? err_where(e, "step %lld", (long long)r->run.batches + 1) : 1;
+}
+
+int records_run_each_metrics(struct records_run *r, int (*fn)(void *arg, const char *line, size_t len), void *arg,
+                             struct err *e)
+{
+	return r->run.begun ? run_log_each(r->store, r->method->tool, r->config->run, r->slot, r->run.base, fn, arg, e)
+	                    : 0;
+}
+
+/* ---- with a tool ---- */
+
+static int print_line(void *arg, const char *line, size_t len)
+{
+	struct tool *t = arg;
+	struct err e;
+	if (sink_write(t->out, line, len, &e) || sink_write(t->out, "\n", 1, &e))
+		return 1;
+	t->n_out++;
+	return 0;
+}
+
+static int read_all(struct records_run *r, struct tool *t, struct err *e)
+{
+	int got;
+	while ((got = tool_next(t, e)) > 0) {
+		if (tool_passes(t, t->record))
+			continue;
+		if (records_run_take(r, t->record, e) && tool_mark(t, t->record, 0, e))
+			return -1;
+	}
+	return got;
+}
+
+static int train(struct records_run *r, struct tool *t, struct err *e)
+{
+	struct str metrics;
+	int got;
+	str_init(&metrics);
+	while ((got = records_run_step(r, &metrics, e)) > 0) {
+		if (print_line(t, metrics.buf, metrics.len)) {
+			got = err_set(e, "cannot write the metrics");
+			break;
+		}
+		if (sink_flush(t->out, e)) {
+			got = -1;
+			break;
+		}
+		str_clear(&metrics);
+		t->n_tokens = r->tokens;
+		tool_progress(t, r->run.episodes, r->run.batches, r->batches);
+	}
+	str_release(&metrics);
+	return got;
+}
+
+int records_run_all(struct records_run *r, struct tool *t, struct err *e)
+{
+	if (records_run_open(r, e) || read_all(r, t, e))
+		return -1;
+	int go = records_run_begin(r, e);
+	if (go < 0 || records_run_each_metrics(r, print_line, t, e))
+		return -1;
+	return go ? train(r, t, e) : 0;
+}
