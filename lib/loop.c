@@ -309,7 +309,7 @@ int loop_reference(struct store_view *v, const char *run, const char *slot, stru
 	if (find_name(v, "ref", &f, e) ||
 	    (!f.found && strcmp(slot, "policy") && find_name(v, lora_base_name(base, slot), &f, e)))
 		return -1;
-	if (!f.found) {
+	if (!f.found && run) {
 		struct str s;
 		str_init(&s);
 		reference_name(&s, run);

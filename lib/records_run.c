@@ -253,8 +253,8 @@ static int put_files(struct records_run *r, struct store_update *u, struct err *
 	struct store_ref ref;
 	struct copy_files c = {u, r->slot, e};
 	struct store_view *v = store_view_open(r->store, e);
-	int failed = !v || store_resolve(v, r->from, &ref, e) ||
-	             store_each_blob(v, ref.slot, "file/", copy_file, &c, e);
+	int failed =
+	        !v || store_resolve(v, r->from, &ref, e) || store_each_blob(v, ref.slot, "file/", copy_file, &c, e);
 	store_view_close(v);
 	return failed ? -1 : 0;
 }

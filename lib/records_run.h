@@ -55,7 +55,8 @@ struct records_run {
 	struct store *store;
 	const char *name;    /* of what is trained: "", or an adapter */
 	const char *options; /* effective options as JSON, for the log */
-	/* A model with a scalar head instead: in the slot `name`, which begins as a copy of `from` when it is not there. */
+	/* A model with a scalar head instead: in the slot `name`, which begins as a copy of `from` when it is not
+	 * there. */
 	bool with_value;
 	const char *from;
 	/* the rest is its own */

@@ -382,16 +382,30 @@ static int pass_backward(struct pass *p, struct trainer *t, const struct trainer
 	return decoder_backward(&t->d, &t->w, &b, t->acts, p->dh, &t->g, e);
 }
 
-/* Rows first..end-1 fit the budget (one row always does). */
+/* Row i and those joined to it: where they end, and how many tokens they have. */
+static int64_t end_of_joined(const struct trainer_row *row, int64_t n_rows, int64_t i, int64_t *tokens)
+{
+	*tokens = 0;
+	do
+		*tokens += row[i].n_prompt + row[i].n;
+	while (++i < n_rows && row[i].joined);
+	return i;
+}
+
+/* Rows first..end-1 fit the budget (one row, with those joined to it, always does). */
 static int64_t end_of_micro_batch(const struct trainer_row *row, int64_t n_rows, int64_t first, int64_t budget,
                                   struct pass *p)
 {
 	int64_t end = first;
-	while (end < n_rows && (end == first || p->N + row[end].n_prompt + row[end].n <= budget)) {
-		p->N += row[end].n_prompt + row[end].n;
-		p->M += row[end].n;
-		p->S += row[end].n + 1;
-		end++;
+	while (end < n_rows) {
+		int64_t tokens, next = end_of_joined(row, n_rows, end, &tokens);
+		if (end > first && p->N + tokens > budget)
+			break;
+		p->N += tokens;
+		for (; end < next; end++) {
+			p->M += row[end].n;
+			p->S += row[end].n + 1;
+		}
 	}
 	return end;
 }

@@ -23,6 +23,7 @@ struct trainer_row {
 	const int32_t *token; /* [n_prompt + n] */
 	int64_t n_prompt, n;
 	double temperature; /* > 0 */
+	bool joined;        /* goes into the pass of the row before it: the loss is of both */
 	/* out, memory of the caller, NULL where not wanted; with trainer_backward also in: the gradients */
 	float *logprobs, *entropy;   /* [n] */
 	float *values;               /* [n + 1]: before each token, and after the last */

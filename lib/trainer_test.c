@@ -45,6 +45,7 @@ struct rows {
 	float a[MAX_ROWS][3][MAX_TOKENS];
 	bool likelihood; /* the mean log-likelihood of all completion tokens instead */
 	double tokens, loss;
+	int passes;
 };
 
 enum { LOGPROBS = 1, ENTROPY = 2, VALUES = 4 };
@@ -270,6 +271,45 @@ static void same_in_pieces(const char *config)
 		free(r);
 	}
 	free(g);
+	free(whole);
+	trainer_off(&t);
+	test_model_close(&m);
+	test_backend_close(&b);
+}
+
+/* ---- rows that are joined ---- */
+
+static void joined_objective(void *arg, int64_t first, int64_t end)
+{
+	struct rows *r = arg;
+	CHECK(!r->row[first].joined && (end == r->n || !r->row[end].joined));
+	r->passes++;
+	objective(arg, first, end);
+}
+
+/* Rows 0 to 2 of 7, 10 and 19 tokens, and 3, 4 of 1 and 6: together they are two passes, or one where they fit. */
+static void test_joined(void)
+{
+	struct test_backend b;
+	struct test_model m;
+	struct trainer t;
+	struct err e;
+	test_case("trainer: joined rows go through in one pass, whatever the budget, the same bits");
+	CHECK(test_backend_open(&b, "", 2) && test_model_random(&m, b.k, test_llama_config, true));
+	trainer_on(&t, &m);
+	struct rows *whole = rows_random(m.arch.V, LOGPROBS);
+	CHECK_INT(backward(&t, whole), 0);
+	static const int64_t budget[] = {1, 8, 36, 42, 43};
+	for (size_t i = 0; i < ARRAY_LEN(budget); i++) {
+		struct rows *r = rows_random(m.arch.V, LOGPROBS);
+		r->row[1].joined = r->row[2].joined = r->row[4].joined = true;
+		t.micro_tokens = budget[i];
+		trainer_zero_gradient(&t);
+		CHECK_INT(trainer_backward(&t, r->row, r->n, joined_objective, r, &e), 0);
+		CHECK_INT(r->passes, budget[i] < 43 ? 2 : 1);
+		CHECK(!memcmp(whole->out, r->out, sizeof r->out));
+		free(r);
+	}
 	free(whole);
 	trainer_off(&t);
 	test_model_close(&m);
@@ -503,6 +543,7 @@ int main(void)
 	same_in_pieces(test_gpt2_config);
 	test_case("trainer: llama in micro-batches of any size, the same bits");
 	same_in_pieces(test_llama_config);
+	test_joined();
 	test_case("trainer: finite differences of log-probs, entropies and values, gpt2");
 	differences(test_gpt2_config, LOGPROBS);
 	differences(test_gpt2_config, ENTROPY);
