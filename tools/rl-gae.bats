@@ -140,3 +140,13 @@ options_of() {
 	bash -o pipefail -c "$example" >got
 	[ "$(wc -l <got)" -eq 6 ]
 }
+
+@test "rl-gae: records of an evaluation go by at once, have no part in a batch, and get nothing" {
+	jq -nc 'range(4) | {batch: (. / 2 | floor), row: (. % 2), batch_size: 2, tokens: [1, 2], reward: ., values: [0, 0]}' >rows
+	{ echo '{"batch":0,"row":1,"batch_size":3,"eval":true,"tokens":[5]}'; sed -n 1p rows; echo '{"batch":0,"row":0,"batch_size":3,"eval":true}'; sed 1d rows; } >mixed
+	rl-gae -q --kl-coef 0 mixed >got
+	jq -c 'select(.eval)' got | diff - <(jq -c 'select(.eval)' mixed)
+	rl-gae -q --kl-coef 0 rows | diff - <(jq -c 'select(.eval | not)' got)
+	# only true is one of an evaluation
+	sed 's/}$/,"eval":"x"}/' rows | rl-gae -q --kl-coef 0 | jq -se 'length == 4 and all(has("advantages"))'
+}

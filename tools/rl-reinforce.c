@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 	const struct opt_group groups[] = {{NULL, advantage_stage_options, &s.config},
 	                                   {"Rewards", advantage_options, &s.config.advantage},
 	                                   {"Advantages", advantage_reinforce_options, &s.config.advantage},
-	                                   {"Memory", advantage_state_options, &s.config},
+	                                   {"Memory", batch_stage_memory_options, &s.config.memory},
 	                                   {"All filters", tool_options, &s.config.tool}};
 	const struct cli cli = {
 	        .tool = "rl-reinforce",
