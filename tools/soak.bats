@@ -59,6 +59,7 @@ kept() {
 	rl-eval) echo $((stream_mb * 40)) ;;     # of 130 records a MB: id, epoch and sample, and a number for each measure
 	rl-sft-step) echo $((stream_mb * 40)) ;; # their tokens
 	rl-ppo-step) echo $((stream_mb * 8)) ;;  # pages of the store, mapped: its log has an entry for each update
+	rl-plot) echo $((stream_mb * 40)) ;;     # their numbers
 	rl-index) echo 40960 ;;                  # --memory 32
 	# records of a batch, fewer while input pauses
 	rl-logprob | rl-select | rl-reward-logprob) echo 16384 ;;
