@@ -8,6 +8,7 @@
 
 #include "lib/advantage_record.h"
 #include "lib/ppo_batch.h"
+#include "lib/ppo_rollouts.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
 #include "lib/util.h"
@@ -21,6 +22,8 @@ const struct opt ppo_options[] = {
         {"critic", 0, OPT_CHOICE, AT(critic), "shared", "shared|separate|none", "where values come from", 0, 0},
         {"seed", 0, OPT_INT, AT(seed), "0", "N", "seed of the order of mini-batches", 0, 9e18},
         {"max-lag", 0, OPT_INT, AT(max_lag), "0", "N", "keep versions for a sampler that is N updates behind", 0, 1e6},
+        {"rollouts", 0, OPT_STR, AT(rollouts), NULL, "DIR", "write each batch, with all that was computed, into DIR", 0,
+         0},
         {NULL},
 };
 
@@ -73,6 +76,8 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (p->run.begun && !p->run.closed && p->config->steps > 0 && p->run.updates >= p->config->steps)
 		return err_set(e, "run '%s' has made %lld updates already, and --steps is %lld", p->config->run,
 		               (long long)p->run.updates, (long long)p->config->steps);
+	if (p->config->rollouts && !p->run.closed && ppo_rollouts_open(p, e))
+		return -1;
 	if (p->run.begun)
 		return p->run.closed ? 0 : loop_run_undisturbed(&p->run, p->config->run, p->policy.version, e);
 	p->run.base = p->policy.version;
@@ -277,6 +282,8 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 	for (int64_t i = 0; i < p->config->epochs && !failed; i++)
 		failed = epoch(p, &b, i, lr, &stats, e);
 	trainer_detach(&p->policy);
+	if (!failed && p->config->rollouts)
+		failed = ppo_rollouts_write(p, &b, rows, e);
 	if (!failed) {
 		advance(p, rows, b.n);
 		failed = keep_states(p, rows, e);

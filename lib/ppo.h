@@ -25,13 +25,14 @@ struct ppo_config {
 	int64_t epochs, mini_batches, seed, max_lag, steps;
 	int critic; /* enum ppo_critic */
 	const char *run;
+	const char *rollouts; /* directory (lib/ppo_rollouts.h), or NULL */
 };
 /* After cli_parse: options that were not given take the defaults of the advantage's method and of compat; without GAE
  * there is no critic, one pass over each batch and a learning rate of 1e-6. */
 void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_config *o);
 /* --advantage of struct advantage_config: a table of its own, since the filters have no such option. */
 extern const struct opt ppo_advantage_options[];
-/* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run */
+/* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run, --rollouts */
 extern const struct opt ppo_options[];
 
 struct ppo {

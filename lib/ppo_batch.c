@@ -139,9 +139,7 @@ static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
 }
 
-/* The value after the last token: as the record says; where values are computed here every row has one, but with compat
- * trl those that fill the batch's width, behind which TRL has no cell. */
-static bool has_bootstrap(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r)
+bool ppo_row_bootstraps(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r)
 {
 	if (r->source->values)
 		return r->source->has_bootstrap;
@@ -178,7 +176,7 @@ static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, con
 	                            .reward = s->reward,
 	                            .given_rewards = s->rewards,
 	                            .cut = s->cut,
-	                            .has_bootstrap = has_bootstrap(b, p, r),
+	                            .has_bootstrap = ppo_row_bootstraps(b, p, r),
 	                            .bootstrap_value = r->values ? r->values[r->n] : 0,
 	                            .rewards = r->rewards,
 	                            .advantages = r->advantages,

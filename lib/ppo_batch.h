@@ -35,6 +35,10 @@ void ppo_batch_release(struct ppo_batch *b);
 /* Takes the rows that are not left out; scores them under reference and critic where that is missing; advantages. */
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e);
 
+/* The value after the last token counts: as the record says; where values are computed here every row has one, but with
+ * compat trl those that fill the batch's width, behind which TRL has no cell. */
+bool ppo_row_bootstraps(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r);
+
 /* Over the mini-batches of an update. */
 struct ppo_stats {
 	int64_t n;

@@ -35,6 +35,7 @@ static const char *const taken[] = {"id",
                                     "rewards",
                                     "advantages",
                                     "returns",
+                                    "last_logprobs",
                                     "skip",
                                     "error"};
 

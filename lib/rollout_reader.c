@@ -27,6 +27,7 @@ struct rollout_reader {
 	bool fields;   /* the stream says which batch a record belongs to */
 	bool known, last, ended;
 	int64_t strays; /* error records of lines that never were rows */
+	struct str stray_lines;
 	struct loop_cursor cursor;
 	struct str states; /* of the row states_row, the first that has any; -1: none yet */
 	int64_t states_row;
@@ -45,6 +46,7 @@ struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_r
 	arena_init(&r->arena);
 	loop_cursor_init(&r->cursor);
 	str_init(&r->states);
+	str_init(&r->stray_lines);
 	r->batch = -1;
 	r->reward = reward_new(c->reward, e);
 	if (r->reward)
@@ -60,6 +62,7 @@ void rollout_reader_free(struct rollout_reader *r)
 	reward_free(r->reward);
 	loop_cursor_release(&r->cursor);
 	str_release(&r->states);
+	str_release(&r->stray_lines);
 	arena_release(&r->arena);
 	free(r->row);
 	free(r->have);
@@ -331,6 +334,12 @@ static void read_states(struct rollout_reader *r, int64_t row)
 		str_addc(&r->states, '}');
 }
 
+static void keep_line(struct rollout_reader *r, struct rollout_row *row)
+{
+	const char *line = record_line(r->t->record, &row->line_len);
+	row->line = arena_strndup(&r->arena, line, --row->line_len);
+}
+
 /* Puts the current record into the batch. */
 static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 {
@@ -340,6 +349,8 @@ static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 	if (p->batch >= r->c.first) {
 		if (read_row(r, &r->row[p->row], e))
 			return -1;
+		if (r->c.keep_lines)
+			keep_line(r, &r->row[p->row]);
 		read_states(r, p->row);
 		struct loop_cursor c;
 		int got = rollout_read_cursor(r->t->record, &c, e);
@@ -390,6 +401,15 @@ static bool is_stray(const struct record *rec)
 	return record_kind(rec, "error") > JSON_NULL && !record_has(rec, "tokens");
 }
 
+static void take_stray(struct rollout_reader *r)
+{
+	size_t len;
+	const char *line = record_line(r->t->record, &len);
+	r->strays++;
+	if (r->c.keep_lines)
+		str_add(&r->stray_lines, line, len);
+}
+
 /* Reads until a batch is whole: 1, 0 at the end, -1. */
 static int fill(struct rollout_reader *r, struct err *e)
 {
@@ -410,7 +430,7 @@ static int fill(struct rollout_reader *r, struct err *e)
 		struct place p;
 		got = read_place(r, &p, e);
 		if (got == 0 && is_stray(r->t->record)) {
-			r->strays++;
+			take_stray(r);
 			continue;
 		}
 		if (got == 0) {
@@ -431,11 +451,14 @@ int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, stru
 	do {
 		if (r->ended || (r->last && r->fields))
 			return 0;
+		str_clear(&r->stray_lines);
 		int got = fill(r, e);
 		if (got <= 0)
 			return got;
 	} while (r->batch < r->c.first);
 	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
+	out->placed = r->fields;
+	out->strays = r->stray_lines.len ? r->stray_lines.buf : "";
 	out->states = r->states_row >= 0 ? r->states.buf : NULL;
 	for (int64_t i = 0; i < r->n; i++)
 		out->skipped += r->row[i].skip != NULL;

@@ -40,16 +40,19 @@ struct rollout_row {
 	double *reward;   /* [n], the total before the KL penalty, on the tokens it belongs to */
 	double score;     /* its sum */
 	const char *skip; /* why the row is left out ("skip", "error", "no reward"), or NULL */
+	const char *line; /* with keep_lines: the record as it came, without newline; else NULL */
+	size_t line_len;
 };
 
 struct rollout_rows {
 	struct rollout_row *row;
 	int64_t n;
 	int64_t batch;
-	bool last;
+	bool last, placed;         /* placed: the stream says which batch a record belongs to */
 	int64_t skipped;           /* rows with skip, and error records that belong to no row */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
 	const char *states;        /* {"NAME": value} of the first row's fields state_NAME; NULL: it has none */
+	const char *strays;        /* with keep_lines: the error records that belong to no row, a line each; else "" */
 };
 
 struct rollout_reader_config {
@@ -58,6 +61,7 @@ struct rollout_reader_config {
 	int64_t V, max_context; /* bounds of ids and of prompt + completion */
 	int64_t first;          /* batches that were trained already */
 	const char *run;        /* that the rollouts must be of, if they say; NULL: any */
+	bool keep_lines;        /* rows have their records' text */
 };
 
 struct rollout_reader;

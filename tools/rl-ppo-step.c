@@ -107,8 +107,13 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 		cli_warn("run '%s' is complete after %lld updates: nothing is trained (another --run begins another)",
 		         s->ppo_config.run, (long long)s->ppo.run.updates);
 	const struct arch *a = &s->ppo.policy.info.arch;
-	struct rollout_reader_config rc = {s->c.batch_size,    s->c.reward,      a->V, a->P,
-	                                   s->ppo.run.batches, s->ppo_config.run};
+	struct rollout_reader_config rc = {s->c.batch_size,
+	                                   s->c.reward,
+	                                   a->V,
+	                                   a->P,
+	                                   s->ppo.run.batches,
+	                                   s->ppo_config.run,
+	                                   s->ppo_config.rollouts != NULL};
 	s->reader = rollout_reader_new(&s->tool, &rc, &s->locks, e);
 	return s->reader ? train(s, e) : -1;
 }

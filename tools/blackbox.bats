@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# A run is recorded, and the record alone ends with the bits of the run.
+load common
+set -o pipefail
+
+setup() {
+	cd "$BATS_TEST_TMPDIR"
+	tiny=$testdata/tiny
+	export RL_STORE=run.lmdb
+	export RL_REWARD='[.tokens[] | if . < 32 then 1 else 0 end] | add / length'
+	cp "$tiny/prompts.jsonl" prompts.jsonl
+	fresh
+	generate="rl-generate -q --max-tokens 6 --batch-size 8" update="rl-ppo-step -q --lr 1e-3 --ppo-epochs 2"
+}
+fresh() {
+	rm -f run.lmdb*
+	rl-store init -q --config "$tiny/config.json" --seed 1 run.lmdb
+}
+pipe() { timeout -k 1 60 bash -o pipefail -c "$1"; }
+without_time() { jq -cS 'with_entries(select(.key | startswith("time/") | not))' "$1"; }
+weights() { # STORE[:NAME]: with a value head, where there is one
+	rm -rf exported
+	rl-store export -q "$1" exported && cat exported/*.safetensors | sha256sum
+}
+
+# replays SAMPLER TRAINER: the run, and its record on a copy of the store, end with the same bits and metrics.
+replays() {
+	local name=${RL_STORE#run.lmdb}
+	rm -rf rollouts start.lmdb*
+	rl-store copy run.lmdb start.lmdb
+	pipe "cat prompts.jsonl | $1 | $2 --rollouts rollouts > metrics.jsonl"
+	ls rollouts >files
+	[ "$(wc -l <files)" -eq "$(wc -l <metrics.jsonl)" ]
+	[ "$(tail -n 1 files)" = "$(printf '%06d' $(($(wc -l <metrics.jsonl) - 1))).jsonl.zst" ]
+	rl-store verify -q run.lmdb >/dev/null
+	RL_STORE=start.lmdb$name pipe "$2 rollouts/*.jsonl.zst > replayed.jsonl"
+	cmp <(without_time metrics.jsonl) <(without_time replayed.jsonl)
+	[ "$(weights "run.lmdb$name")" = "$(weights "start.lmdb$name")" ]
+	# what it commits is the same too: the run goes on with what a filter would have left it
+	[ -n "$(states run.lmdb)" ]
+	cmp <(states run.lmdb) <(states start.lmdb)
+}
+# The state of run '', a blob of the store.
+states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <metrics.jsonl)" | sort -u; }
+
+@test "rollouts: the record of a run, on a copy of the store, ends with the same bits and metrics" {
+	replays "$generate" "$update"
+	# every row with all that was computed
+	zstdcat rollouts/000001.jsonl.zst >one
+	jq -se 'length == 8 and all(.batch == 1 and (.tokens | length) as $n | has("bootstrap_value") and
+		([.ref_logprobs, .values, .rewards, .advantages, .returns, .last_logprobs] | all(length == $n)))' one >/dev/null
+	# the last pass is after one step of two
+	jq -se 'all(.last_logprobs != .logprobs)' one >/dev/null
+	# what came in is as it came
+	fresh
+	pipe "$generate < prompts.jsonl | tee in.jsonl | $update > metrics.jsonl"
+	jq -cS 'del(.ref_logprobs, .values, .bootstrap_value, .rewards, .advantages, .returns, .last_logprobs)' <(zstdcat rollouts/*) |
+		cmp - <(jq -cS . in.jsonl)
+}
+
+@test "rollouts: what is recorded is what is used; the example of rl-ppo-step(1)" {
+	unset RL_REWARD RL_STORE
+	sed -n '/^A run with its record/,/^\.Ed/p' "$root/man/rl-ppo-step.1" | grep '^rl-' >commands
+	[ "$(wc -l <commands)" -eq 3 ]
+	cp run.lmdb other.lmdb
+	RL_MAX_TOKENS=6 RL_BATCH_SIZE=8 timeout 60 bash -e -o pipefail commands >replayed.jsonl
+	cmp <(without_time metrics.jsonl) <(without_time replayed.jsonl)
+	[ "$(weights run.lmdb)" = "$(weights start.lmdb)" ]
+	zstdcat rollouts/* | jq -c '.advantages[0] += .1' | rl-ppo-step -q -s other.lmdb --reward '.tokens[0]' >other.jsonl
+	[ "$(weights run.lmdb)" != "$(weights other.lmdb)" ]
+}
+
+@test "rollouts: with a critic of its own, mini-batches, other methods, a lag, and an adapter" {
+	replays "$generate" "$update --critic separate --mini-batches 3 --seed 5"
+	fresh
+	replays "$generate" "$update --compat trl --missing-eos-penalty 1 --mini-batches 2"
+	fresh
+	replays "$generate -n 4" "$update --advantage grpo --kl-coef .1"
+	fresh
+	replays "$generate -n 4" "$update --advantage rloo"
+	fresh
+	replays "$generate -n 3 --greedy" "$update --advantage reinforce --baseline greedy --kl-coef 0"
+	[ "$(zstdcat rollouts/000000.jsonl.zst | jq -c 'select(has("advantages") | not) | .temperature' | sort -u)" = 0 ]
+	fresh
+	replays "$generate" "$update --advantage reinforce --baseline moving"
+	[ "$(zstdcat rollouts/000003.jsonl.zst | jq -c .state_reinforce.batches | sort -u)" = 4 ]
+	fresh
+	replays "$generate --lag 2" "$update --max-lag 2"
+	fresh
+	rl-store lora -q --lora-r 4 run.lmdb:a
+	RL_STORE=run.lmdb:a replays "$generate" "$update"
+}
+
+@test "rollouts: rows that are left out, lines that were none, and what a stage has computed are kept" {
+	jq -c 'if .id == "p3" then .skip = "no" elif .id == "p20" then .error = "no" else . end' prompts.jsonl | sed '13s/.*/garbage/' >some
+	mv some prompts.jsonl
+	replays "{ $generate -k 2>/dev/null || [ \$? -eq 3 ]; }" "$update"
+	[ "$(jq -c .skipped metrics.jsonl | paste -sd' ')" = "1 1 1 0" ]
+	zstdcat rollouts/* | jq -se 'map(select(has("skip") or has("error"))) | length == 3' >/dev/null
+	cp "$tiny/prompts.jsonl" prompts.jsonl
+	fresh
+	replays "$generate -n 4 | rl-logprob -q | rl-grpo -q --kl-coef .1 | tee staged.jsonl" "$update --advantage grpo --kl-coef .1"
+	cmp <(zstdcat rollouts/* | jq -cS 'del(.last_logprobs)') <(jq -cS . staged.jsonl)
+}
+
+@test "rollouts: a stream that names no batch is recorded with its batches" {
+	rl-generate -q --max-tokens 5 prompts.jsonl | jq -c 'del(.batch, .row, .batch_size, .last, .cursor) | .row = "mine"' >plain
+	cp run.lmdb start.lmdb
+	$update --batch-size 12 --rollouts rollouts plain >metrics.jsonl
+	zstdcat rollouts/* | jq -c '[.batch, .row, .batch_size, .last]' | sed -n '1p;12p;13p;25p;32p' | paste -sd' ' |
+		grep -qxF '[0,0,12,null] [0,11,12,null] [1,0,12,null] [2,0,8,true] [2,7,8,true]'
+	$update -s start.lmdb rollouts/* >replayed.jsonl
+	cmp <(without_time metrics.jsonl) <(without_time replayed.jsonl)
+	[ "$(weights run.lmdb)" = "$(weights start.lmdb)" ]
+}
+
+@test "rollouts: a run that was killed has the same files; those of another run are not written over" {
+	pipe "$generate < prompts.jsonl | $update --rollouts whole > metrics.jsonl"
+	fresh
+	for kill in 12 20; do
+		! pipe "$generate < prompts.jsonl | sed -u ${kill}q | $update --rollouts parts > part.jsonl" 2>/dev/null
+	done
+	# one that was written, but not committed
+	cp whole/000002.jsonl.zst parts/
+	pipe "$generate < prompts.jsonl | $update --rollouts parts > part.jsonl"
+	diff -r whole parts
+	fresh
+	before=$(sha256sum <run.lmdb)
+	fails_with 1 "'whole' has batch 3, but run '' has trained 0" rl-ppo-step -q --rollouts whole whole/*
+	diff -r whole parts
+	fails_with 1 "cannot make 'no/where'" rl-ppo-step -q --rollouts no/where whole/000000.jsonl.zst
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+	# a file that cannot be written keeps the batch from being committed
+	mkdir -p full/000000.jsonl.zst
+	fails_with 1 "000000.jsonl.zst" rl-ppo-step -q --rollouts full whole/000000.jsonl.zst
+	rl-store show --json run.lmdb | jq -e '.slots[0].version == 0' >/dev/null
+}
