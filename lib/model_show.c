@@ -115,17 +115,28 @@ static int on_slot(void *arg, const char *name, const struct store_ref *ref, boo
 	return failed;
 }
 
+static int count_version(void *arg, const struct store_ref *ref)
+{
+	(void)arg, (void)ref;
+	return 0;
+}
+
 static int on_snapshot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
 {
 	struct show *x = arg;
 	if (!snapshot)
 		return 0;
+	int checkpoint = store_each_checkpoint_ref(x->v, name, count_version, NULL, x->e);
+	if (checkpoint < 0)
+		return -1;
 	if (x->json) {
 		str_adds(x->out, x->n++ ? ",{\"name\":" : "{\"name\":");
 		json_put_str(x->out, name, strlen(name));
-		str_addf(x->out, ",\"slot\":\"%s\",\"version\":%" PRId64 "}", ref->slot, ref->version);
+		str_addf(x->out, ",\"slot\":\"%s\",\"version\":%" PRId64 "%s}", ref->slot, ref->version,
+		         checkpoint ? ",\"checkpoint\":true" : "");
 	} else {
-		str_addf(x->out, "snapshot %s: %s@%" PRId64 "\n", name, ref->slot, ref->version);
+		str_addf(x->out, "snapshot %s: %s@%" PRId64 "%s\n", name, ref->slot, ref->version,
+		         checkpoint ? ", with moments and the state of its run" : "");
 	}
 	return 0;
 }

@@ -24,6 +24,8 @@ const struct opt ppo_options[] = {
         {"max-lag", 0, OPT_INT, AT(max_lag), "0", "N", "keep versions for a sampler that is N updates behind", 0, 1e6},
         {"rollouts", 0, OPT_STR, AT(rollouts), NULL, "DIR", "write each batch, with all that was computed, into DIR", 0,
          0},
+        {"snapshot-every", 0, OPT_INT, AT(snapshot_every), "0", "K",
+         "every K batches keep a version that training can go on from, as RUN/000120", 0, 1e12},
         {NULL},
 };
 
@@ -209,6 +211,19 @@ static int epoch(struct ppo *p, struct ppo_batch *b, int64_t number, double lr, 
 	return failed;
 }
 
+/* The run as it is after the batch: what a copy of it goes on with is the batch of the same number. */
+static int keep_snapshot(const struct ppo *p, struct store_update *u, struct err *e)
+{
+	struct str name;
+	if (p->config->snapshot_every == 0 || p->run.batches % p->config->snapshot_every)
+		return 0;
+	str_init(&name);
+	str_addf(&name, "%s%s%06lld", p->config->run, *p->config->run ? "/" : "", (long long)p->run.batches);
+	int failed = store_put_checkpoint(u, name.buf, e);
+	str_release(&name);
+	return failed;
+}
+
 static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 {
 	int64_t version = p->policy.version + 1;
@@ -224,6 +239,7 @@ static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 	             loop_run_save(&p->run, u, p->config->run, e) || store_put_log(u, log.buf, log.len, e);
 	if (!failed && p->needs_reference && !p->policy.info.lora && p->run.updates == 1)
 		failed = loop_hold_reference(u, p->config->run, &p->reference, e);
+	failed = failed || keep_snapshot(p, u, e);
 	if (p->config->max_lag > 0) {
 		int64_t oldest = version - p->config->max_lag;
 		store_keep_from(u, p->slot, oldest > p->run.base ? oldest : p->run.base);

@@ -22,7 +22,7 @@
 enum ppo_critic { CRITIC_SHARED, CRITIC_SEPARATE, CRITIC_NONE };
 
 struct ppo_config {
-	int64_t epochs, mini_batches, seed, max_lag, steps;
+	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every;
 	int critic; /* enum ppo_critic */
 	const char *run;
 	const char *rollouts; /* directory (lib/ppo_rollouts.h), or NULL */
@@ -32,7 +32,7 @@ struct ppo_config {
 void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_config *o);
 /* --advantage of struct advantage_config: a table of its own, since the filters have no such option. */
 extern const struct opt ppo_advantage_options[];
-/* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run, --rollouts */
+/* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run, --rollouts, --snapshot-every */
 extern const struct opt ppo_options[];
 
 struct ppo {

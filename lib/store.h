@@ -11,7 +11,7 @@
  * A version is written in transactions of about 64 MB and becomes current in one small one, together with trainer state
  * and log; until then nobody sees it, and a version that never became current is deleted at the next start.  What no
  * name, lag or current slot holds is deleted afterwards; moments ("adam.*") of versions that are not current are
- * deleted too, since nothing goes on from them.
+ * deleted too, since nothing goes on from them, unless a checkpoint holds them.
  *
  * The file is private to its machine and its user; it is refused on network file systems, when another layout wrote it,
  * and when others may write it.  Never open one store twice in a process, never carry it across fork().
@@ -87,6 +87,14 @@ int store_get_blob(struct store_view *v, const char *slot, const char *key, cons
 int store_each_blob(struct store_view *v, const char *slot, const char *prefix,
                     int (*fn)(void *arg, const char *key, const void *data, size_t len), void *arg, struct err *e);
 
+/* Of a checkpoint: its versions; its blobs, fn(slot, key, data, len) with slot "" for those of no slot.  0 when `name`
+ * is none, 1, -1, or what fn returned. */
+int store_each_checkpoint_ref(struct store_view *v, const char *name, int (*fn)(void *arg, const struct store_ref *ref),
+                              void *arg, struct err *e);
+int store_each_checkpoint_blob(struct store_view *v, const char *name,
+                               int (*fn)(void *arg, const char *slot, const char *key, const void *data, size_t len),
+                               void *arg, struct err *e);
+
 /* ---- writing: one update of one or several slots becomes visible at once ---- */
 struct store_update;
 /* Begins; versions are chosen by the caller (current + 1, or 0 for an import).  Anything left of an earlier, unfinished
@@ -102,6 +110,10 @@ int store_put_blob(struct store_update *u, const char *slot, const char *key, co
 int store_delete_blob(struct store_update *u, const char *slot, const char *key, struct err *e);
 int store_put_name(struct store_update *u, const char *name, const struct store_ref *ref, struct err *e); /* snapshot */
 int store_delete_name(struct store_update *u, const char *name, struct err *e);
+/* A snapshot of what this update makes, so complete that training can go on from it: the slots that it made current so
+ * far are held with their moments, the blobs that it has put so far are copied; the name stands for the first of the
+ * slots. store_put_name and store_delete_name on this name let all of that go. */
+int store_put_checkpoint(struct store_update *u, const char *name, struct err *e);
 /* Appends to the log: one JSON object; the store adds nothing to it. */
 int store_put_log(struct store_update *u, const char *json, size_t len, struct err *e);
 /* Versions at or above this one of the slot are kept by the sweep even without a name (lag); default: only the current.
@@ -122,6 +134,10 @@ int store_each_name(struct store_view *v,
 /* Every version that has a tensor, those included that only lag or an unfinished update holds. */
 int store_each_version(struct store_view *v, int (*fn)(void *arg, const struct store_ref *ref), void *arg,
                        struct err *e);
+
+/* An update of its own: `name` stands for the version that `from` (a slot, a snapshot, SLOT@VERSION) has; from NULL:
+ * the name is taken away. */
+int store_snapshot(struct store *s, const char *from, const char *name, struct err *e);
 
 /* A copy without free pages, to the start of an empty file. */
 int store_copy(struct store *s, int fd, struct err *e);

@@ -74,6 +74,13 @@ int store_unfinished(struct MDB_txn *txn, struct store *s, const struct store_re
 int store_walk_versions(struct MDB_txn *txn, struct store *s, int (*fn)(void *arg, const struct store_ref *ref),
                         void *arg, struct err *e);
 
+/* A checkpoint NAME is the snapshot NAME and blobs of no slot whose keys begin so: this, NAME, "@" (which no name has).
+ * With "slots" behind it: the versions, a line each; with the whole key of a blob: its copy. */
+#define STORE_CHECKPOINT "checkpoint/"
+/* Calls fn with the versions in the text of such a blob, 1; or what fn returned; -1 when it is damaged. */
+int store_checkpoint_refs(const struct store *s, const void *data, size_t len,
+                          int (*fn)(void *arg, const struct store_ref *ref), void *arg, struct err *e);
+
 /* Where a store may lie, and how much room it is given. */
 int store_place_check(const char *path, enum store_mode mode, bool *absent, struct err *e);
 const char *store_network_name(unsigned long magic); /* NULL: a local file system */

@@ -256,6 +256,77 @@ static void test_pieces(void)
 	store_close(s);
 }
 
+static void put_both(struct store *s, int64_t version, const char *state, const char *name)
+{
+	float m[4] = {0};
+	struct store_update *u = store_update_begin(s, &e);
+	OK(put_version(u, "policy", version, 1));
+	OK(store_put(u, "policy", version, "adam.m/bias", KN_F32, 1, (int64_t[]){4}, m, &e));
+	OK(put_version(u, "value", version, 1));
+	OK(store_put(u, "value", version, "adam.m/bias", KN_F32, 1, (int64_t[]){4}, m, &e));
+	OK(store_put_blob(u, "policy", "trainer/step", state, strlen(state), &e));
+	OK(store_put_blob(u, "", "run/", state, strlen(state), &e));
+	if (name)
+		OK(store_put_checkpoint(u, name, &e));
+	OK(store_update_commit(u, &e));
+}
+
+static int list_ref(void *arg, const struct store_ref *ref)
+{
+	str_addf(arg, "%s@%lld ", ref->slot, (long long)ref->version);
+	return 0;
+}
+
+static int list_blob(void *arg, const char *slot, const char *key, const void *data, size_t len)
+{
+	str_addf(arg, "%s %s=%.*s ", slot, key, (int)len, (const char *)data);
+	return 0;
+}
+
+/* What the checkpoint is, and how many tensors are held of policy@v and value@v with and without moments. */
+static void check_checkpoint(struct store *s, const char *name, int64_t v, const char *want, int moments)
+{
+	struct store_view *view = store_view_open(s, &e);
+	struct str list;
+	struct store_tensor t;
+	str_init(&list);
+	CHECK_INT(store_each_checkpoint_ref(view, name, list_ref, &list, &e), *want ? 1 : 0);
+	CHECK_INT(store_each_checkpoint_blob(view, name, list_blob, &list, &e), 1);
+	CHECK_STR(list.buf, want);
+	CHECK_INT(store_get(view, &(struct store_ref){"policy", v}, "adam.m/bias", &t, &e) +
+	                  store_get(view, &(struct store_ref){"value", v}, "adam.m/bias", &t, &e),
+	          moments);
+	str_release(&list);
+	store_view_close(view);
+}
+
+static void test_checkpoint(struct store *s)
+{
+	put_both(s, 7, "seven", "run/7");
+	put_both(s, 8, "eight", "run/7x");
+	put_both(s, 9, "nine", NULL);
+	check_checkpoint(s, "run/7", 7, "policy@7 value@7  run/=seven policy trainer/step=seven ", 2);
+	check_checkpoint(s, "run/7x", 8, "policy@8 value@8  run/=eight policy trainer/step=eight ", 2);
+	check_checkpoint(s, "run", 9, "", 2);
+	/* a name for the version alone: the critic and the moments go */
+	OK(store_snapshot(s, "run/7", "run/7", &e));
+	check_checkpoint(s, "run/7", 7, "", 0);
+	struct store_view *v = store_view_open(s, &e);
+	struct store_ref ref;
+	OK(store_resolve(v, "policy@7", &ref, &e));
+	CHECK_INT(store_resolve(v, "value@7", &ref, &e), -1);
+	store_view_close(v);
+	OK(store_snapshot(s, NULL, "run/7x", &e));
+	check_checkpoint(s, "run/7x", 8, "", 0);
+	struct store_update *u = store_update_begin(s, &e);
+	CHECK_INT(store_put_checkpoint(u, "none", &e), -1);
+	says("makes no version");
+	CHECK_INT(store_put_checkpoint(u, "a@b", &e), -1);
+	says("cannot be a name");
+	store_update_abort(u);
+	put_both(s, 6, "six", NULL);
+}
+
 static void test_sweep(void)
 {
 	test_case("what nothing holds is deleted; names and lag hold");
@@ -307,6 +378,9 @@ static void test_sweep(void)
 	CHECK_INT(store_get(v, &five, "bias", &t, &e), 1);
 	CHECK_INT(store_get(v, &six, "adam.m/bias", &t, &e), 1);
 	store_view_close(v);
+	test_case("a checkpoint holds all that its update made, with moments and a copy of the blobs, until its name "
+	          "goes");
+	test_checkpoint(s);
 	test_case("a version in use is not written again");
 	CHECK_INT(write_version(s, "policy", 6, 1), -1);
 	says("policy@6 is in use");

@@ -26,7 +26,7 @@
 #define PIECE_BYTES ((size_t)160 << 20)
 #define PIECE_ROWS KN_VOCAB_BLOCK
 
-enum op_kind { OP_PUT, OP_DELETE, OP_LOG };
+enum op_kind { OP_PUT, OP_DELETE, OP_DELETE_ALL, OP_LOG }; /* DELETE_ALL: the keys that begin so */
 
 struct op {
 	enum op_kind kind;
@@ -98,11 +98,12 @@ static int put_small(MDB_txn *txn, struct store *s, enum store_table table, cons
 /* ---- deleting versions ---- */
 
 /* All keys that begin so. */
-static int delete_prefix(MDB_txn *txn, struct store *s, const char *prefix, size_t len, struct err *e)
+static int delete_prefix(MDB_txn *txn, struct store *s, enum store_table table, const char *prefix, size_t len,
+                         struct err *e)
 {
 	MDB_cursor *c;
 	MDB_val k = {len, (void *)prefix}, d;
-	int rc = mdb_cursor_open(txn, s->table[TABLE_TENSOR], &c);
+	int rc = mdb_cursor_open(txn, s->table[table], &c);
 	if (rc)
 		return store_failed(s, "write", rc, e);
 	rc = mdb_cursor_get(c, &k, &d, MDB_SET_RANGE);
@@ -121,7 +122,7 @@ static int delete_version(MDB_txn *txn, struct store *s, const struct store_ref 
 {
 	char key[STORE_MAX_KEY + 1];
 	size_t n = store_tensor_key(key, ref->slot, ref->version, part, 0, e);
-	return n ? delete_prefix(txn, s, key, n, e) : -1;
+	return n ? delete_prefix(txn, s, TABLE_TENSOR, key, n, e) : -1;
 }
 
 /* The list has a line for each version, "slot@version", or for a part of one, "slot@version/adam.". */
@@ -346,15 +347,61 @@ int store_put_current(struct store_update *u, const char *slot, int64_t version,
 	return put_ref(u, 's', slot, &ref, e);
 }
 
+/* What the name holds, if it is a checkpoint. */
+static int forget_checkpoint(struct store_update *u, const char *name, struct err *e)
+{
+	char key[STORE_MAX_KEY + 1], full[2 * STORE_MAX_KEY];
+	if (!store_name_key(key, 'n', name, e))
+		return -1;
+	snprintf(full, sizeof full, STORE_CHECKPOINT "%s@", name);
+	return add_op(u, OP_DELETE_ALL, TABLE_BLOB, key, store_blob_key(key, "", full, e), NULL, 0);
+}
+
 int store_put_name(struct store_update *u, const char *name, const struct store_ref *ref, struct err *e)
 {
-	return put_ref(u, 'n', name, ref, e);
+	return forget_checkpoint(u, name, e) ? -1 : put_ref(u, 'n', name, ref, e);
 }
 
 int store_delete_name(struct store_update *u, const char *name, struct err *e)
 {
 	char key[STORE_MAX_KEY + 1];
+	if (forget_checkpoint(u, name, e))
+		return -1;
 	return add_op(u, OP_DELETE, TABLE_NAME, key, store_name_key(key, 'n', name, e), NULL, 0);
+}
+
+/* Copies one of the update's blobs into the checkpoint, or adds one of its slots to the list. */
+static int keep_op(struct store_update *u, const char *name, const struct op *op, struct str *slots, struct err *e)
+{
+	char key[STORE_MAX_KEY + 1], full[3 * STORE_MAX_KEY];
+	if (op->kind == OP_PUT && op->table == TABLE_NAME && op->key[0] == 's')
+		str_addf(slots, "%.*s\n", (int)op->len, (const char *)op->data);
+	if (op->kind != OP_PUT || op->table != TABLE_BLOB)
+		return 0;
+	snprintf(full, sizeof full, STORE_CHECKPOINT "%s@%.*s", name, (int)op->key_len, op->key);
+	return add_op(u, OP_PUT, TABLE_BLOB, key, store_blob_key(key, "", full, e), op->data, op->len);
+}
+
+int store_put_checkpoint(struct store_update *u, const char *name, struct err *e)
+{
+	char key[STORE_MAX_KEY + 1], full[2 * STORE_MAX_KEY];
+	struct str slots;
+	struct store_ref ref;
+	size_t n = u->n_op;
+	str_init(&slots);
+	int failed = forget_checkpoint(u, name, e);
+	for (size_t i = 0; i < n && !failed; i++) {
+		struct op op = u->op[i]; /* the array moves when it grows */
+		failed = keep_op(u, name, &op, &slots, e);
+	}
+	if (!failed && !store_parse_ref(slots.buf, strcspn(slots.buf, "\n"), &ref))
+		failed = err_set(e, "a checkpoint of an update that makes no version");
+	snprintf(full, sizeof full, STORE_CHECKPOINT "%s@slots", name);
+	if (!failed)
+		failed = put_ref(u, 'n', name, &ref, e) ||
+		         add_op(u, OP_PUT, TABLE_BLOB, key, store_blob_key(key, "", full, e), slots.buf, slots.len);
+	str_release(&slots);
+	return failed ? -1 : 0;
 }
 
 int store_put_blob(struct store_update *u, const char *slot, const char *key, const void *data, size_t len,
@@ -414,6 +461,8 @@ static int apply(struct store_update *u, const struct op *op, struct err *e)
 	switch (op->kind) {
 	case OP_PUT:
 		return put_small(u->txn, u->s, op->table, op->key, op->key_len, op->data, op->len, e);
+	case OP_DELETE_ALL:
+		return delete_prefix(u->txn, u->s, op->table, op->key, op->key_len, e);
 	case OP_LOG:
 		return append_log(u, op, e);
 	case OP_DELETE:
@@ -440,8 +489,9 @@ static int still_ours(struct store_update *u, struct err *e)
 struct sweep {
 	struct store_update *u;
 	struct store_ref *all; /* every version there is */
-	bool *held, *current;
+	bool *held, *complete; /* complete: current, or held by a checkpoint: with its moments */
 	size_t n;
+	struct err *e;
 };
 
 static int collect(void *arg, const struct store_ref *ref)
@@ -452,16 +502,42 @@ static int collect(void *arg, const struct store_ref *ref)
 	return 0;
 }
 
-static int mark(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+static void mark(struct sweep *w, const struct store_ref *ref, bool complete)
 {
-	struct sweep *w = arg;
-	(void)name;
 	for (size_t i = 0; i < w->n; i++)
 		if (!strcmp(w->all[i].slot, ref->slot) && w->all[i].version == ref->version) {
 			w->held[i] = true;
-			w->current[i] = w->current[i] || !snapshot;
+			w->complete[i] = w->complete[i] || complete;
 		}
+}
+
+static int mark_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	(void)name;
+	mark(arg, ref, !snapshot);
 	return 0;
+}
+
+static int mark_complete(void *arg, const struct store_ref *ref)
+{
+	mark(arg, ref, true);
+	return 0;
+}
+
+static int mark_checkpoint(void *arg, const char *key, const void *data, size_t len)
+{
+	struct sweep *w = arg;
+	const char *at = strchr(key, '@');
+	if (!at || strcmp(at, "@slots"))
+		return 0;
+	return store_checkpoint_refs(w->u->s, data, len, mark_complete, w, w->e) < 0 ? -1 : 0;
+}
+
+static int mark_all(struct sweep *w)
+{
+	struct store_view v = {.s = w->u->s, .txn = w->u->txn};
+	return each_name(w->u, mark_name, w, w->e) ||
+	       store_each_blob(&v, "", STORE_CHECKPOINT, mark_checkpoint, w, w->e);
 }
 
 static bool kept(const struct store_update *u, const struct store_ref *ref)
@@ -489,17 +565,17 @@ static bool has_moments(struct store_update *u, const struct store_ref *ref)
 /* Makes the list of what nothing holds any more. */
 static int list_dead(struct store_update *u, struct err *e)
 {
-	struct sweep w = {.u = u};
+	struct sweep w = {.u = u, .e = e};
 	struct str list;
 	str_init(&list);
 	int failed = store_walk_versions(u->txn, u->s, collect, &w, e);
 	w.held = xcalloc(w.n, sizeof *w.held);
-	w.current = xcalloc(w.n, sizeof *w.current);
+	w.complete = xcalloc(w.n, sizeof *w.complete);
 	if (!failed)
-		failed = each_name(u, mark, &w, e);
+		failed = mark_all(&w);
 	for (size_t i = 0; i < w.n && !failed; i++) {
 		bool gone = !w.held[i] && !kept(u, &w.all[i]);
-		if (gone || (!w.current[i] && has_moments(u, &w.all[i])))
+		if (gone || (!w.complete[i] && has_moments(u, &w.all[i])))
 			str_addf(&list, "%s@%" PRId64 "%s\n", w.all[i].slot, w.all[i].version, gone ? "" : "/adam.");
 	}
 	if (!failed && list.len)
@@ -509,7 +585,7 @@ static int list_dead(struct store_update *u, struct err *e)
 	str_release(&list);
 	free(w.all);
 	free(w.held);
-	free(w.current);
+	free(w.complete);
 	return failed ? -1 : 0;
 }
 

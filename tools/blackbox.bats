@@ -135,3 +135,68 @@ states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <m
 	fails_with 1 "000000.jsonl.zst" rl-ppo-step -q --rollouts full whole/000000.jsonl.zst
 	rl-store show --json run.lmdb | jq -e '.slots[0].version == 0' >/dev/null
 }
+
+# ---- versions that training can go on from ----
+
+@test "snapshots: a copy of one goes on, from the record or from the prompts, with the bits of the run" {
+	for how in "" "--critic separate" "--advantage reinforce --baseline moving"; do
+		fresh
+		rm -rf rollouts ./*.lmdb*
+		fresh
+		pipe "$generate < prompts.jsonl | $update $how --rollouts rollouts --snapshot-every 2 > metrics.jsonl"
+		want=$(weights run.lmdb)
+		rl-store show --json run.lmdb | jq -e '[.snapshots[] | select(.checkpoint) | [.name, .version]] == [["000002", 2], ["000004", 4]]' >/dev/null
+		rl-store copy run.lmdb:000002 two.lmdb
+		rl-store verify -q two.lmdb >/dev/null
+		cp two.lmdb other.lmdb
+		# the metrics before are the first that are printed
+		$update $how -s two.lmdb rollouts/00000[23].jsonl.zst >replayed.jsonl
+		cmp <(without_time metrics.jsonl) <(without_time replayed.jsonl)
+		[ "$(weights two.lmdb)" = "$want" ]
+		RL_STORE=other.lmdb pipe "$generate < prompts.jsonl | $update $how > sampled.jsonl"
+		cmp <(without_time metrics.jsonl) <(without_time sampled.jsonl)
+		[ "$(weights other.lmdb)" = "$want" ]
+		[ "$how" != "--critic separate" ] || [ "$(weights other.lmdb:value)" = "$(weights run.lmdb:value)" ]
+		# the last, and what is current, are the run at its end
+		for name in 000004 policy; do
+			rm -f end.lmdb*
+			rl-store copy run.lmdb:$name end.lmdb
+			$update $how -s end.lmdb rollouts/*.zst | cmp - metrics.jsonl
+		done
+	done
+}
+
+@test "snapshots: of an adapter and of a run with a name; their moments go with the name" {
+	rl-store lora -q --lora-r 4 run.lmdb:a
+	export RL_STORE=run.lmdb:a RL_RUN=second
+	pipe "$generate < prompts.jsonl | $update --rollouts rollouts --snapshot-every 3 > metrics.jsonl"
+	rl-store copy run.lmdb:second/000003 three.lmdb
+	rl-store show --json three.lmdb | jq -c '[.slots[] | [.name, .version]], [.snapshots[] | [.name, .version]]' | paste -sd' ' |
+		grep -qxF '[["a",3],["policy",0]] [["a.base",0]]'
+	$update -s three.lmdb:a rollouts/000003.jsonl.zst >replayed.jsonl
+	cmp <(without_time metrics.jsonl) <(without_time replayed.jsonl)
+	[ "$(weights run.lmdb:a)" = "$(weights three.lmdb:a)" ]
+	tensors() { rl-store verify --json run.lmdb | jq .tensors; }
+	all=$(tensors)
+	rl-store show run.lmdb | grep -qx 'snapshot second/000003: a@3, with moments and the state of its run'
+	# A and B of two matrices in two layers, and two moments of each
+	rl-store snapshot run.lmdb:second/000003 second/000003
+	[ "$(tensors)" -lt "$all" ]
+	some=$(tensors)
+	rl-store snapshot --delete run.lmdb second/000003
+	[ "$((all - $(tensors)))" -eq $((3 * (some - $(tensors)))) ]
+}
+
+@test "snapshots: a copy of a version that nothing goes on from has its weights" {
+	pipe "$generate < prompts.jsonl | $update --max-lag 4 > metrics.jsonl"
+	rl-store copy run.lmdb:policy@2 two.lmdb
+	[ "$(weights two.lmdb)" = "$(weights run.lmdb:policy@2)" ]
+	rl-store log --json two.lmdb | jq -c '[.tool, .version]' | tail -n 1 | grep -qxF '["rl-ppo-step",2]'
+	# the run is not in it: the same command begins one
+	rl-store verify --json two.lmdb | jq -e '.faults == 0 and .versions == 1' >/dev/null
+	RL_STORE=two.lmdb pipe "$generate < prompts.jsonl | $update > again.jsonl"
+	[ "$(head -n 1 again.jsonl | jq .version)" -eq 3 ]
+	fails_with 1 "two.lmdb is there already" rl-store copy run.lmdb:policy two.lmdb
+	fails_with 1 "no 'none'" rl-store copy run.lmdb:none new.lmdb
+	[ ! -e new.lmdb ]
+}

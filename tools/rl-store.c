@@ -7,6 +7,7 @@
 
 #include "lib/cli.h"
 #include "lib/loop.h"
+#include "lib/model_copy.h"
 #include "lib/model_files.h"
 #include "lib/model_lora.h"
 #include "lib/model_show.h"
@@ -137,13 +138,19 @@ static int put_merged(void *arg, struct store *s, const char *name, struct err *
 	return model_lora_merge(r->v, &r->ref, s, e);
 }
 
+/* Out of an open store into a new one, which put makes. */
+static int into_new(struct reading *r, const char *path,
+                    int (*put)(void *arg, struct store *s, const char *name, struct err *e), struct err *e)
+{
+	if (!access(path, F_OK))
+		return err_set(e, "%s is there already", path);
+	return store_resolve(r->v, r->name, &r->ref, e) ? -1 : loop_store_with(path, STORE_CREATE, put, r, e);
+}
+
 static int run_merge(char **arg, struct err *e)
 {
 	struct reading r;
-	if (!access(arg[1], F_OK))
-		return err_set(e, "%s is there already", arg[1]);
-	int failed = reading_open(&r, arg[0], e) || store_resolve(r.v, r.name, &r.ref, e) ||
-	             loop_store_with(arg[1], STORE_CREATE, put_merged, &r, e);
+	int failed = reading_open(&r, arg[0], e) || into_new(&r, arg[1], put_merged, e);
 	reading_close(&r);
 	return failed;
 }
@@ -219,19 +226,7 @@ static int run_verify(char **arg, struct err *e)
 
 static int set_name(void *arg, struct store *s, const char *name, struct err *e)
 {
-	const char *snapshot = arg;
-	struct store_ref ref;
-	struct store_view *v = store_view_open(s, e);
-	int failed = v ? store_resolve(v, config.delete ? snapshot : name, &ref, e) : -1;
-	store_view_close(v);
-	struct store_update *u = failed ? NULL : store_update_begin(s, e);
-	if (!u)
-		return -1;
-	failed = config.delete ? store_delete_name(u, snapshot, e) : store_put_name(u, snapshot, &ref, e);
-	if (!failed)
-		return store_update_commit(u, e);
-	store_update_abort(u);
-	return -1;
+	return store_snapshot(s, config.delete ? NULL : name, arg, e);
 }
 
 static int run_snapshot(char **arg, struct err *e)
@@ -242,10 +237,18 @@ static int run_snapshot(char **arg, struct err *e)
 	return loop_store_with(arg[0], STORE_WRITE, set_name, arg[1], e);
 }
 
+static int put_copy(void *arg, struct store *s, const char *name, struct err *e)
+{
+	struct reading *r = arg;
+	(void)name;
+	return model_copy(r->v, r->name, s, e);
+}
+
 static int run_copy(char **arg, struct err *e)
 {
 	struct reading r;
-	int failed = reading_open(&r, arg[0], e) || store_copy_file(r.s, arg[1], e);
+	int failed = reading_open(&r, arg[0], e) ||
+	             (*r.name ? into_new(&r, arg[1], put_copy, e) : store_copy_file(r.s, arg[1], e));
 	reading_close(&r);
 	return failed;
 }
@@ -276,7 +279,7 @@ int main(int argc, char **argv)
 	                                 "log STORE\n"
 	                                 "verify STORE\n"
 	                                 "snapshot STORE[:SLOT] NAME\n"
-	                                 "copy STORE FILE",
+	                                 "copy STORE[:NAME] FILE",
 	                        .groups = groups,
 	                        .n_groups = ARRAY_LEN(groups),
 	                        .min_operands = 1,
