@@ -31,8 +31,8 @@ static int begin_moving(struct advantage_stage *s, const struct whole_batch *b, 
 		return err_set(e, "batch %lld is whole after batch %lld, but --baseline moving goes in order",
 		               (long long)b->number, (long long)s->last);
 	if (!s->begun && b->number > 0 &&
-	    batch_stage_memory(s->config.memory.store, s->config.memory.run, b->number, "--baseline moving", read_moving,
-	                       s, e))
+	    batch_stage_memory(s->config.memory.store, s->config.memory.run, b->number, "--baseline moving",
+	                       read_moving, s, e))
 		return -1;
 	s->begun = true;
 	s->last = b->number;

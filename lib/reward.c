@@ -47,10 +47,30 @@ struct reading {
 	const int32_t *mask, *ends;
 	int64_t n;
 	double *out;
+	struct reward_part *part; /* or NULL: the numbers of what is read, before they are added up */
 	const char *name;
 	bool any;
 	struct err *e;
 };
+
+static void put(struct reading *g, int64_t token, double x)
+{
+	if (token >= 0)
+		g->out[token] += x;
+	if (!g->part)
+		return;
+	g->part->x[g->part->n] = x;
+	g->part->at[g->part->n++] = token;
+}
+
+static void begin_part(struct reading *g, enum reward_form form, int64_t n)
+{
+	if (!g->part)
+		return;
+	g->part->form = form;
+	g->part->x = arena_array(g->arena, (size_t)n, sizeof *g->part->x);
+	g->part->at = arena_array(g->arena, (size_t)n, sizeof *g->part->at);
+}
 
 /* The last token that the policy chose; without one, the last. */
 static int64_t last_chosen(const struct reading *g)
@@ -64,8 +84,8 @@ static int64_t last_chosen(const struct reading *g)
 static int add_scalar(struct reading *g, double x)
 {
 	/* A completion without a token has nothing that could be rewarded. */
-	if (g->n > 0)
-		g->out[last_chosen(g)] += x;
+	begin_part(g, REWARD_SCALAR, 1);
+	put(g, g->n > 0 ? last_chosen(g) : -1, x);
 	return 0;
 }
 
@@ -96,8 +116,7 @@ static int add_span(void *arg, int64_t i, const char *key, size_t key_len, const
 	int64_t t = 0;
 	while (t + 1 < g->n && g->ends[t] < x[1])
 		t++;
-	if (g->n > 0)
-		g->out[t] += x[2];
+	put(g, g->n > 0 ? t : -1, x[2]);
 	return 0;
 }
 
@@ -118,7 +137,11 @@ static int add_array(struct reading *g, const struct json *v)
 {
 	struct first_kind first = {JSON_ABSENT};
 	json_each(v, look_at_first, &first);
-	if (first.kind == JSON_ARRAY || (first.kind == JSON_ABSENT && g->n > 0))
+	if (g->n < 0)
+		return err_set(g->e, "'%s' is an array, but there is no 'tokens' that it could fall on", g->name);
+	bool spans = first.kind == JSON_ARRAY || (first.kind == JSON_ABSENT && g->n > 0);
+	begin_part(g, spans ? REWARD_SPANS : REWARD_TOKENS, json_length(v));
+	if (spans)
 		return first.kind == JSON_ABSENT ? 0 : need_ends(g) ? -1 : json_each(v, add_span, g);
 	double *x;
 	int64_t n;
@@ -128,7 +151,7 @@ static int add_array(struct reading *g, const struct json *v)
 		return err_set(g->e, "'%s' has %lld numbers, but 'tokens' has %lld", g->name, (long long)n,
 		               (long long)g->n);
 	for (int64_t i = 0; i < n; i++)
-		g->out[i] += x[i];
+		put(g, i, x[i]);
 	return 0;
 }
 
@@ -194,5 +217,17 @@ int reward_read(struct reward *r, struct record *rec, int64_t n, const int32_t *
 	for (int64_t i = 0; i < n; i++)
 		*score += g.out[i];
 	*out = g.out;
+	return g.any;
+}
+
+int reward_part_read(struct record *rec, const char *name, int64_t n, const int32_t *mask, struct reward_part *out,
+                     struct arena *a, struct err *e)
+{
+	struct reading g = {.rec = rec, .arena = a, .mask = mask, .n = n, .name = name, .part = out, .e = e};
+	struct json v;
+	*out = (struct reward_part){REWARD_NULL};
+	g.out = arena_array(a, n > 0 ? (size_t)n : 0, sizeof *g.out);
+	if (record_json(rec, name, &v, e) < 0 || add_value(&g, &v))
+		return -1;
 	return g.any;
 }

@@ -29,6 +29,21 @@ void reward_free(struct reward *r);
 int reward_read(struct reward *r, struct record *rec, int64_t n, const int32_t *mask, double **out, double *score,
                 struct arena *a, struct err *e);
 
+/* One component as numbers, each with the token that it falls on.  In the arena. */
+enum reward_form { REWARD_NULL, REWARD_SCALAR, REWARD_TOKENS, REWARD_SPANS };
+struct reward_part {
+	enum reward_form form;
+	int64_t n;   /* 1 of a scalar, one per token, one per span */
+	double *x;   /* [n] */
+	int64_t *at; /* [n]; -1 where there is no token */
+};
+/*
+ * The field `name` of a record of n tokens.  n -1: the record has none, and only a scalar will do.  1; 0 when it is
+ * absent or null (REWARD_NULL); -1.
+ */
+int reward_part_read(struct record *rec, const char *name, int64_t n, const int32_t *mask, struct reward_part *out,
+                     struct arena *a, struct err *e);
+
 /* The names that made up totals so far: ".reward", "reward_bm25 + reward_length", or the program; borrowed. */
 const char *reward_description(const struct reward *r);
 

@@ -9,6 +9,7 @@
 #include "lib/advantage_record.h"
 #include "lib/reward.h"
 #include "lib/rollout_record.h"
+#include "lib/rollout_states.h"
 #include "lib/util.h"
 
 /* How long an unfinished batch may be quiet, with its sampler idle, before the trainer says what it sees. */
@@ -29,8 +30,7 @@ struct rollout_reader {
 	int64_t strays; /* error records of lines that never were rows */
 	struct str stray_lines;
 	struct loop_cursor cursor;
-	struct str states; /* of the row states_row, the first that has any; -1: none yet */
-	int64_t states_row;
+	struct rollout_states states;
 	bool held; /* the tool's record was read ahead and is not taken yet */
 	double since;
 	bool said;
@@ -45,7 +45,7 @@ struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_r
 	r->locks = locks;
 	arena_init(&r->arena);
 	loop_cursor_init(&r->cursor);
-	str_init(&r->states);
+	rollout_states_init(&r->states);
 	str_init(&r->stray_lines);
 	r->batch = -1;
 	r->reward = reward_new(c->reward, e);
@@ -61,7 +61,7 @@ void rollout_reader_free(struct rollout_reader *r)
 		return;
 	reward_free(r->reward);
 	loop_cursor_release(&r->cursor);
-	str_release(&r->states);
+	rollout_states_release(&r->states);
 	str_release(&r->stray_lines);
 	arena_release(&r->arena);
 	free(r->row);
@@ -283,7 +283,7 @@ static void begin_batch(struct rollout_reader *r, int64_t batch, int64_t n)
 	r->batch = batch;
 	r->n = n;
 	r->got = 0;
-	r->states_row = -1;
+	rollout_states_begin(&r->states);
 	r->said = false;
 	r->since = now_seconds();
 }
@@ -311,29 +311,6 @@ static int check_place(struct rollout_reader *r, const struct place *p, struct e
 	return 0;
 }
 
-/* What filters with memory hold after the batch, which they put into every row that they add to. */
-static void read_states(struct rollout_reader *r, int64_t row)
-{
-	const char *name;
-	size_t len;
-	struct json v;
-	if (r->states_row >= 0 && r->states_row < row)
-		return;
-	for (int64_t i = 0, n = 0; record_field(r->t->record, i, &name, &len, &v); i++) {
-		if (len <= 6 || memcmp(name, "state_", 6))
-			continue;
-		if (!n++)
-			str_clear(&r->states);
-		str_addc(&r->states, n > 1 ? ',' : '{');
-		json_put_str(&r->states, name + 6, len - 6);
-		str_addc(&r->states, ':');
-		json_text(&v, &r->states);
-		r->states_row = row;
-	}
-	if (r->states_row == row)
-		str_addc(&r->states, '}');
-}
-
 static void keep_line(struct rollout_reader *r, struct rollout_row *row)
 {
 	const char *line = record_line(r->t->record, &row->line_len);
@@ -351,7 +328,7 @@ static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 			return -1;
 		if (r->c.keep_lines)
 			keep_line(r, &r->row[p->row]);
-		read_states(r, p->row);
+		rollout_states_take(&r->states, r->t->record, p->row);
 		struct loop_cursor c;
 		int got = rollout_read_cursor(r->t->record, &c, e);
 		if (got < 0)
@@ -459,7 +436,7 @@ int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, stru
 	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
 	out->placed = r->fields;
 	out->strays = r->stray_lines.len ? r->stray_lines.buf : "";
-	out->states = r->states_row >= 0 ? r->states.buf : NULL;
+	out->states = rollout_states_object(&r->states);
 	for (int64_t i = 0; i < r->n; i++)
 		out->skipped += r->row[i].skip != NULL;
 	out->skipped += r->strays;

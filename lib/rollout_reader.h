@@ -51,7 +51,7 @@ struct rollout_rows {
 	bool last, placed;         /* placed: the stream says which batch a record belongs to */
 	int64_t skipped;           /* rows with skip, and error records that belong to no row */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
-	const char *states;        /* {"NAME": value} of the first row's fields state_NAME; NULL: it has none */
+	const char *states;        /* {"NAME": value} of fields state_NAME (lib/rollout_states.h); NULL: none */
 	const char *strays;        /* with keep_lines: the error records that belong to no row, a line each; else "" */
 };
 

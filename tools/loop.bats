@@ -430,3 +430,66 @@ of_again='[.again.tokens[] | if . < 32 then 1 else 0 end] | add / length'
 		diff <(without_time whole.jsonl) <(without_time part.jsonl)
 	done
 }
+
+# ---- a mix of rewards ----
+
+# killed LOOP: killed at random points, the same command ends with the weights and the metrics of one that was not.
+killed() {
+	local loop=$1 whole trial try pid
+	pipe 60 "$loop > whole.jsonl"
+	whole=$(weights run.lmdb)
+	for trial in $(seq "${TRIALS:-8}"); do
+		fresh
+		for try in $(seq 40); do
+			setsid bash -o pipefail -c "$loop > part.jsonl" 2>/dev/null 3>&- &
+			pid=$!
+			if [ "$try" -lt 4 ]; then
+				sleep "0.0$((RANDOM % 90 + 10))"
+				case $((RANDOM % 4)) in
+				0) pkill -9 -s $pid -f '^rl-generate' || true ;;
+				1) pkill -9 -s $pid -f '^rl-reward' || true ;;
+				2) pkill -9 -s $pid -f '^rl-ppo-step' || true ;;
+				3) kill -9 -- -$pid || true ;;
+				esac
+			fi
+			wait $pid && break
+		done
+		echo "trial $trial: $try tries"
+		[ "$(weights run.lmdb)" = "$whole" ]
+		diff <(without_time whole.jsonl) <(without_time part.jsonl)
+	done
+}
+
+components="rl-reward-jq -q low '$low' | rl-reward-jq -q each '[.tokens[] | . / 10]'"
+mix="rl-reward-mix -q -w low=1 -w each=0..0.5:3 --normalize low --normalize each --clip each=-2..2 --percentile 30 --percentile-warmup 12 --percentile-window 20"
+
+@test "mix: statistics and weights go on over batches, and are in the state of the run" {
+	unset RL_REWARD
+	pipe 60 "$generate < prompts.jsonl | $components | $mix | tee mixed.jsonl | $update > metrics.jsonl"
+	[ "$(wc -l <metrics.jsonl)" -eq 4 ]
+	[ "$(jq -s 'map(.rows) | add' metrics.jsonl)" -eq "$(jq -c 'select(.skip == null)' mixed.jsonl | wc -l)" ]
+	[ "$(jq -s 'map(.skipped) | add' metrics.jsonl)" -ge 3 ]
+	# the same from the file at once, without a store
+	unset RL_STORE
+	jq -c 'del(.mix, .reward, .skip, .state_mix)' mixed.jsonl | eval "$mix" | cmp - mixed.jsonl
+}
+
+@test "mix: interrupted between two batches it goes on from what was committed, beside another stage with memory" {
+	unset RL_REWARD
+	moving="--baseline moving --kl-coef 0" baseline="--advantage reinforce"
+	loop="$generate < prompts.jsonl | $components | $mix | rl-reinforce -q $moving"
+	pipe 60 "$loop | $update $baseline $moving > plain.jsonl"
+	[ "$(wc -l <plain.jsonl)" -eq 4 ]
+	plain=$(weights run.lmdb)
+	fresh
+	run -1 pipe 60 "$loop | sed -u 20q | $update $baseline $moving > part.jsonl"
+	[ "$(wc -l <part.jsonl)" -eq 2 ]
+	pipe 60 "$loop | $update $baseline $moving > with.jsonl"
+	[ "$(weights run.lmdb)" = "$plain" ]
+	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
+}
+
+@test "mix: killed at random points, the same command ends with the same bits" {
+	unset RL_REWARD
+	killed "$generate < prompts.jsonl | $components | $mix | $update"
+}
