@@ -1,4 +1,5 @@
 /* records_run - see records_run.h */
+#include "lib/metrics_table.h"
 #include "lib/records_run.h"
 
 #include <stdio.h>
@@ -356,14 +357,28 @@ int records_run_each_metrics(struct records_run *r, int (*fn)(void *arg, const c
 
 /* ---- with a tool ---- */
 
+struct printing {
+	struct tool *t;
+	const struct records_run *r;
+	struct metrics_table table; /* for a terminal */
+};
+
 static int print_line(void *arg, const char *line, size_t len)
 {
-	struct tool *t = arg;
+	struct printing *p = arg;
 	struct err e;
-	if (sink_write(t->out, line, len, &e) || sink_write(t->out, "\n", 1, &e))
-		return 1;
-	t->n_out++;
-	return 0;
+	struct str row;
+	str_init(&row);
+	if (metrics_table_wanted()) {
+		metrics_table_put(&p->table, line, len, p->t->n_out + 1, p->r->batches, &row);
+	} else {
+		str_add(&row, line, len);
+		str_addc(&row, '\n');
+	}
+	int failed = sink_write(p->t->out, row.buf, row.len, &e);
+	str_release(&row);
+	p->t->n_out += !failed;
+	return failed ? 1 : 0;
 }
 
 static int read_all(struct records_run *r, struct tool *t, struct err *e)
@@ -378,13 +393,14 @@ static int read_all(struct records_run *r, struct tool *t, struct err *e)
 	return got;
 }
 
-static int train(struct records_run *r, struct tool *t, struct err *e)
+static int train(struct records_run *r, struct printing *p, struct err *e)
 {
+	struct tool *t = p->t;
 	struct str metrics;
 	int got;
 	str_init(&metrics);
 	while ((got = records_run_step(r, &metrics, e)) > 0) {
-		if (print_line(t, metrics.buf, metrics.len)) {
+		if (print_line(p, metrics.buf, metrics.len)) {
 			got = err_set(e, "cannot write the metrics");
 			break;
 		}
@@ -404,8 +420,10 @@ int records_run_all(struct records_run *r, struct tool *t, struct err *e)
 {
 	if (records_run_open(r, e) || read_all(r, t, e))
 		return -1;
+	struct printing p = {.t = t, .r = r};
+	metrics_table_init(&p.table, metrics_columns_sft);
 	int go = records_run_begin(r, e);
-	if (go < 0 || records_run_each_metrics(r, print_line, t, e))
+	if (go < 0 || records_run_each_metrics(r, print_line, &p, e))
 		return -1;
-	return go ? train(r, t, e) : 0;
+	return go ? train(r, &p, e) : 0;
 }

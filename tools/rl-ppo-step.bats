@@ -276,3 +276,15 @@ in_or_out() {
 	rl-ppo-step -s run.lmdb --batch-size 32 rollouts.jsonl
 	RL_RUN=b rl-generate -s run.lmdb --max-tokens 4 <"$testdata/tiny/prompts.jsonl" | RL_RUN=b rl-ppo-step -s run.lmdb --reward '-(.tokens | length)'
 }
+
+@test "rl-ppo-step: on a terminal a table, elsewhere JSON Lines; a restart prints the same" {
+	command -v script >/dev/null || skip "script is not here"
+	script -qec 'rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl' /dev/null </dev/null | tr -d '\r' >table
+	[ "$(wc -l <table)" -eq 5 ]
+	[ "$(head -n 1 table | tr -s ' ')" = " step reward kl length clipped grad norm s left" ]
+	rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl >metrics.jsonl 2>/dev/null
+	holds -s 'length == 4' metrics.jsonl
+	diff <(sed 1d table | awk '{print $1, $2, $4}') <(jq -r '[.["objective/scores"], .["completions/mean_length"], .batch + 1] | @tsv' metrics.jsonl |
+		awk '{printf "%d/4 %.4f %.1f\n", $3, $1, $2}')
+	script -qec 'rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl' /dev/null </dev/null | tr -d '\r' | grep -v 'is complete' | cmp table -
+}

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lib/loop.h"
+#include "lib/metrics_table.h"
 #include "lib/ppo.h"
 #include "lib/rollout_reader.h"
 #include "lib/tool.h"
@@ -47,16 +48,26 @@ struct state {
 	char *path, *name; /* of -s */
 	struct ppo ppo;
 	struct rollout_reader *reader;
+	struct metrics_table table; /* for a terminal */
 };
 
 static int print_line(void *arg, const char *line, size_t len)
 {
 	struct state *s = arg;
 	struct err e;
-	if (sink_write(s->tool.out, line, len, &e) || sink_write(s->tool.out, "\n", 1, &e))
-		return 1;
-	s->tool.n_out++;
-	return 0;
+	struct str row;
+	int failed;
+	str_init(&row);
+	if (metrics_table_wanted()) {
+		metrics_table_put(&s->table, line, len, s->tool.n_out + 1, s->ppo_config.steps, &row);
+	} else {
+		str_add(&row, line, len);
+		str_addc(&row, '\n');
+	}
+	failed = sink_write(s->tool.out, row.buf, row.len, &e);
+	str_release(&row);
+	s->tool.n_out += !failed;
+	return failed ? 1 : 0;
 }
 
 /* When the run is complete, what a sampler still sends is read away. */
@@ -156,6 +167,7 @@ int main(int argc, char **argv)
 	struct err e;
 	tool_init(&s.tool, &tc);
 	s.tool.fails_when_empty = true;
+	metrics_table_init(&s.table, metrics_columns_ppo);
 	s.ppo = (struct ppo){.config = &s.ppo_config, .advantage = &s.advantage, .loss = &s.loss, .optim = &s.optim};
 	s.ppo.options = cli_options_json(&cli);
 	int failed = run(&s, operands, n_operands, &e);

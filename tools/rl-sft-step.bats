@@ -236,3 +236,17 @@ sys.exit(not all(map(math.isfinite, struct.unpack("<%df" % ((len(data) - n) // 4
 	kill $!
 	wait $! || true
 }
+
+@test "rl-sft-step: on a terminal a table of loss and time left" {
+	command -v script >/dev/null || skip "script is not here"
+	cd "$BATS_TEST_TMPDIR"
+	rm -f run.lmdb*
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+	jq -nc 'range(6) | {prompt_tokens: [1, .], tokens: [2, 3]}' >pairs.jsonl
+	script -qec 'rl-sft-step -q -s run.lmdb --batch-size 2 pairs.jsonl' /dev/null </dev/null | tr -d '\r' >table
+	[ "$(wc -l <table)" -eq 4 ]
+	[ "$(head -n 1 table | tr -s ' ')" = " step loss grad norm lr tokens epoch s left" ]
+	diff <(sed 1d table | awk '{print $1, $2, $5}') <(rl-sft-step -q -s run.lmdb --batch-size 2 pairs.jsonl | jq -r '[.step, .loss, .tokens] | @tsv' |
+		awk '{printf "%d/3 %.4f %d\n", $1, $2, $3}')
+	tail -n 1 table | grep -q ' 0:00$'
+}
