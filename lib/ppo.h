@@ -45,6 +45,7 @@ struct ppo {
 	struct store *store;
 	const char *name;    /* of what is trained: "", or an adapter */
 	const char *options; /* effective options as JSON, for the log */
+	double waited;       /* seconds for the batch; set before each ppo_update */
 	/* set by ppo_open */
 	struct trainer policy, value; /* value only with CRITIC_SEPARATE */
 	struct loop_run run;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/advantage_record.h"
+#include "lib/ppo_metrics.h"
 #include "lib/record.h"
 #include "lib/util.h"
 
@@ -321,9 +322,13 @@ void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b
 	         (long long)rows->batch, (long long)p->policy.version + 1, (long long)p->run.episodes, (long long)b->n,
 	         (long long)rows->skipped, (long long)b->tokens);
 	put(out, "completions/mean_length", (double)b->tokens / (double)b->n);
+	ppo_metrics_completions(out, b);
 	put_objective(out, p, b);
+	ppo_metrics_rewards(out, b);
 	put_losses(out, p, s);
-	put(out, "time/prepare", s->prepare_seconds);
-	put(out, "time/update", s->update_seconds);
+	if (p->config->critic != CRITIC_NONE)
+		ppo_metrics_critic(out, b);
+	ppo_metrics_skipped(out, b, rows);
+	ppo_metrics_time(out, p, b, s);
 	str_addc(out, '}');
 }

@@ -231,3 +231,51 @@ int reward_part_read(struct record *rec, const char *name, int64_t n, const int3
 		return -1;
 	return g.any;
 }
+
+/* ---- components ---- */
+
+struct component_sum {
+	double sum;
+	bool span; /* inside of one, whose third number counts */
+};
+
+/* Non-zero: it is no array of numbers or spans. */
+static int add_item(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item)
+{
+	struct component_sum *s = arg, inner = {.span = true};
+	(void)key;
+	(void)key_len;
+	if (item->kind == JSON_NUMBER) {
+		s->sum += !s->span || i == 2 ? item->number : 0;
+		return 0;
+	}
+	if (item->kind != JSON_ARRAY || s->span || json_each(item, add_item, &inner))
+		return 1;
+	s->sum += inner.sum;
+	return 0;
+}
+
+static bool sum_of(const struct json *v, double *sum)
+{
+	struct component_sum s = {0};
+	if (v->kind == JSON_ARRAY ? json_each(v, add_item, &s) : v->kind != JSON_NUMBER && v->kind != JSON_BOOL)
+		return false;
+	*sum = v->kind == JSON_NUMBER ? v->number : v->kind == JSON_BOOL ? v->boolean : s.sum;
+	return true;
+}
+
+int64_t reward_components(struct record *rec, struct reward_component **out, struct arena *a)
+{
+	struct json v;
+	const char *name;
+	size_t len;
+	int64_t n = 0;
+	for (int64_t i = 0; record_field(rec, i, &name, &len, &v); i++)
+		n += len >= 8 && !memcmp(name, "reward_", 7);
+	*out = arena_array(a, (size_t)n, sizeof **out);
+	n = 0;
+	for (int64_t i = 0; record_field(rec, i, &name, &len, &v); i++)
+		if (len >= 8 && !memcmp(name, "reward_", 7) && sum_of(&v, &(*out)[n].sum))
+			(*out)[n++].name = arena_strndup(a, name + 7, len - 7);
+	return n;
+}

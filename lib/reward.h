@@ -44,6 +44,13 @@ struct reward_part {
 int reward_part_read(struct record *rec, const char *name, int64_t n, const int32_t *mask, struct reward_part *out,
                      struct arena *a, struct err *e);
 
+/* Every field reward_NAME that is a number, an array of numbers or of spans, by the sum of what it gives; arena. */
+struct reward_component {
+	const char *name; /* without reward_ */
+	double sum;
+};
+int64_t reward_components(struct record *rec, struct reward_component **out, struct arena *a);
+
 /* The names that made up totals so far: ".reward", "reward_bm25 + reward_length", or the program; borrowed. */
 const char *reward_description(const struct reward *r);
 

@@ -53,9 +53,29 @@ static void test_default(void)
 	reward_free(r);
 }
 
+static void test_parts(void)
+{
+	struct record *rec = record_new();
+	struct reward_component *part;
+	const char *line =
+	        "{\"reward\":7,\"reward_a\":-1.5,\"reward_none\":null,\"reward_t\":[0.5,-1,2],\"reward_yes\":true,"
+	        "\"reward_s\":[[0,2,1],[1,3,10]],\"reward_word\":\"x\",\"reward_\":3,\"reward_o\":{\"a\":1},"
+	        "\"reward_empty\":[]}";
+	static const struct reward_component want[] = {{"a", -1.5}, {"t", 1.5}, {"yes", 1}, {"s", 11}, {"empty", 0}};
+	CHECK(!record_parse(rec, line, strlen(line), &e));
+	CHECK_INT(reward_components(rec, &part, &arena), 5);
+	for (int i = 0; i < 5; i++) {
+		CHECK_STR(part[i].name, want[i].name);
+		CHECK(part[i].sum == want[i].sum);
+	}
+	record_free(rec);
+}
+
 int main(void)
 {
 	arena_init(&arena);
 	test_default();
+	test_case("reward: the parts by name, each by its sum");
+	test_parts();
 	return test_done();
 }

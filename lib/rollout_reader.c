@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "lib/advantage_record.h"
-#include "lib/reward.h"
 #include "lib/rollout_record.h"
 #include "lib/rollout_states.h"
 #include "lib/util.h"
@@ -232,6 +231,7 @@ static int read_row(struct rollout_reader *r, struct rollout_row *row, struct er
 	if (read_labels(r, row, e) || read_tokens(r, row, e) || read_numbers(r, row, e))
 		return -1;
 	int got = reward_read(r->reward, rec, row->n, row->mask, &row->reward, &row->score, &r->arena, e);
+	row->n_parts = reward_components(rec, &row->part, &r->arena);
 	row->has_reward = got > 0;
 	if (got == 0 && row->rewards)
 		got = 1; /* an advantage tool was here; the total is only told */

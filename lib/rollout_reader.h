@@ -14,6 +14,7 @@
 
 #include "lib/filter.h"
 #include "lib/loop.h"
+#include "lib/reward.h"
 #include "lib/tool.h"
 
 /* One completion.  Everything lives until the next batch is read. */
@@ -37,8 +38,10 @@ struct rollout_row {
 	bool eos;           /* finish is "eos" */
 	int64_t version;    /* of the policy that sampled it; -1: not said */
 	bool has_reward;
-	double *reward;   /* [n], the total before the KL penalty, on the tokens it belongs to */
-	double score;     /* its sum */
+	double *reward;           /* [n], the total before the KL penalty, on the tokens it belongs to */
+	double score;             /* its sum */
+	struct reward_component *part; /* [n_parts] every reward_* that is not null, whatever the total is made of */
+	int64_t n_parts;
 	const char *skip; /* why the row is left out ("skip", "error", "no reward"), or NULL */
 	const char *line; /* with keep_lines: the record as it came, without newline; else NULL */
 	size_t line_len;

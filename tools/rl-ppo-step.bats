@@ -288,3 +288,59 @@ in_or_out() {
 		awk '{printf "%d/4 %.4f %.1f\n", $3, $1, $2}')
 	script -qec 'rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl' /dev/null </dev/null | tr -d '\r' | grep -v 'is complete' | cmp table -
 }
+
+# Nine rows in groups of three, of which one has the same completion twice and another one reward for all; one has no reward.
+grouped() {
+	head -n 3 "$testdata/tiny/prompts.jsonl" | rl-generate -q --max-tokens 5 --batch-size 9 -n 3 |
+		jq -c 'del(.batch, .row, .batch_size, .last, .cursor) | .reward_hits = (.tokens | map(. % 3) | add)' | jq -sc '
+		(.[1] | {tokens, logprobs, finish}) as $twice | .[2] += $twice | map(.group = .id) | to_entries | map(.key as $i | .value
+		| if $i >= 3 and $i < 6 then .reward_hits = 1 else . end
+		| if $i == 7 then .reward_hits = null else .reward_tokens = (.tokens | map(. % 2 / 4)) end
+		| if $i == 7 then . elif $i == 8 then .finish = "eos" else . end
+		| if $i % 2 == 0 then .reward_extra = $i else . end)[]' >groups.jsonl
+}
+
+@test "rl-ppo-step: parts of the reward, lengths, groups and what is left out, by jq" {
+	grouped
+	{ echo '{"error":"a line that was none"}'; cat groups.jsonl
+		jq -c 'select(.sample == null) | .id += "x" | .group = .id | .skip = "seen"' groups.jsonl | sed -n 1,2p; } >with_others.jsonl
+	rl-ppo-step -q --batch-size 11 --advantage reinforce with_others.jsonl >metrics.jsonl
+	holds -n --slurpfile got metrics.jsonl '
+		def near($x): ($x - . | fabs) <= 1e-6 * ($x | fabs) + 1e-12;
+		def mean: add / length;
+		def std: mean as $m | (map(. - $m | . * .) | add / (length - 1)) | sqrt;
+		[inputs | select(.reward_tokens)] as $all
+		| ($all | map((.reward_hits // 0) + (.reward_extra // 0) + (.reward_tokens | add) | {s: .}) | [., $all] | transpose | map(.[1] + .[0])) as $r
+		| ($r | group_by(.group) | map(select(length > 1))) as $groups
+		| $got[0] | [
+			.["completions/min_length"] == ($r | map(.tokens | length) | min),
+			.["completions/max_length"] == ($r | map(.tokens | length) | max),
+			(.["completions/clipped_ratio"] | near([$r[] | if .finish == "length" then 1 else 0 end] | mean)),
+			(.["completions/distinct_ratio"] | near($groups | map((map(.tokens) | unique | length) / length) | mean)),
+			.["completions/distinct_ratio"] < 1,
+			(.["reward_std"] | near($groups | map(map(.s) | std) | mean)),
+			(.["frac_reward_zero_std"] | near($groups | map(if (map(.s) | unique | length) == 1 then 1 else 0 end) | mean)),
+			(.["rewards/hits/mean"] | near([$r[] | .reward_hits | numbers] | mean)),
+			(.["rewards/hits/std"] | near([$r[] | .reward_hits | numbers] | std)),
+			(.["rewards/extra/mean"] | near([$r[] | .reward_extra | numbers] | mean)),
+			(.["rewards/tokens/mean"] | near([$r[] | .reward_tokens | add] | mean)),
+			(.["objective/scores"] | near([$r[].s] | mean)),
+			([.rows, .skipped, .["skipped/skip"], .["skipped/error"], .["skipped/no_reward"], .["skipped/no_token"]] == [8, 4, 2, 1, 1, null]),
+			(has("val/var_explained") | not),
+			(.["time/peak_rss_mib"] > 1), (.["time/rollout"] >= 0), (.["time/tokens_per_second/update"] > 0)
+		] | if all then true else . end' groups.jsonl
+}
+
+@test "rl-ppo-step: the share of the variance of returns that the critic explains, from what the filters write" {
+	# a critic that has learned something
+	rl-ppo-step -q --lr 1e-2 --ppo-epochs 8 rollouts.jsonl >/dev/null
+	export RL_RUN=second
+	jq -c '.mask = [.tokens | to_entries[] | if .key == 1 then 0 else 1 end]' rollouts.jsonl | rl-logprob -q | rl-logprob -q --values --as p |
+		rl-gae -q >advantages.jsonl
+	rl-ppo-step -q --lr 1e-3 advantages.jsonl >metrics.jsonl
+	holds -n --slurpfile got metrics.jsonl '[inputs | [.mask, .values, .returns] | transpose[] | select(.[0] == 1)] as $t
+		| ($t | map(.[2]) | add / length) as $mean
+		| ($t | map(.[2] - $mean | . * .) | add / (length - 1)) as $variance
+		| (1 - ($t | map(.[2] - .[1] | . * .) | add / length) / $variance) as $want
+		| $got[0]["val/var_explained"] | (. - $want | fabs) <= 1e-5 and . != 0' advantages.jsonl
+}

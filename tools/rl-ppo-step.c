@@ -79,13 +79,21 @@ static int complete(struct state *s, struct err *e)
 	return rollout_reader_drain(s->reader, e);
 }
 
+static int next_batch(struct state *s, struct rollout_rows *rows, struct err *e)
+{
+	double started = now_seconds();
+	int got = rollout_reader_next(s->reader, rows, e);
+	s->ppo.waited = now_seconds() - started;
+	return got;
+}
+
 static int train(struct state *s, struct err *e)
 {
 	struct rollout_rows rows;
 	struct str metrics;
 	int got = 0;
 	str_init(&metrics);
-	while (!s->ppo.run.closed && (got = rollout_reader_next(s->reader, &rows, e)) > 0) {
+	while (!s->ppo.run.closed && (got = next_batch(s, &rows, e)) > 0) {
 		str_clear(&metrics);
 		if (ppo_update(&s->ppo, &rows, &metrics, e) ||
 		    (print_line(s, metrics.buf, metrics.len) &&
