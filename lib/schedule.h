@@ -6,7 +6,8 @@
  *     linear    lr (S - u) / (S - w)
  *     cosine    lr (1 + cos(pi (u - w) / (S - w))) / 2
  *     warm-up   lr u / w for u < w
- * as transformers' get_*_schedule count them (the first warm-up step has rate 0 there; here too).
+ * as transformers' get_*_schedule count them (the first warm-up step has rate 0 there; here too), S - w at least 1.
+ * Behind the end the rate stays 0, where theirs rises again with cosine.
  */
 #ifndef LIB_SCHEDULE_H
 #define LIB_SCHEDULE_H

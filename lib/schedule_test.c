@@ -3,6 +3,31 @@
 
 #include "lib/test.h"
 
+/* transformers.optimization, its get_*_schedule_with_warmup at num_cycles 1/2: the factor at a step. */
+static double theirs(int kind, double step, double warmup, double total)
+{
+	double left = fmax(1, total - warmup);
+	if (step < warmup)
+		return step / fmax(1, warmup);
+	if (kind == SCHEDULE_CONSTANT)
+		return 1;
+	if (kind == SCHEDULE_LINEAR)
+		return fmax(0, (total - step) / left);
+	return fmax(0, .5 * (1 + cos(M_PI * .5 * 2 * ((step - warmup) / left))));
+}
+
+static void test_theirs(void)
+{
+	for (int kind = SCHEDULE_CONSTANT; kind <= SCHEDULE_COSINE; kind++)
+		for (int64_t total = 1; total <= 40; total += 3)
+			for (int64_t warmup = 0; warmup <= total; warmup += 2)
+				for (int64_t u = 0; u <= total; u++) {
+					struct schedule_config c = {.lr = 3e-6, .kind = kind, .warmup = warmup};
+					double want = 3e-6 * theirs(kind, (double)u, (double)warmup, (double)total);
+					CHECK_NEAR(schedule_rate(&c, u, total), want, 1e-20);
+				}
+}
+
 int main(void)
 {
 	struct schedule_config c = {.lr = 2, .kind = SCHEDULE_CONSTANT};
@@ -30,5 +55,8 @@ int main(void)
 	test_case("schedule: a warm-up longer than the run only rises");
 	c = (struct schedule_config){.lr = 2, .kind = SCHEDULE_LINEAR, .warmup = 10};
 	CHECK(schedule_rate(&c, 3, 4) == 2 * .3);
+
+	test_case("schedule: transformers' factors at every step of many runs");
+	test_theirs();
 	return test_done();
 }
