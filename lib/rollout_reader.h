@@ -38,8 +38,8 @@ struct rollout_row {
 	bool eos;           /* finish is "eos" */
 	int64_t version;    /* of the policy that sampled it; -1: not said */
 	bool has_reward;
-	double *reward;           /* [n], the total before the KL penalty, on the tokens it belongs to */
-	double score;             /* its sum */
+	double *reward;                /* [n], the total before the KL penalty, on the tokens it belongs to */
+	double score;                  /* its sum */
 	struct reward_component *part; /* [n_parts] every reward_* that is not null, whatever the total is made of */
 	int64_t n_parts;
 	const char *skip; /* why the row is left out ("skip", "error", "no reward"), or NULL */
