@@ -30,8 +30,8 @@ table() {
 		whitening|here|
 		token rewards|here|
 		KL estimators|C|advantage_test, against other implementations
-		adaptive KL controller|no|the coefficient is constant in rl-ppo-step
-		adaptive KL controller, 616 low steps|no|the same
+		adaptive KL controller|C|kl_control_test, on these numbers
+		adaptive KL controller, 616 low steps|C|kl_control_test, on these numbers
 		PPO, first minibatch|C|policy_loss_test, against other implementations
 		PPO, later minibatch|C|policy_loss_test, against other implementations
 		clipped value loss|C|policy_loss_test, against other implementations
