@@ -20,11 +20,22 @@
  * lam          .95          .95           .95             1              1
  * kl-coef      .05, grpo 0  .2            .05, grpo 0     0              .01
  *
+ * losses (lib/policy_loss.h)
+ * cv, vf-coef  .2, .1       .2, .1        .2, .1          .5, 1          .5, 1
+ * dual clip    -            -             -               3              -
+ * log-ratio    -            -             -               20; of a row   20
+ * at most                                                 10
+ * ratio of a   derivative   -             derivative      own token's    derivative
+ * row                                                     (GSPO-token)
+ * rloo, ratio  of tokens    -             of completions  of tokens      of tokens
+ * dapo, high   .28          -             .2              .28            .28
+ * cispo        0 .. 5       -             0 .. 5          .8 .. 1.2      0 .. 5
+ * KL that      sums of      sums of rows  sums of rows    means of rows  means of rows
+ * adapts       rows
+ *
  * "std + x" divides by std + x; "+ 1e-8" is under the root.  A dash: the framework does not have it; what we do then is
  * as in the first column, and a method that it does not have is refused.  Sources: each framework at that version, as
  * ../shared/reference/rl-frameworks.md describes it; the numbers of all but trl-old are held against runs of them.
- *
- * Conventions of losses will be further columns of the same struct.
  */
 #ifndef LIB_ADVANTAGE_COMPAT_H
 #define LIB_ADVANTAGE_COMPAT_H
@@ -46,6 +57,15 @@ struct advantage_compat {
 	bool group_whole;      /* reinforce with baseline group: R for every token, not G_t */
 	double kl_max, k3_max; /* bounds of |kl_t|; 0: none */
 	double lam, kl_coef, kl_coef_grpo;
+	/* losses */
+	double cliprange_value, vf_coef;
+	double dual_clip;                   /* its default; 0: off */
+	double log_ratio_max, sequence_max; /* bounds of |log r| of tokens, of log r of a sequence; 0: none */
+	bool gspo_token;                    /* through a ratio of the row a token gets the slope of its own loss */
+	bool rloo_product;                  /* rloo: the ratio is of the completion, means are of rows */
+	bool dapo_even;                     /* dapo: the range is the same on both sides */
+	double cispo_range;                 /* of cispo, on both sides; 0: as in the paper */
+	bool kl_of_means;                   /* the KL that moves --adaptive-kl: mean of the rows' means, not sums */
 };
 
 const struct advantage_compat *advantage_compat(const struct advantage_config *c);

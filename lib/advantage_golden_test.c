@@ -1,6 +1,8 @@
 /* advantage: estimators without a critic, conventions of --compat, against TRL, verl and OpenRLHF.  What we do not
  * follow is in the tables below with the reason. */
+#include "lib/advantage_compat.h"
 #include "lib/advantage_test.h"
+#include "lib/kl_control.h"
 
 static struct advantage_config config(int method, int compat)
 {
@@ -122,10 +124,17 @@ static void kl_reward_case(int i)
 	c.kl_estimator = index_of(at(".cases[%d].kl_penalty", i).text, kinds);
 	if (c.kl_estimator > ADVANTAGE_K3)
 		return;
+	struct kl_control control;
+	char text[64] = "";
+	if (at(".cases[%d].adaptive", i).boolean)
+		snprintf(text, sizeof text, "%.17g,%.17g", at(".cases[%d].target", i).number,
+		         at(".cases[%d].horizon", i).number);
+	CHECK_INT(kl_control_init(&control, text, at(".cases[%d].init", i).number), 0);
 	for (int batch = 0; batch < 3; batch++) {
 		struct json rows = at(".cases[%d].batches[%d].scores", i, batch);
 		int n_rows = (int)json_length(&rows);
-		c.kl_coef = at(".cases[%d].batches[%d].expected.coef", i, batch).number;
+		c.kl_coef = control.coef;
+		CHECK_NEAR(c.kl_coef, at(".cases[%d].batches[%d].expected.coef", i, batch).number, 1e-9);
 		clear_rows();
 		for (int k = 0; k < n_rows; k++) {
 			row[k].logprobs = floats(at(".cases[%d].batches[%d].logprobs[%d]", i, batch, k), &row[k].n);
@@ -139,6 +148,14 @@ static void kl_reward_case(int i)
 			check_array(row[k].rewards, row[k].n,
 			            at(".cases[%d].batches[%d].expected.rewards[%d]", i, batch, k), 1e-6, 1e-6,
 			            "rewards");
+		double kl = 0;
+		for (int k = 0; k < n_rows; k++)
+			kl += row[k].kl / (double)row[k].n / n_rows;
+		CHECK(advantage_compat(&c)->kl_of_means);
+		CHECK_NEAR(kl, at(".cases[%d].batches[%d].expected.kl", i, batch).number, 2e-6);
+		CHECK_INT(kl_control_update(&control, kl, n_rows, &e), 0);
+		double after = at(".cases[%d].batches[%d].expected.coef_after", i, batch).number;
+		CHECK_NEAR(control.coef, after, 1e-7 * after);
 	}
 }
 

@@ -1,80 +1,193 @@
-/* policy_loss - see policy_loss.h */
+/* policy_loss - options, defaults and denominators; see policy_loss.h */
 #include "lib/policy_loss.h"
 
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
+
+#include "lib/advantage_compat.h"
 
 #define AT(field) offsetof(struct policy_loss_config, field)
+/* Options without a default here take that of --loss or of compat, see policy_loss_settle. */
 const struct opt policy_loss_options[] = {
-        {"cliprange", 0, OPT_NUM, AT(cliprange), "0.2", "X", "clip the ratio to 1 - X .. 1 + X", 0, 1e9},
-        {"cliprange-value", 0, OPT_NUM, AT(cliprange_value), "0.2", "X", "clip the value to X around the old one", 0,
+        {"loss", 0, OPT_CHOICE, AT(loss), "ppo", "ppo|reinforce|grpo|dr_grpo|dapo|bnpo|gspo|cispo",
+         "the policy's loss; sets defaults of others", 0, 0},
+        {"loss-agg", 0, OPT_CHOICE, AT(agg), NULL, "token-mean|seq-mean-token-sum|seq-mean-token-mean",
+         "from tokens to the loss [by --loss]", 0, 0},
+        {"loss-length", 0, OPT_INT, AT(length), "0", "N", "what seq-mean-token-sum divides by; 0: see the page", 0,
          1e9},
-        {"vf-coef", 0, OPT_NUM, AT(vf_coef), "0.1", "X", "weight of the value loss", 0, 1e9},
+        {"ratio", 0, OPT_CHOICE, AT(ratio), NULL, "token|sequence|product", "what the ratio is of [by --loss]", 0, 0},
+        {"cliprange", 0, OPT_NUM, AT(cliprange), NULL, "X", "clip the ratio at 1 - X below [.2; gspo 3e-4, cispo 1]", 0,
+         1e9},
+        {"cliprange-high", 0, OPT_NUM, AT(cliprange_high), NULL, "X",
+         "and at 1 + X above [--cliprange; dapo .28, gspo 4e-4, cispo 4]", 0, 1e9},
+        {"dual-clip", 0, OPT_NUM, AT(dual_clip), NULL, "X",
+         "hold the loss of a negative advantage to X times it; 0: off", 0, 1e9},
+        {"delta", 0, OPT_NUM, AT(delta), "0", "X", "hold the ratio that is not clipped to X; 0: off", 0, 1e9},
+        {"kl-in", 0, OPT_CHOICE, AT(kl_in), NULL, "reward|loss", "where the KL penalty is [by --loss]", 0, 0},
+        {"entropy-coef", 0, OPT_NUM, AT(entropy_coef), "0", "X", "weight of the entropy bonus", -1e9, 1e9},
+        {"top-entropy", 0, OPT_NUM, AT(top_entropy), "1", "X", "train only this share of tokens, of highest entropy", 0,
+         1},
+        {"mask-truncated", 0, OPT_FLAG, AT(mask_truncated), NULL, NULL, "no policy loss of completions that were cut",
+         0, 0},
+        {"cliprange-value", 0, OPT_NUM, AT(cliprange_value), NULL, "X",
+         "clip the value to X around the old one; 0: off [.2]", 0, 1e9},
+        {"vf-coef", 0, OPT_NUM, AT(vf_coef), NULL, "X", "weight of the value loss [.1]", 0, 1e9},
         {NULL},
 };
 
-static double clamp(double x, double low, double high)
-{
-	return x < low ? low : x > high ? high : x;
-}
+/* ---- defaults ---- */
 
-static void policy_token(const struct policy_loss_config *c, const struct policy_loss_scale *s,
-                         const struct policy_loss_row *row, int64_t t, struct policy_loss_stats *sums)
-{
-	double A = row->advantages[t], d = (double)row->logprobs[t] - row->old_logprobs[t], r = exp(d);
-	double plain = -A * r, clipped = -A * clamp(r, 1 - c->cliprange, 1 + c->cliprange);
-	bool clip = clipped > plain;
-	/* Where the clipped term is the larger one the ratio is outside the range, and the clamp is flat. */
-	row->dlogprobs[t] = clip ? 0 : (float)(plain / s->tokens);
-	sums->policy += clip ? clipped : plain;
-	sums->clipfrac += clip;
-	sums->approxkl += 0.5 * d * d;
-	sums->ratio += r;
-	if (row->entropy)
-		sums->entropy += row->entropy[t];
-}
+struct recipe {
+	int advantage, scale, ratio, agg, kl_in, estimator;
+	double low, high;
+};
 
-static void value_cell(const struct policy_loss_config *c, const struct policy_loss_scale *s,
-                       const struct policy_loss_row *row, int64_t t, struct policy_loss_stats *sums)
-{
-	double v = row->values[t], old = row->old_values[t], R = row->returns[t];
-	double near = clamp(v, old - c->cliprange_value, old + c->cliprange_value);
-	double plain = (v - R) * (v - R), clipped = (near - R) * (near - R);
-	bool clip = clipped > plain;
-	row->dvalues[t] = clip ? 0 : (float)(c->vf_coef * (v - R) / s->cells);
-	sums->value += 0.5 * (clip ? clipped : plain);
-	sums->value_clipfrac += clip;
-}
-
-void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_loss_scale *s,
-                        const struct policy_loss_row *row, struct policy_loss_stats *sums)
-{
-	for (int64_t t = 0; t < row->n; t++) {
-		row->dlogprobs[t] = 0;
-		if (!row->mask || row->mask[t])
-			policy_token(c, s, row, t, sums);
+#define GROUPS(scale, ratio, agg, low, high)                                                                           \
+	{                                                                                                              \
+		ADVANTAGE_GRPO, scale, ratio, agg, KL_IN_LOSS, ADVANTAGE_K3, low, high                                 \
 	}
+static const struct recipe recipe[] = {
+        {ADVANTAGE_GAE, SCALE_GROUP, RATIO_TOKEN, AGG_TOKEN_MEAN, KL_IN_REWARD, ADVANTAGE_K1, .2, .2},
+        {ADVANTAGE_REINFORCE, SCALE_GROUP, RATIO_TOKEN, AGG_TOKEN_MEAN, KL_IN_REWARD, ADVANTAGE_K1, .2, .2},
+        GROUPS(SCALE_GROUP, RATIO_TOKEN, AGG_SEQ_MEAN_TOKEN_MEAN, .2, .2),
+        GROUPS(SCALE_NONE, RATIO_TOKEN, AGG_SEQ_MEAN_TOKEN_SUM, .2, .2),
+        GROUPS(SCALE_GROUP, RATIO_TOKEN, AGG_TOKEN_MEAN, .2, .28),
+        GROUPS(SCALE_GROUP, RATIO_TOKEN, AGG_TOKEN_MEAN, .2, .2),
+        GROUPS(SCALE_GROUP, RATIO_SEQUENCE, AGG_SEQ_MEAN_TOKEN_MEAN, 3e-4, 4e-4),
+        GROUPS(SCALE_GROUP, RATIO_TOKEN, AGG_TOKEN_MEAN, 1, 4),
+};
+
+/* Where the framework has other ranges for a loss than the paper. */
+static void settle_range(struct policy_loss_config *c, const struct advantage_compat *k)
+{
+	double low = recipe[c->loss].low, high = recipe[c->loss].high;
+	if (c->loss == LOSS_CISPO && k->cispo_range > 0)
+		low = high = k->cispo_range;
+	if (c->loss == LOSS_DAPO && k->dapo_even)
+		high = low;
+	if (!cli_given("cliprange-high"))
+		c->cliprange_high = cli_given("cliprange") ? c->cliprange : high;
+	if (!cli_given("cliprange"))
+		c->cliprange = low;
 }
 
-void policy_loss_cells(const struct policy_loss_config *c, const struct policy_loss_scale *s,
-                       const struct policy_loss_row *row, struct policy_loss_stats *sums)
+static bool clips(const struct policy_loss_config *c)
 {
-	for (int64_t t = 0; t < row->cells; t++) {
-		row->dvalues[t] = 0;
-		if (t == row->n || !row->mask || row->mask[t])
-			value_cell(c, s, row, t, sums);
-	}
+	return c->loss != LOSS_REINFORCE && c->loss != LOSS_CISPO;
 }
 
-struct policy_loss_stats policy_loss_means(const struct policy_loss_stats *sums, const struct policy_loss_scale *s)
+static void check(const struct policy_loss_config *c)
 {
-	double tokens = s->tokens > 0 ? s->tokens : 1, cells = s->cells > 0 ? s->cells : 1;
-	double places = s->places > 0 ? s->places : 1;
-	return (struct policy_loss_stats){.policy = sums->policy / tokens,
+	const char *const only[] = {"dual-clip", "delta"};
+	for (int i = 0; i < 2; i++)
+		if (cli_typed(only[i]) && (i ? c->delta : c->dual_clip) > 0 && !clips(c))
+			cli_misuse("--%s is of losses that are clipped, not of --loss %s", only[i],
+			           c->loss == LOSS_CISPO ? "cispo" : "reinforce");
+	if (c->length > 0 && c->agg != AGG_SEQ_MEAN_TOKEN_SUM)
+		cli_misuse("--loss-length is what seq-mean-token-sum divides by: give --loss-agg seq-mean-token-sum");
+	if (c->dual_clip > 0 && c->dual_clip < 1)
+		cli_misuse("--dual-clip is %g, but must be at least 1: it is above the ratio of an old policy",
+		           c->dual_clip);
+	if (c->top_entropy == 0)
+		cli_misuse("--top-entropy 0 trains no token");
+}
+
+void policy_loss_settle(struct policy_loss_config *c, struct advantage_config *a)
+{
+	const struct recipe *r = &recipe[c->loss];
+	const struct advantage_compat *k = advantage_compat(a);
+	if (!cli_given("advantage") && cli_given("loss"))
+		a->method = r->advantage;
+	if (!cli_given("scale") && r->scale != SCALE_GROUP)
+		a->scale = r->scale;
+	if (!cli_given("kl-in"))
+		c->kl_in = r->kl_in;
+	if (!cli_given("kl-estimator"))
+		a->kl_estimator = r->estimator;
+	bool product = k->rloo_product && a->method == ADVANTAGE_RLOO && !cli_given("loss");
+	if (!cli_given("ratio"))
+		c->ratio = product ? RATIO_PRODUCT : r->ratio;
+	if (!cli_given("loss-agg"))
+		c->agg = product ? AGG_SEQ_MEAN_TOKEN_MEAN : r->agg;
+	settle_range(c, k);
+	if (!cli_given("dual-clip"))
+		c->dual_clip = clips(c) && c->ratio == RATIO_TOKEN ? k->dual_clip : 0;
+	if (!cli_given("cliprange-value"))
+		c->cliprange_value = k->cliprange_value;
+	if (!cli_given("vf-coef"))
+		c->vf_coef = k->vf_coef;
+	c->advantage = a;
+	check(c);
+}
+
+/* ---- denominators and means ---- */
+
+void policy_loss_count(const struct policy_loss_config *c, const struct policy_loss_row *row,
+                       struct policy_loss_scale *s)
+{
+	double chosen = 0;
+	for (int64_t t = 0; t < row->n; t++)
+		chosen += !row->mask || row->mask[t];
+	s->all_tokens += chosen;
+	s->all_rows += chosen > 0;
+	s->cells += chosen + (double)(row->cells - row->n);
+	if (c->mask_truncated && row->cut)
+		return;
+	s->tokens += chosen;
+	s->rows += chosen > 0;
+}
+
+static double at_least_one(double x)
+{
+	return x > 0 ? x : 1;
+}
+
+/* What the sum over rows of policy_loss_tokens is divided by. */
+static double divisor(const struct policy_loss_config *c, const struct policy_loss_scale *s)
+{
+	if (c->agg != AGG_TOKEN_MEAN)
+		return at_least_one(s->all_rows);
+	return at_least_one(c->loss == LOSS_DAPO ? s->all_tokens : s->tokens);
+}
+
+struct policy_loss_stats policy_loss_means(const struct policy_loss_config *c, const struct policy_loss_stats *sums,
+                                           const struct policy_loss_scale *s)
+{
+	double whole = divisor(c, s), tokens = at_least_one(s->tokens), cells = at_least_one(s->cells);
+	double all_places = s->places > 0 ? s->places : s->tokens, places = at_least_one(all_places);
+	double units = c->ratio == RATIO_TOKEN ? tokens : at_least_one(s->all_rows);
+	return (struct policy_loss_stats){.policy = sums->policy / whole,
+	                                  .kl = sums->kl / whole,
+	                                  .bonus = sums->bonus / whole,
 	                                  .value = sums->value / cells,
 	                                  .approxkl = sums->approxkl / places,
-	                                  .clipfrac = sums->clipfrac / tokens,
+	                                  .policykl = sums->policykl / tokens,
+	                                  .clipfrac = sums->clipfrac / units,
+	                                  .clip_low = sums->clip_low / units,
+	                                  .clip_high = sums->clip_high / units,
+	                                  .clip_dual = sums->clip_dual / units,
 	                                  .value_clipfrac = sums->value_clipfrac / cells,
 	                                  .entropy = sums->entropy / tokens,
-	                                  .ratio = (sums->ratio + (s->places - s->tokens)) / places};
+	                                  .ratio = (sums->ratio + (all_places - s->tokens)) / places,
+	                                  .kl_tokens = sums->kl_tokens / tokens};
+}
+
+double policy_loss_total(const struct policy_loss_config *c, const struct policy_loss_stats *means)
+{
+	return means->policy + c->kl_coef * means->kl - c->entropy_coef * means->bonus + c->vf_coef * means->value;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return x < y ? -1 : x > y;
+}
+
+double policy_loss_quantile(double *x, int64_t n, double q)
+{
+	qsort(x, (size_t)n, sizeof *x, by_size);
+	double place = q * (double)(n - 1);
+	int64_t below = (int64_t)place, above = below + 1 < n ? below + 1 : below;
+	return x[below] + (place - (double)below) * (x[above] - x[below]);
 }

@@ -1,111 +1,6 @@
 /* The losses against TRL, OpenRLHF and verl, and against finite differences. */
-#include "lib/policy_loss.h"
-
-#include "lib/record.h"
+#include "lib/policy_loss_test.h"
 #include "lib/rng.h"
-#include "lib/str.h"
-#include "lib/test.h"
-#include "lib/util.h"
-
-enum { MAX_ROWS = 64, MAX_CELLS = 64 };
-
-/* A ragged matrix of the golden files; NAN where they say null. */
-struct ragged {
-	int64_t n, len[MAX_ROWS];
-	float x[MAX_ROWS][MAX_CELLS];
-};
-
-static int take_cell(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item)
-{
-	(void)key, (void)key_len;
-	if (i >= MAX_CELLS)
-		return -1;
-	((float *)arg)[i] = item->kind == JSON_NUMBER ? (float)item->number : NAN;
-	return 0;
-}
-
-static int take_row(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item)
-{
-	struct ragged *m = arg;
-	(void)key, (void)key_len;
-	if (i >= MAX_ROWS)
-		return -1;
-	m->n = i + 1;
-	m->len[i] = json_length(item);
-	return json_each(item, take_cell, m->x[i]);
-}
-
-static struct ragged *ragged(const struct json *object, const char *key)
-{
-	struct json v;
-	struct ragged *m = xcalloc(1, sizeof *m);
-	if (json_member(object, key, &v) != 1 || json_each(&v, take_row, m))
-		test_fail(__FILE__, __LINE__, "no matrix '%s'", key);
-	return m;
-}
-
-static double number(const struct json *object, const char *path)
-{
-	struct json v = *object;
-	char *copy = xstrdup(path), *save, *key;
-	for (key = strtok_r(copy, ".", &save); key; key = strtok_r(NULL, ".", &save))
-		if (json_member(&v, key, &v) != 1)
-			v.number = NAN;
-	free(copy);
-	return v.number;
-}
-
-/* A mini-batch: rows, their outputs and the sums. */
-struct mini {
-	struct policy_loss_config config;
-	struct policy_loss_scale scale;
-	int64_t n;
-	struct policy_loss_row row[MAX_ROWS];
-	int32_t mask[MAX_ROWS][MAX_CELLS];
-	float dlogprobs[MAX_ROWS][MAX_CELLS], dvalues[MAX_ROWS][MAX_CELLS];
-	struct policy_loss_stats means;
-};
-
-static void run(struct mini *m)
-{
-	struct policy_loss_stats sums = {0};
-	m->scale.tokens = m->scale.cells = 0;
-	for (int64_t i = 0; i < m->n; i++) {
-		struct policy_loss_row *r = &m->row[i];
-		r->dlogprobs = m->dlogprobs[i];
-		r->dvalues = m->dvalues[i];
-		for (int64_t t = 0; t < r->n; t++)
-			m->scale.tokens += !r->mask || r->mask[t];
-		for (int64_t t = 0; t < r->cells; t++)
-			m->scale.cells += t == r->n || !r->mask || r->mask[t];
-	}
-	if (!m->scale.places)
-		m->scale.places = m->scale.tokens;
-	for (int64_t i = 0; i < m->n; i++) {
-		if (m->row[i].advantages)
-			policy_loss_tokens(&m->config, &m->scale, &m->row[i], &sums);
-		if (m->row[i].returns)
-			policy_loss_cells(&m->config, &m->scale, &m->row[i], &sums);
-	}
-	m->means = policy_loss_means(&sums, &m->scale);
-}
-
-static void compare(float got[MAX_ROWS][MAX_CELLS], const struct ragged *want, double rtol, double atol)
-{
-	for (int64_t i = 0; i < want->n; i++)
-		for (int64_t t = 0; t < want->len[i]; t++)
-			if (!isnan(want->x[i][t]))
-				CHECK_NEAR(got[i][t], want->x[i][t], atol + rtol * fabs(want->x[i][t]));
-}
-
-static void take_mask(struct mini *m, const struct ragged *mask)
-{
-	for (int64_t i = 0; i < mask->n; i++) {
-		for (int64_t t = 0; t < mask->len[i]; t++)
-			m->mask[i][t] = mask->x[i][t] != 0;
-		m->row[i].mask = m->mask[i];
-	}
-}
 
 /* ---- the pure estimators ---- */
 
@@ -116,8 +11,10 @@ static int trl_case(void *arg, int64_t i, const char *key, size_t key_len, const
 	struct ragged *old_v = ragged(c, "old_values"), *v = ragged(c, "values"), *ret = ragged(c, "returns");
 	struct mini *m = xcalloc(1, sizeof *m);
 	struct json want;
-	m->config = (struct policy_loss_config){number(c, "config.cliprange"), number(c, "config.cliprange_value"),
-	                                        number(c, "config.vf_coef")};
+	m->config = (struct policy_loss_config){.cliprange = number(c, "config.cliprange"),
+	                                        .cliprange_high = number(c, "config.cliprange"),
+	                                        .cliprange_value = number(c, "config.cliprange_value"),
+	                                        .vf_coef = number(c, "config.vf_coef")};
 	m->n = old->n;
 	for (int64_t r = 0; r < m->n; r++)
 		m->row[r] = (struct policy_loss_row){.n = old->len[r],
@@ -143,107 +40,6 @@ static int trl_case(void *arg, int64_t i, const char *key, size_t key_len, const
 		free(all[a]);
 	free(m);
 	return 0;
-}
-
-static int openrlhf_case(void *arg, int64_t i, const char *key, size_t key_len, const struct json *c)
-{
-	(void)arg, (void)i, (void)key, (void)key_len;
-	struct ragged *old = ragged(c, "old_logprobs"), *new = ragged(c, "logprobs"), *adv = ragged(c, "advantages");
-	struct ragged *mask = ragged(c, "mask");
-	struct mini *m = xcalloc(1, sizeof *m);
-	struct json want;
-	m->config = (struct policy_loss_config){.cliprange = 0.2};
-	m->n = old->n;
-	for (int64_t r = 0; r < m->n; r++)
-		m->row[r] = (struct policy_loss_row){
-		        .n = old->len[r], .old_logprobs = old->x[r], .logprobs = new->x[r], .advantages = adv->x[r]};
-	take_mask(m, mask);
-	run(m);
-	json_member(c, "expected", &want);
-	json_member(&want, "openrlhf/ppo", &want);
-	CHECK_NEAR(m->means.policy, number(&want, "loss"), 1e-6);
-	CHECK_NEAR(m->means.clipfrac, number(&want, "clip_ratio"), 1e-6);
-	struct ragged *dl = ragged(&want, "dlogprobs");
-	compare(m->dlogprobs, dl, 1e-6, 1e-6);
-	for (int64_t r = 0; r < m->n; r++)
-		for (int64_t t = 0; t < m->row[r].n; t++)
-			if (!m->mask[r][t])
-				CHECK(m->dlogprobs[r][t] == 0);
-	struct ragged *all[] = {old, new, adv, mask, dl};
-	for (size_t a = 0; a < ARRAY_LEN(all); a++)
-		free(all[a]);
-	free(m);
-	return 0;
-}
-
-static int value_case(void *arg, int64_t i, const char *key, size_t key_len, const struct json *c)
-{
-	(void)arg, (void)i, (void)key, (void)key_len;
-	struct ragged *old = ragged(c, "old_values"), *new = ragged(c, "values"), *ret = ragged(c, "returns");
-	struct ragged *mask = ragged(c, "mask");
-	struct mini *m = xcalloc(1, sizeof *m);
-	struct json want, verl, openrlhf;
-	m->config = (struct policy_loss_config){.cliprange_value = number(c, "clip"), .vf_coef = 1};
-	m->n = old->n;
-	for (int64_t r = 0; r < m->n; r++)
-		m->row[r] = (struct policy_loss_row){.n = old->len[r],
-		                                     .cells = old->len[r],
-		                                     .old_values = old->x[r],
-		                                     .values = new->x[r],
-		                                     .returns = ret->x[r]};
-	take_mask(m, mask);
-	run(m);
-	json_member(c, "expected", &want);
-	json_member(&want, "verl/token-mean", &verl);
-	json_member(&want, "openrlhf/clip", &openrlhf);
-	CHECK_NEAR(m->means.value, number(&verl, "loss"), 1e-6);
-	CHECK_NEAR(m->means.value, number(&openrlhf, "loss"), 1e-6);
-	CHECK_NEAR(m->means.value_clipfrac, number(&verl, "clipfrac"), 1e-6);
-	struct ragged *a = ragged(&verl, "dvalues"), *b = ragged(&openrlhf, "dvalues");
-	compare(m->dvalues, a, 1e-6, 1e-6);
-	compare(m->dvalues, b, 1e-6, 1e-6);
-	struct ragged *all[] = {old, new, ret, mask, a, b};
-	for (size_t k = 0; k < ARRAY_LEN(all); k++)
-		free(all[k]);
-	free(m);
-	return 0;
-}
-
-static char *read_whole(const char *path, size_t *len)
-{
-	FILE *f = fopen(path, "rb");
-	struct str s;
-	char buf[65536];
-	size_t got;
-	str_init(&s);
-	while (f && (got = fread(buf, 1, sizeof buf, f)) > 0)
-		str_add(&s, buf, got);
-	if (f)
-		fclose(f);
-	*len = s.len;
-	return str_detach(&s);
-}
-
-static void each_case(const char *name, int (*fn)(void *, int64_t, const char *, size_t, const struct json *))
-{
-	char path[128];
-	struct record *r = record_new();
-	struct json cases;
-	struct err e;
-	size_t len;
-	snprintf(path, sizeof path, "golden/rl/estimators/%s.json", name);
-	const char *file = test_shared(path);
-	if (!file) {
-		test_skip("no ../shared/golden");
-		record_free(r);
-		return;
-	}
-	char *text = read_whole(file, &len);
-	CHECK(!record_parse(r, text, len, &e) && record_json(r, "cases", &cases, &e) == 1);
-	CHECK(json_length(&cases) >= 7);
-	CHECK_INT(json_each(&cases, fn, NULL), 0);
-	record_free(r);
-	free(text);
 }
 
 /* ---- PPOTrainer, an epoch of a real update ---- */
@@ -432,8 +228,10 @@ static void test_trl_run(const char *name, int64_t epochs)
 	snprintf(path, sizeof path, "%s/config.json", dir);
 	char *config_text = read_whole(path, &len);
 	CHECK(!record_parse(config, config_text, len, &e));
-	t.config = (struct policy_loss_config){setting(config, "cliprange"), setting(config, "cliprange_value"),
-	                                       setting(config, "vf_coef")};
+	t.config = (struct policy_loss_config){.cliprange = setting(config, "cliprange"),
+	                                       .cliprange_high = setting(config, "cliprange"),
+	                                       .cliprange_value = setting(config, "cliprange_value"),
+	                                       .vf_coef = setting(config, "vf_coef")};
 	t.columns = setting(config, "response_columns");
 	snprintf(path, sizeof path, "%s/stats.json", dir);
 	char *stats_text = read_whole(path, &len);
@@ -452,97 +250,162 @@ static void test_trl_run(const char *name, int64_t epochs)
 
 /* ---- finite differences ---- */
 
-static double loss_of(struct mini *m)
+/* cispo's ratio has no gradient of its own: there the difference moves old and new together, which leaves it. */
+static bool frozen(const struct policy_loss_config *c)
 {
-	run(m);
-	return m->means.policy + m->config.vf_coef * m->means.value;
+	return c->loss == LOSS_CISPO;
 }
 
-/* In float32 arrays a step of 2^-10 is exact near 1, and the losses are smooth on it but at a clip's corner. */
-static void difference(struct mini *m, float *x, double analytic)
+/* Central difference of the whole loss by *x, and *with in step with it.  The values are multiples of 2^-10, so that a
+ * step of that size is exact in float32; the losses are smooth on it but at a clip's corner, which no value is near. */
+static double difference(struct mini *m, float *x, float *with)
 {
-	float kept = *x, h = 1.0f / 1024;
-	*x = kept + h;
-	double up = loss_of(m);
-	*x = kept - h;
-	double down = loss_of(m);
+	float kept = *x, beside = with ? *with : 0, h = 1.0f / 1024;
+	double loss[2];
+	for (int i = 0; i < 2; i++) {
+		*x = kept + (i ? -h : h);
+		if (with)
+			*with = beside + (i ? -h : h);
+		run(m);
+		loss[i] = policy_loss_total(&m->config, &m->means);
+	}
 	*x = kept;
-	CHECK_NEAR((up - down) / (2 * (double)h), analytic, 2e-5);
+	if (with)
+		*with = beside;
+	return (loss[0] - loss[1]) / (2 * (double)h);
 }
 
 static float draw(uint64_t id, int64_t i, int64_t t, double low, double high)
 {
 	double u = rng_uniform(1, id, (uint32_t)i, (uint32_t)t);
-	return (float)((low + (high - low) * u) * 1024) / 1024;
+	return (float)floor((low + (high - low) * u) * 1024) / 1024;
 }
 
-static void test_differences(void)
+enum { ROWS = 6 };
+struct difference_row {
+	struct trl_row x;
+	float entropy[MAX_CELLS], ref[MAX_CELLS];
+};
+static struct difference_row data[ROWS];
+
+/* Ragged rows under a mask, one cut, one without tokens.  Log-ratios of tokens lie at .05, .6 and -.7 and those of rows
+ * at .05 or so; advantages of a row are equal or not. */
+static void make_rows(struct mini *m, bool of_rows, bool whole)
 {
-	enum { N = 5 };
-	struct mini *m = xcalloc(1, sizeof *m);
-	static struct trl_row x[N];
-	m->config = (struct policy_loss_config){.2, .3, .7};
-	m->n = N;
-	for (int64_t i = 0; i < N; i++) {
-		int64_t n = 3 * i, cells = n + (i % 2);
+	m->n = ROWS;
+	for (int64_t i = 0; i < ROWS; i++) {
+		int64_t n = 2 * i, cells = n + (i % 2);
+		struct trl_row *x = &data[i].x;
 		for (int64_t t = 0; t < cells; t++) {
 			m->mask[i][t] = (t + i) % 4 != 0;
-			/* away from the corners: ratio 1.2 or .8, |v - old| = .3 and r = 1, where both sides agree */
-			float ratio_log = t % 3 == 0 ? .05f : t % 3 == 1 ? .6f : -.7f, move = t % 2 ? .1f : -.9f;
-			x[i].old_logprobs[t] = draw(1, i, t, -3, -1);
-			x[i].logprobs[t] = x[i].old_logprobs[t] + ratio_log;
-			x[i].advantages[t] = draw(2, i, t, -2, 2);
-			x[i].old_values[t] = draw(3, i, t, -1, 1);
-			x[i].values[t] = x[i].old_values[t] + move;
-			x[i].returns[t] = draw(4, i, t, -1, 1);
+			float of_token = t % 3 == 0 ? .0498046875f : t % 3 == 1 ? .6005859375f : -.7001953125f;
+			float of_row = i % 3 == 0 ? .005859375f : i % 3 == 1 ? .0625f : -.0703125f;
+			x->old_logprobs[t] = draw(1, i, t, -3, -1);
+			x->logprobs[t] = x->old_logprobs[t] + (of_rows ? of_row : of_token);
+			x->advantages[t] = draw(2, i, whole ? 0 : t, -2, 2);
+			x->old_values[t] = draw(3, i, t, -1, 1);
+			x->values[t] = x->old_values[t] + (t % 2 ? .1005859375f : -.900390625f);
+			x->returns[t] = draw(4, i, t, -1, 1);
+			data[i].entropy[t] = draw(5, i, t, .1, 3);
+			data[i].ref[t] = draw(6, i, t, -3, -1);
 		}
 		m->row[i] = (struct policy_loss_row){.n = n,
 		                                     .cells = cells,
+		                                     .cut = i == 4,
 		                                     .mask = m->mask[i],
-		                                     .old_logprobs = x[i].old_logprobs,
-		                                     .logprobs = x[i].logprobs,
-		                                     .advantages = x[i].advantages,
-		                                     .old_values = x[i].old_values,
-		                                     .values = x[i].values,
-		                                     .returns = x[i].returns};
+		                                     .old_logprobs = x->old_logprobs,
+		                                     .ref_logprobs = data[i].ref,
+		                                     .logprobs = x->logprobs,
+		                                     .entropy = data[i].entropy,
+		                                     .advantages = x->advantages,
+		                                     .old_values = x->old_values,
+		                                     .values = x->values,
+		                                     .returns = x->returns};
 	}
+}
+
+/* Compares every gradient; counts those that are not zero by the policy's loss. */
+static void check_differences(const struct policy_loss_config *c, bool whole, int64_t *moved)
+{
+	struct mini *m = xcalloc(1, sizeof *m), *g = xcalloc(1, sizeof *g);
+	m->config = *c;
+	make_rows(m, c->ratio == RATIO_SEQUENCE, whole);
+	if (c->agg == AGG_SEQ_MEAN_TOKEN_SUM)
+		m->scale.length = 10;
+	if (c->top_entropy < 1)
+		m->scale.least_entropy = 1;
 	run(m);
-	struct mini *g = xcalloc(1, sizeof *g);
 	memcpy(g, m, sizeof *g);
-	int moved = 0, flat = 0;
-	for (int64_t i = 0; i < N; i++) {
-		for (int64_t t = 0; t < m->row[i].n; t++)
-			difference(m, &x[i].logprobs[t], g->dlogprobs[i][t]);
-		for (int64_t t = 0; t < m->row[i].cells; t++) {
-			difference(m, &x[i].values[t], g->dvalues[i][t]);
-			g->dvalues[i][t] != 0 ? moved++ : flat++;
+	for (int64_t i = 0; i < ROWS; i++) {
+		struct difference_row *d = &data[i];
+		for (int64_t t = 0; t < m->row[i].n; t++) {
+			float *with = frozen(c) ? &d->x.old_logprobs[t] : NULL;
+			CHECK_NEAR(difference(m, &d->x.logprobs[t], with), g->dlogprobs[i][t], 2e-5);
+			if (c->top_entropy == 1)
+				CHECK_NEAR(difference(m, &d->entropy[t], NULL), g->dentropy[i][t], 2e-5);
+			if (!m->mask[i][t])
+				CHECK(g->dlogprobs[i][t] == 0 && g->dentropy[i][t] == 0);
+			*moved += g->dlogprobs[i][t] != 0;
 		}
+		for (int64_t t = 0; t < m->row[i].cells; t++)
+			CHECK_NEAR(difference(m, &d->x.values[t], NULL), g->dvalues[i][t], 2e-5);
 	}
-	CHECK(moved > 5 && flat > 5);
 	free(g);
 	free(m);
 }
 
+/* Every loss, ratio and way to add up, with every option on and off. */
+static void test_differences(void)
+{
+	int64_t moved = 0, checked = 0;
+	struct advantage_config estimator = {.kl_estimator = ADVANTAGE_K3};
+	for (int loss = LOSS_PPO; loss <= LOSS_CISPO; loss++)
+		for (int ratio = RATIO_TOKEN; ratio <= RATIO_PRODUCT; ratio++)
+			for (int agg = AGG_TOKEN_MEAN; agg <= AGG_SEQ_MEAN_TOKEN_MEAN; agg++)
+				for (int with = 0; with < 64; with++) {
+					/* a ratio of rows: .02 and .03 */
+					bool narrow = ratio == RATIO_SEQUENCE;
+					struct policy_loss_config c = {.loss = loss,
+					                               .ratio = ratio,
+					                               .agg = agg,
+					                               .cliprange = narrow ? .02 : .2,
+					                               .cliprange_high = narrow ? .03 : .3,
+					                               .top_entropy = 1,
+					                               .cliprange_value = with & 1 ? .3 : 0,
+					                               .vf_coef = .7,
+					                               .advantage = &estimator};
+					c.dual_clip = with & 1 ? narrow ? 1.05 : 1.5 : 0;
+					c.delta = with & 2 ? narrow ? 1.025 : 1.6 : 0;
+					c.kl_coef = with & 4 ? .3 : 0;
+					estimator.kl_estimator =
+					        with & 4 ? with & 8 ? ADVANTAGE_K2 : ADVANTAGE_K3 : ADVANTAGE_K1;
+					c.entropy_coef = with & 8 ? .2 : 0;
+					c.mask_truncated = with & 16;
+					c.top_entropy = with & 32 ? .5 : 1;
+					check_differences(&c, with & 1, &moved);
+					checked++;
+				}
+	CHECK_INT(checked, 8 * 3 * 3 * 64);
+	CHECK(moved > checked * 5);
+}
+
 static void test_empty(void)
 {
-	struct policy_loss_config c = {.2, .2, .1};
+	struct policy_loss_config c = {.cliprange = .2, .cliprange_high = .2, .cliprange_value = .2, .vf_coef = .1};
 	struct policy_loss_scale s = {0};
 	struct policy_loss_stats sums = {0};
 	struct policy_loss_row row = {0};
+	policy_loss_count(&c, &row, &s);
 	policy_loss_tokens(&c, &s, &row, &sums);
 	policy_loss_cells(&c, &s, &row, &sums);
-	struct policy_loss_stats means = policy_loss_means(&sums, &s);
+	struct policy_loss_stats means = policy_loss_means(&c, &sums, &s);
 	CHECK(means.policy == 0 && means.value == 0 && means.ratio == 0);
 }
 
 int main(void)
 {
 	test_case("policy_loss: TRL's PPO losses and their gradients");
-	each_case("trl_losses", trl_case);
-	test_case("policy_loss: OpenRLHF's PPO loss under a mask");
-	each_case("policy_losses", openrlhf_case);
-	test_case("policy_loss: verl's and OpenRLHF's clipped value loss under a mask");
-	each_case("value_losses", value_case);
+	each_case("estimators/trl_losses", 7, trl_case);
 	test_case("policy_loss: every epoch of PPOTrainer, k1-llama");
 	test_trl_run("k1-llama", 4);
 	test_case("policy_loss: every epoch of PPOTrainer, k3-whiten-gpt2");
@@ -551,7 +414,7 @@ int main(void)
 	test_trl_run("clip-stop-llama", 4);
 	test_case("policy_loss: every epoch of PPOTrainer, two-updates-llama");
 	test_trl_run("two-updates-llama", 8);
-	test_case("policy_loss: gradients are finite differences of the loss");
+	test_case("policy_loss: gradients of every loss are finite differences, every option on and off");
 	test_differences();
 	test_case("policy_loss: rows without tokens count for nothing");
 	test_empty();

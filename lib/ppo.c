@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/advantage_compat.h"
 #include "lib/advantage_record.h"
 #include "lib/ppo_batch.h"
 #include "lib/ppo_rollouts.h"
@@ -19,7 +20,12 @@ const struct opt ppo_options[] = {
         {"steps", 0, OPT_INT, AT(steps), "0", "N", "close the run after N updates; 0: at the last batch", 0, 1e12},
         {"ppo-epochs", 0, OPT_INT, AT(epochs), "4", "N", "passes over each batch", 1, 1e6},
         {"mini-batches", 0, OPT_INT, AT(mini_batches), "1", "N", "optimizer steps per pass", 1, 1e6},
+        {"target-kl", 0, OPT_NUM, AT(target_kl), "0", "X", "end the update when it is 1.5 X from its batch; 0: off", 0,
+         1e9},
+        {"adaptive-kl", 0, OPT_STR, AT(adaptive_kl), "", "TARGET,HORIZON", "let --kl-coef follow the KL", 0, 0},
         {"critic", 0, OPT_CHOICE, AT(critic), "shared", "shared|separate|none", "where values come from", 0, 0},
+        {"critic-warmup", 0, OPT_INT, AT(critic_warmup), "0", "N", "batches that train the separate critic only", 0,
+         1e12},
         {"seed", 0, OPT_INT, AT(seed), "0", "N", "seed of the order of mini-batches", 0, 9e18},
         {"max-lag", 0, OPT_INT, AT(max_lag), "0", "N", "keep versions for a sampler that is N updates behind", 0, 1e6},
         {"rollouts", 0, OPT_STR, AT(rollouts), NULL, "DIR", "write each batch, with all that was computed, into DIR", 0,
@@ -35,17 +41,25 @@ const struct opt ppo_advantage_options[] = {
         {NULL},
 };
 
-void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_config *o)
+void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_loss_config *l, struct optim_config *o)
 {
+	struct kl_control k;
+	policy_loss_settle(l, a);
 	advantage_settle(a);
-	if (a->method == ADVANTAGE_GAE)
-		return;
-	if (!cli_given("critic"))
-		c->critic = CRITIC_NONE;
-	if (!cli_given("ppo-epochs"))
-		c->epochs = 1;
-	if (!cli_given("lr"))
-		o->schedule.lr = 1e-6;
+	if (kl_control_init(&k, c->adaptive_kl, a->kl_coef))
+		cli_misuse("--adaptive-kl is '%s', but must be TARGET,HORIZON, two numbers above 0", c->adaptive_kl);
+	if (k.adaptive && a->kl_coef == 0)
+		cli_misuse("--adaptive-kl has nothing to move: --kl-coef is 0");
+	if (a->method != ADVANTAGE_GAE) {
+		if (!cli_given("critic"))
+			c->critic = CRITIC_NONE;
+		if (!cli_given("ppo-epochs"))
+			c->epochs = 1;
+		if (!cli_given("lr"))
+			o->schedule.lr = 1e-6;
+	}
+	if (c->critic_warmup > 0 && c->critic != CRITIC_SEPARATE)
+		cli_misuse("--critic-warmup needs --critic separate: the weights of another are the policy's own");
 }
 
 /* ---- opening ---- */
@@ -59,7 +73,7 @@ static int open_models(struct ppo *p, struct store_view *v, struct err *e)
 	const char *like = p->policy.info.lora ? lora_base_name(base, p->slot) : p->slot;
 	if (p->config->critic == CRITIC_SEPARATE && trainer_open(&p->value, p->k, v, "value", like, true, e))
 		return -1;
-	p->needs_reference = p->advantage->kl_coef != 0;
+	p->needs_reference = p->kl.coef != 0;
 	return p->needs_reference ? loop_reference(v, p->config->run, p->slot, &p->reference, e) : 0;
 }
 
@@ -68,10 +82,14 @@ int ppo_open(struct ppo *p, struct err *e)
 	struct store_view *v = store_view_open(p->store, e);
 	if (!v)
 		return -1;
+	kl_control_init(&p->kl, p->config->adaptive_kl, p->advantage->kl_coef);
 	int failed = trainer_slot(v, p->name, p->slot, e) || loop_run_load(&p->run, v, p->config->run, e) ||
 	             loop_same_slot(&p->run, p->config->run, p->slot, e);
 	if (!failed && !p->run.closed)
-		failed = advantage_moving_load(&p->run, &p->moving, e) || open_models(p, v, e) ? -1 : 0;
+		failed = advantage_moving_load(&p->run, &p->moving, e) || kl_control_load(&p->kl, &p->run, e) ||
+		                         open_models(p, v, e)
+		                 ? -1
+		                 : 0;
 	store_view_close(v);
 	if (failed)
 		return failed;
@@ -115,8 +133,10 @@ static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
 	const struct ppo_row *r = &m->b->row[m->pick[i]];
 	return (struct policy_loss_row){.n = r->n,
 	                                .cells = r->cells,
+	                                .cut = r->source->cut,
 	                                .mask = r->mask,
 	                                .old_logprobs = r->logprobs,
+	                                .ref_logprobs = r->ref_logprobs,
 	                                .advantages = r->advantages,
 	                                .old_values = r->values,
 	                                .returns = r->returns,
@@ -124,6 +144,7 @@ static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
 	                                .entropy = m->row[i].entropy,
 	                                .values = m->row[i].values,
 	                                .dlogprobs = m->row[i].dlogprobs,
+	                                .dentropy = m->row[i].dentropy,
 	                                .dvalues = m->row[i].dvalues};
 }
 
@@ -142,52 +163,111 @@ static void take_loss(void *arg, int64_t first, int64_t end)
 
 static void count_scale(struct mini *m)
 {
-	m->scale = (struct policy_loss_scale){0};
+	const struct policy_loss_config *c = m->p->loss;
+	m->scale = (struct policy_loss_scale){.length = 1};
+	if (c->length > 0)
+		m->scale.length = (double)c->length;
+	else if (c->loss == LOSS_DR_GRPO)
+		m->scale.length = (double)m->b->longest;
 	for (int64_t i = 0; i < m->n; i++) {
-		const struct ppo_row *r = &m->b->row[m->pick[i]];
-		m->scale.tokens += (double)r->chosen;
-		m->scale.cells += (double)(r->chosen + r->cells - r->n);
+		struct policy_loss_row r = loss_row(m, i);
+		policy_loss_count(c, &r, &m->scale);
 	}
-	bool padded = m->p->advantage->compat == ADVANTAGE_TRL;
-	m->scale.places = padded ? (double)(m->n * m->b->longest) : m->scale.tokens;
+	if (m->p->advantage->compat == ADVANTAGE_TRL)
+		m->scale.places = (double)(m->n * m->b->longest);
 }
 
 /* Rows of a pass: which outputs and gradients it has. */
-static int backward(struct mini *m, struct trainer *t, bool policy, bool value, struct err *e)
+static void choose(struct mini *m, bool policy, bool value)
 {
 	for (int64_t i = 0; i < m->n; i++) {
 		struct ppo_row *r = &m->b->row[m->pick[i]];
 		m->row[i] = r->pass;
 		if (!policy)
-			m->row[i].logprobs = m->row[i].entropy = m->row[i].dlogprobs = NULL;
+			m->row[i].logprobs = m->row[i].entropy = m->row[i].dlogprobs = m->row[i].dentropy = NULL;
 		if (!value)
 			m->row[i].values = m->row[i].dvalues = NULL;
 		else
 			memset(m->row[i].dvalues, 0, (size_t)(r->n + 1) * sizeof(float));
 	}
+}
+
+static int backward(struct mini *m, struct trainer *t, bool policy, bool value, struct err *e)
+{
+	choose(m, policy, value);
 	trainer_zero_gradient(t);
 	return trainer_backward(t, m->row, m->n, take_loss, m, e);
 }
 
+/* The policy's outputs and, where `loss`, its loss, but no gradient. */
+static int forward(struct mini *m, bool loss, struct err *e)
+{
+	struct trainer *t = &m->p->policy;
+	choose(m, true, false);
+	if (trainer_score(&t->d, &t->w, m->row, m->n, t->micro_tokens, e))
+		return -1;
+	if (loss)
+		take_loss(m, 0, m->n);
+	return 0;
+}
+
+/* Which tokens --top-entropy leaves: known before the first gradient, at the price of a forward pass. */
+static int find_least_entropy(struct mini *m, struct err *e)
+{
+	const struct policy_loss_config *c = m->p->loss;
+	if (c->top_entropy >= 1)
+		return 0;
+	if (forward(m, false, e))
+		return -1;
+	double *x = xcalloc((size_t)m->scale.tokens + 1, sizeof *x);
+	int64_t n = 0;
+	for (int64_t i = 0; i < m->n; i++) {
+		struct policy_loss_row r = loss_row(m, i);
+		for (int64_t t = 0; t < r.n && !(c->mask_truncated && r.cut); t++)
+			if (!r.mask || r.mask[t])
+				x[n++] = r.entropy[t];
+	}
+	if (n > 0)
+		m->scale.least_entropy = policy_loss_quantile(x, n, 1 - c->top_entropy);
+	free(x);
+	return 0;
+}
+
+static bool too_far(const struct mini *m)
+{
+	double target = m->p->config->target_kl;
+	return target > 0 && m->scale.tokens > 0 && m->sums.approxkl / m->scale.tokens > 1.5 * target;
+}
+
+/* 1: the policy has gone far enough, and no step was taken. */
 static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct err *e)
 {
 	struct ppo *p = m->p;
 	int critic = p->config->critic;
+	bool warming = p->run.batches < p->config->critic_warmup;
+	choose(m, true, critic == CRITIC_SHARED);
 	count_scale(m);
 	m->sums = (struct policy_loss_stats){0};
-	if (backward(m, &p->policy, true, critic == CRITIC_SHARED, e) ||
+	if (find_least_entropy(m, e) ||
+	    (warming ? forward(m, true, e) : backward(m, &p->policy, true, critic == CRITIC_SHARED, e)) ||
 	    (critic == CRITIC_SEPARATE && backward(m, &p->value, false, true, e)))
 		return -1;
+	struct policy_loss_stats means = policy_loss_means(p->loss, &m->sums, &m->scale);
+	ppo_stats_add(stats, &means);
+	if (too_far(m))
+		return 1;
 	struct trainer *const models[] = {&p->policy, &p->value};
+	int first = warming ? 1 : 0, end = critic == CRITIC_SEPARATE ? 2 : 1;
 	double norm;
-	if (trainer_step(models, critic == CRITIC_SEPARATE ? 2 : 1, p->optim, lr, &norm, e))
+	if (trainer_step(models + first, end - first, p->optim, lr, &norm, e))
 		return -1;
-	struct policy_loss_stats means = policy_loss_means(&m->sums, &m->scale);
-	ppo_stats_add(stats, &means, norm);
+	stats->norm += norm;
+	stats->steps++;
 	return 0;
 }
 
-/* One pass over the batch.  With one mini-batch rows stay in order; with several they are dealt by seed. */
+/* One pass over the batch: 0, 1 it was broken off, -1.  With one mini-batch rows stay in order; with several they are
+ * dealt by seed. */
 static int epoch(struct ppo *p, struct ppo_batch *b, int64_t number, double lr, struct ppo_stats *stats, struct err *e)
 {
 	int64_t parts = p->config->mini_batches, *order = xcalloc((size_t)b->n, sizeof *order);
@@ -286,6 +366,21 @@ static int keep_states(struct ppo *p, const struct rollout_rows *rows, struct er
 	return failed;
 }
 
+/* The coefficient that holds now, where the KL is. */
+static void place_kl(struct ppo *p)
+{
+	bool in_loss = p->loss->kl_in == KL_IN_LOSS;
+	p->advantage->kl_coef = in_loss ? 0 : p->kl.coef;
+	p->loss->kl_coef = in_loss ? p->kl.coef : 0;
+}
+
+static int move_kl(struct ppo *p, const struct ppo_batch *b, struct err *e)
+{
+	struct ppo_kl kl = ppo_batch_kl(b);
+	double seen = advantage_compat(p->advantage)->kl_of_means ? kl.mean_of_means : kl.mean;
+	return kl_control_update(&p->kl, seen, b->n, e) || kl_control_keep(&p->kl, &p->run, e);
+}
+
 int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, struct err *e)
 {
 	struct ppo_batch b;
@@ -293,16 +388,17 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 	double started = now_seconds();
 	double lr = schedule_rate(&p->optim->schedule, p->run.batches, p->config->steps);
 	ppo_batch_init(&b);
-	int failed = trainer_attach(&p->policy, p->store, e) || ppo_batch_prepare(&b, p, rows, e);
+	place_kl(p);
+	int failed = trainer_attach(&p->policy, p->store, e) || ppo_batch_prepare(&b, p, rows, e) ? -1 : 0;
 	double prepared = now_seconds();
 	for (int64_t i = 0; i < p->config->epochs && !failed; i++)
 		failed = epoch(p, &b, i, lr, &stats, e);
 	trainer_detach(&p->policy);
-	if (!failed && p->config->rollouts)
-		failed = ppo_rollouts_write(p, &b, rows, e);
-	if (!failed) {
+	if (failed >= 0 && p->config->rollouts && ppo_rollouts_write(p, &b, rows, e))
+		failed = -1;
+	if (failed >= 0) {
 		advance(p, rows, b.n);
-		failed = keep_states(p, rows, e);
+		failed = keep_states(p, rows, e) || move_kl(p, &b, e);
 		stats.lr = lr;
 		stats.prepare_seconds = prepared - started;
 		stats.update_seconds = now_seconds() - prepared;

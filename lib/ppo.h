@@ -3,7 +3,12 @@
  * commit.
  *
  * Proximal policy optimization with a critic (Schulman et al. 2017), a token-level KL penalty against a reference, and
- * generalized advantage estimation; the numbers of TRL's PPOTrainer with compat trl.
+ * generalized advantage estimation, the numbers of TRL's PPOTrainer with compat trl; and the losses without a critic
+ * that policy_loss.h has.
+ *
+ * target_kl: when the mean of (new - old)^2 / 2 over the tokens of a mini-batch is above 1.5 target_kl, that step is
+ * not taken and the update ends there (the rule of OpenAI's Spinning Up).  critic_warmup: in the first batches of a run
+ * only the separate critic takes steps.
  */
 #ifndef LIB_PPO_H
 #define LIB_PPO_H
@@ -11,6 +16,7 @@
 #include <stdint.h>
 
 #include "lib/advantage.h"
+#include "lib/kl_control.h"
 #include "lib/loop.h"
 #include "lib/model.h"
 #include "lib/optim.h"
@@ -22,17 +28,21 @@
 enum ppo_critic { CRITIC_SHARED, CRITIC_SEPARATE, CRITIC_NONE };
 
 struct ppo_config {
-	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every;
-	int critic; /* enum ppo_critic */
+	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every, critic_warmup;
+	int critic;              /* enum ppo_critic */
+	double target_kl;        /* 0: none */
+	const char *adaptive_kl; /* "TARGET,HORIZON" or "" */
 	const char *run;
 	const char *rollouts; /* directory (lib/ppo_rollouts.h), or NULL */
 };
-/* After cli_parse: options that were not given take the defaults of the advantage's method and of compat; without GAE
- * there is no critic, one pass over each batch and a learning rate of 1e-6. */
-void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct optim_config *o);
+/* After cli_parse: options that were not given take the defaults of --loss, of the advantage's method and of compat;
+ * without GAE there is no critic, one pass over each batch and a learning rate of 1e-6.  Misuse ends the process. */
+void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_loss_config *l, struct optim_config *o);
 /* --advantage of struct advantage_config: a table of its own, since the filters have no such option. */
 extern const struct opt ppo_advantage_options[];
-/* --ppo-epochs, --mini-batches, --critic, --seed, --max-lag, --steps, --run, --rollouts, --snapshot-every */
+/* --ppo-epochs, --mini-batches, --target-kl, --adaptive-kl, --critic, --critic-warmup, --seed, --max-lag, --steps,
+ * --run,
+ * --rollouts, --snapshot-every */
 extern const struct opt ppo_options[];
 
 struct ppo {
@@ -53,6 +63,7 @@ struct ppo {
 	struct store_ref reference;
 	bool needs_reference;
 	struct advantage_moving moving;
+	struct kl_control kl; /* whose coefficient is put into *advantage or *loss before each update */
 };
 
 /* Reads the run, the models and the reference.  A run that is closed loads no model. */

@@ -50,6 +50,7 @@ static void init_row(struct ppo_batch *b, struct ppo_row *r, const struct rollou
 	                               .entropy = floats(b, s->n),
 	                               .values = critic ? floats(b, s->n + 1) : NULL,
 	                               .dlogprobs = floats(b, s->n),
+	                               .dentropy = p->loss->entropy_coef != 0 ? floats(b, s->n) : NULL,
 	                               .dvalues = critic ? floats(b, s->n + 1) : NULL};
 	b->tokens += r->chosen;
 	if (s->n > b->longest)
@@ -93,7 +94,7 @@ static int score_reference(struct ppo_batch *b, struct ppo *p, struct err *e)
 			continue;
 		r->ref_logprobs = floats(b, r->n);
 		row[n] = r->pass;
-		row[n].values = row[n].entropy = row[n].dlogprobs = row[n].dvalues = NULL;
+		row[n].values = row[n].entropy = row[n].dlogprobs = row[n].dentropy = row[n].dvalues = NULL;
 		row[n++].logprobs = r->ref_logprobs;
 	}
 	if (n == 0)
@@ -134,7 +135,7 @@ static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 			continue;
 		}
 		row[n] = r->pass;
-		row[n].logprobs = row[n].entropy = row[n].dlogprobs = row[n].dvalues = NULL;
+		row[n].logprobs = row[n].entropy = row[n].dlogprobs = row[n].dentropy = row[n].dvalues = NULL;
 		row[n++].values = r->values;
 	}
 	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
@@ -241,8 +242,13 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 	if (take_rows(b, p, rows, e))
 		return -1;
 	int64_t given = 0;
-	for (int64_t i = 0; i < b->n; i++)
+	for (int64_t i = 0; i < b->n; i++) {
 		given += b->row[i].source->advantages != NULL;
+		if (p->kl.adaptive && p->loss->kl_in == KL_IN_REWARD && b->row[i].source->rewards)
+			return err_set(e,
+			               "row %lld ('%s') has 'rewards', whose KL penalty --adaptive-kl could not move",
+			               (long long)i, b->row[i].source->id);
+	}
 	if ((p->needs_reference && score_reference(b, p, e)) ||
 	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)))
 		return -1;
@@ -251,18 +257,30 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 
 /* ---- metrics ---- */
 
-void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *m, double norm)
+struct ppo_kl ppo_batch_kl(const struct ppo_batch *b)
 {
+	struct ppo_kl k = {0};
+	double n = (double)b->n, squares = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		const struct ppo_row *r = &b->row[i];
+		k.mean += r->kl / n;
+		k.mean_of_means += r->chosen ? r->kl / (double)r->chosen / n : 0;
+	}
+	for (int64_t i = 0; i < b->n; i++)
+		squares += (b->row[i].kl - k.mean) * (b->row[i].kl - k.mean);
+	k.standard_error = b->n > 1 ? sqrt(squares / (n - 1) / n) : 0;
+	return k;
+}
+
+void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *m)
+{
+	/* a struct of doubles and nothing else */
+	double *to = (double *)&s->sum;
+	const double *from = (const double *)m;
+	for (size_t i = 0; i < sizeof s->sum / sizeof(double); i++)
+		to[i] += from[i];
 	s->n++;
-	s->sum.policy += m->policy;
-	s->sum.value += m->value;
-	s->sum.approxkl += m->approxkl;
-	s->sum.clipfrac += m->clipfrac;
-	s->sum.value_clipfrac += m->value_clipfrac;
-	s->sum.entropy += m->entropy;
-	s->sum.ratio += m->ratio;
 	s->ratio_squares += m->ratio * m->ratio;
-	s->norm += norm;
 }
 
 static void put(struct str *out, const char *name, double x)
@@ -274,11 +292,11 @@ static void put(struct str *out, const char *name, double x)
 static void put_objective(struct str *out, const struct ppo *p, const struct ppo_batch *b)
 {
 	bool trl = p->advantage->compat == ADVANTAGE_TRL;
-	double kl = 0, entropy = 0, score = 0, n = (double)b->n;
+	struct ppo_kl kl = ppo_batch_kl(b);
+	double entropy = 0, score = 0, n = (double)b->n;
 	int64_t eos = 0;
 	for (int64_t i = 0; i < b->n; i++) {
 		const struct ppo_row *r = &b->row[i];
-		kl += r->kl;
 		score += r->score;
 		for (int64_t t = 0; t < r->n; t++) {
 			entropy -= !r->mask || r->mask[t] ? r->logprobs[t] : 0;
@@ -287,8 +305,12 @@ static void put_objective(struct str *out, const struct ppo *p, const struct ppo
 		/* There padding holds a log-probability of 1. */
 		entropy -= trl ? (double)(b->longest - r->n) : 0;
 	}
-	double penalty = -p->advantage->kl_coef * kl / n;
-	put(out, "objective/kl", kl / n);
+	double penalty = -p->advantage->kl_coef * kl.mean;
+	put(out, "objective/kl", kl.mean);
+	if (p->needs_reference)
+		put(out, "objective/kl_se", kl.standard_error);
+	if (p->kl.adaptive)
+		put(out, "objective/kl_coef", p->loss->kl_in == KL_IN_LOSS ? p->loss->kl_coef : p->advantage->kl_coef);
 	put(out, "objective/entropy", entropy / n);
 	put(out, "objective/non_score_reward", penalty + 0.0);
 	put(out, "objective/rlhf_reward", score / n + penalty);
@@ -301,8 +323,18 @@ static void put_losses(struct str *out, const struct ppo *p, const struct ppo_st
 	double n = (double)s->n, ratio = s->sum.ratio / n;
 	double var = s->n > 1 ? (s->ratio_squares - n * ratio * ratio) / (n - 1) : 0;
 	put(out, "policy/approxkl_avg", s->sum.approxkl / n);
+	put(out, "policy/policykl_avg", s->sum.policykl / n);
 	put(out, "policy/clipfrac_avg", s->sum.clipfrac / n);
 	put(out, "policy/entropy_avg", s->sum.entropy / n);
+	put(out, "clip_ratio/low_mean", s->sum.clip_low / n);
+	put(out, "clip_ratio/high_mean", s->sum.clip_high / n);
+	put(out, "clip_ratio/region_mean", (s->sum.clip_low + s->sum.clip_high) / n);
+	if (p->loss->dual_clip > 0)
+		put(out, "clip_ratio/dual_mean", s->sum.clip_dual / n);
+	put(out, "entropy", s->sum.entropy / n);
+	if (p->loss->kl_coef != 0)
+		put(out, "kl", s->sum.kl_tokens / n);
+	put(out, "loss", policy_loss_total(p->loss, &s->sum) / n);
 	put(out, "loss/policy_avg", s->sum.policy / n);
 	if (p->config->critic != CRITIC_NONE) {
 		put(out, "loss/value_avg", s->sum.value / n);
@@ -310,7 +342,9 @@ static void put_losses(struct str *out, const struct ppo *p, const struct ppo_st
 	}
 	put(out, "val/ratio", ratio);
 	put(out, "val/ratio_var", var > 0 ? var : 0);
-	put(out, "grad_norm", s->norm / n);
+	put(out, "grad_norm", s->steps ? s->norm / (double)s->steps : 0);
+	if (p->config->target_kl > 0)
+		put(out, "optimizer_steps", (double)s->steps);
 	put(out, "lr", s->lr);
 }
 

@@ -39,13 +39,20 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
  * compat trl those that fill the batch's width, behind which TRL has no cell. */
 bool ppo_row_bootstraps(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r);
 
+/* The KL of the policy that sampled to the reference, by the estimator: over rows, the mean of their sums and its
+ * standard error, and the mean of their means over tokens; 0 without a reference. */
+struct ppo_kl {
+	double mean, standard_error, mean_of_means;
+};
+struct ppo_kl ppo_batch_kl(const struct ppo_batch *b);
+
 /* Over the mini-batches of an update. */
 struct ppo_stats {
-	int64_t n;
+	int64_t n, steps; /* mini-batches whose loss was taken; optimizer steps: one less where --target-kl ended it */
 	struct policy_loss_stats sum;
 	double ratio_squares, norm, lr, prepare_seconds, update_seconds;
 };
-void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *means, double norm);
+void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *means);
 
 /* {"batch":...,"objective/kl":...}: TRL's names, their definitions in rl-ppo-step(1). */
 void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct rollout_rows *rows,

@@ -86,6 +86,124 @@ as_trl() { # FILTER over the records
 @test "rl-ppo-step: TRL's metrics and weights after its updates" { as_trl .; }
 @test "rl-ppo-step: the same where ref_logprobs and values are computed here" { as_trl 'del(.ref_logprobs, .values, .bootstrap_value)'; }
 
+# The options that a case of the golden GRPO and RLOO losses says.
+grouped_options() { # CASE
+	jq -r '.config | "--compat trl --kl-coef \(.beta) --cliprange \(.epsilon) --cliprange-high \(.epsilon_high // .epsilon)"
+		+ (if .mask_truncated_completions then " --mask-truncated" else "" end)
+		+ (if .loss_type then " --loss \(.loss_type) --scale \(.scale_rewards) --ratio \(.importance_sampling_level)"
+				+ " --delta \(.delta // 0) --top-entropy \(.top_entropy_quantile)"
+				+ (if .loss_type == "dr_grpo" then " --loss-length \(.max_completion_length)" else "" end)
+			else " --advantage rloo" + (if .normalize_advantages then " --whiten" else "" end) end)' <<<"$1"
+}
+# Prints the gradient norms of tensors that differ by more than rtol 1e-4 atol 2e-6, out of weights before and after a step
+# that is the gradient, but of norm .1.
+gradient_norms() { # BEFORE AFTER NORM NORMS
+	python3 - "$@" <<'PY'
+import json, math, struct, sys
+def load(path):
+    data = open(path, 'rb').read()
+    n = struct.unpack('<Q', data[:8])[0]
+    header = json.loads(data[8:8 + n])
+    header.pop('__metadata__', None)
+    return {k: struct.unpack('<%df' % ((v['data_offsets'][1] - v['data_offsets'][0]) // 4),
+                             data[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]]) for k, v in header.items()}
+before, after, norm, norms = load(sys.argv[1]), load(sys.argv[2]), float(sys.argv[3]), json.loads(sys.argv[4])
+assert set(before) == set(after) == set(norms)
+for name, want in norms.items():
+    got = 10 * norm * math.sqrt(sum((a - b) ** 2 for a, b in zip(before[name], after[name])))
+    if not abs(got - want) <= 2e-6 + 1e-4 * want:
+        print(name, got, want)
+PY
+}
+metrics_near() { # FILE WANT NAMES: the last line of metrics, by rtol 1e-4 atol 2e-6
+	jq -se --argjson want "$2" --argjson names "$3" '.[-1] as $got | [$names[] | select($want[.] != null)] as $all | ($all | length > 2) and
+		all($all[]; . as $n | ($got[$n] - $want[$n] | fabs) <= 2e-6 + 1e-4 * ($want[$n] | fabs))' "$1" >/dev/null ||
+		{ echo "metrics: want $(jq -c --argjson names "$3" '. as $w | [$names[] | {(.): $w[.]}] | add' <<<"$2"), got $(cat "$1")"; return 1; }
+}
+grouped_store() {
+	rm -rf grouped.lmdb*
+	rl-store import -q "$golden/models/llama/policy" grouped.lmdb
+	rl-store import -q "$golden/models/llama/ref" grouped.lmdb:ref
+}
+exported() { # DIRECTORY
+	rm -rf "$1"
+	rl-store export -q grouped.lmdb "$1"
+}
+names='["loss", "grad_norm", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean"]'
+
+@test "rl-ppo-step: TRL's GRPO and RLOO: losses, metrics, gradients by tensor, and weights after a step" {
+	shared golden golden/rl
+	command -v python3 >/dev/null || skip "python3 is not here"
+	done=0
+	for trainer in grpo rloo; do
+		losses=$golden/$trainer/losses.json
+		grouped_store
+		exported before
+		cp grouped.lmdb begun.lmdb
+		jq -c '.cases[]' "$losses" >cases
+		while read -r case; do
+			name=$(jq -r .name <<<"$case")
+			# shellcheck disable=SC2046
+			options=($(grouped_options "$case"))
+			# on policy: the old log-probabilities are those of the policy; where TRL takes no KL from rows that it leaves out,
+			# which rl-rloo does not know, its advantages are given
+			jq -c --argjson case "$case" --slurpfile l "$losses" '(input_line_number - 1) as $i
+				| if $case.on_policy then .logprobs = $l[0].logprobs[$i] else . end
+				| if $case.name == "kl-truncated" then .advantages = [.tokens[] | $case.advantages[$i]] else . end' \
+				"$golden/$trainer/records.jsonl" >records
+			# where all gradients are far below eps Adam's first step is the gradient times lr / eps; here it has norm .1
+			for step in "--lr 1e3 --eps 1 --max-grad-norm 1e-4" "--lr 2e-4 --eps 1e-8"; do
+				rm -f grouped.lmdb*
+				cp begun.lmdb grouped.lmdb
+				# shellcheck disable=SC2086
+				rl-ppo-step -q -s grouped.lmdb --batch-size 12 --weight-decay 0 $step "${options[@]}" records >metrics
+				[ "$step" != "--lr 2e-4 --eps 1e-8" ] || continue
+				exported after
+				wrong=$(gradient_norms before/model.safetensors after/model.safetensors "$(jq .grad_norm metrics)" "$(jq -c .grad_norms <<<"$case")")
+				[ -z "$wrong" ] || { echo "$trainer $name: $wrong"; return 1; }
+			done
+			want=$(jq -c '.metrics + {loss, grad_norm}' <<<"$case")
+			# rloo: kl is in the reward there; kl-truncated: its loss counts rows without a gradient
+			[ $trainer = grpo ] || want=$(jq -c 'del(.kl)' <<<"$want")
+			[ "$name" != kl-truncated ] || want=$(jq -c 'del(.loss)' <<<"$want")
+			metrics_near metrics "$want" "$names" || { echo "$trainer $name"; return 1; }
+			if [ -e "$golden/$trainer/$name.after.safetensors" ]; then
+				exported after
+				difference=$(compare_weights after/model.safetensors "$golden/$trainer/$name.after.safetensors" 2e-4)
+				echo "$trainer $name: $difference of lr"
+				awk '{exit !($1 <= 1e-3 && $2 <= 0.1)}' <<<"$difference"
+			fi
+			done=$((done + 1))
+		done <cases
+	done
+	[ $done -eq 20 ]
+}
+
+@test "rl-ppo-step: TRL's train() of GRPO and RLOO, two steps on one batch" {
+	shared golden golden/rl
+	command -v python3 >/dev/null || skip "python3 is not here"
+	for trainer in grpo rloo; do
+		steps=$golden/train-$trainer/steps.json
+		# shellcheck disable=SC2046
+		options=($(grouped_options "$(jq -c '{config}' "$steps")"))
+		optimizer=$(jq -r '.optimizer | "--lr \(.lr) --eps \(.eps) --weight-decay \(.weight_decay) --max-grad-norm \(.max_grad_norm)"' "$steps")
+		for step in 1 2; do
+			# its learning rate falls with every step, ours with every batch: the batch comes twice, with its old log-probabilities
+			grouped_store
+			for ((i = 0; i < step; i++)); do cat "$golden/train-$trainer/records.jsonl"; done >records
+			# shellcheck disable=SC2086
+			rl-ppo-step -q -s grouped.lmdb --batch-size 12 --steps 2 --schedule linear $optimizer "${options[@]}" records >metrics
+			want=$(jq -c ".steps[$step - 1].metrics" "$steps")
+			[ $trainer = grpo ] || want=$(jq -c 'del(.kl)' <<<"$want")
+			metrics_near metrics "$want" "$names"
+			exported after
+			difference=$(compare_weights after/model.safetensors "$golden/train-$trainer/after$step.safetensors" "$(jq .optimizer.lr "$steps")")
+			echo "$trainer step $step: $difference of lr"
+			awk '{exit !($1 <= 1e-3 && $2 <= 0.1)}' <<<"$difference"
+		done
+	done
+}
+
 @test "rl-ppo-step: a stage in or out of the pipe changes no bit" {
 	# a first update, so that there is a critic and a policy that is not the reference
 	rl-ppo-step -q --lr 1e-3 rollouts.jsonl >first
@@ -204,6 +322,183 @@ in_or_out() {
 	jq -e 'has("loss/value_avg") and .lr == 1e-4' metrics >/dev/null
 }
 
+# A reference that is not the policy that sampled.
+other_reference='.ref_logprobs = [.logprobs, .tokens] | .ref_logprobs |= (transpose | map(.[0] - .2 + .1 * (.[1] % 4)))'
+# Two batches of two prompts, four completions each.
+grouped_rollouts() {
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
+	head -n 4 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb -n 4 --max-tokens 5 --batch-size 8 |
+		jq -c "del(.cursor) | .reward = (.tokens | map(. % 3) | add) | $other_reference" >grouped
+	[ "$(wc -l <grouped)" -eq 16 ]
+}
+trained() { # OPTION...: the weights after a fresh run over `grouped`, whose metrics are in `metrics`
+	again
+	rl-ppo-step -q "$@" grouped >metrics
+	weights run.lmdb
+}
+
+@test "rl-ppo-step: --loss sets what the page says, and options that are given are kept" {
+	grouped_rollouts
+	same() { [ "$(trained "${first[@]}")" = "$(trained "$@")" ] || { echo "${first[*]} is not $*"; return 1; }; }
+	spelled="--lr 1e-3 --ppo-epochs 3 --critic none --kl-coef .3 --advantage grpo --kl-in loss --kl-estimator k3 --dual-clip 0 --delta 0"
+	# shellcheck disable=SC2086
+	while IFS='|' read -r loss options; do
+		first=(--loss "$loss" --lr 1e-3 --ppo-epochs 3 --kl-coef .3)
+		same $spelled $options
+	done <<-'END'
+		grpo|--ratio token --loss-agg seq-mean-token-mean --cliprange .2 --cliprange-high .2
+		dr_grpo|--loss-agg seq-mean-token-sum --loss-length 5 --scale none --cliprange .2
+		dapo|--loss-agg token-mean --cliprange .2 --cliprange-high .28
+		bnpo|--loss-agg token-mean --cliprange .2
+		gspo|--ratio sequence --loss-agg seq-mean-token-mean --cliprange 3e-4 --cliprange-high 4e-4
+		cispo|--loss cispo --loss-agg token-mean --cliprange 1 --cliprange-high 4
+	END
+	first=(--loss reinforce --lr 1e-3)
+	same --loss reinforce --lr 1e-3 --advantage reinforce --kl-coef .05 --kl-in reward --kl-estimator k1 --critic none --ppo-epochs 1
+	first=(--loss ppo)
+	same --advantage gae --ratio token --loss-agg token-mean --cliprange .2 --cliprange-high .2 --kl-in reward --vf-coef .1 --cliprange-value .2
+	first=(--loss grpo --compat verl --lr 1e-3)
+	same --loss grpo --compat verl --lr 1e-3 --dual-clip 3 --kl-coef 0
+	# the on-policy first step of all clipped losses with one number per row and rows of one length is the same, the later ones are not
+	for loss in ppo grpo gspo cispo reinforce; do
+		trained --loss $loss --advantage grpo --kl-coef 0 --critic none --ppo-epochs 4 --lr 3e-3
+	done >ends
+	[ "$(sort -u ends | wc -l)" -ge 4 ]
+	jq -se 'all(has("clip_ratio/low_mean") and has("clip_ratio/high_mean") and has("entropy") and has("loss"))' metrics >/dev/null
+}
+
+@test "rl-ppo-step: every option of a loss does something, and off is as if it were not there" {
+	grouped_rollouts
+	jq -c 'if input_line_number % 3 == 0 then .finish = "eos" else . end' grouped >some && mv some grouped
+	base="--loss grpo --lr 3e-3 --ppo-epochs 4 --kl-coef 0"
+	# shellcheck disable=SC2086
+	plain=$(trained $base)
+	for off in "--entropy-coef 0" "--top-entropy 1" "--delta 0" "--dual-clip 0" "--target-kl 0" "--no-mask-truncated" "--dual-clip 1e9" "--delta 1e9"; do
+		# shellcheck disable=SC2086
+		[ "$(trained $base $off)" = "$plain" ] || { echo "$off: other weights"; return 1; }
+	done
+	{
+		echo "$plain"
+		for on in "--entropy-coef .01" "--top-entropy .3" "--cliprange .01" "--cliprange-high .01" "--loss-agg seq-mean-token-sum --loss-length 50" "--ratio product --cliprange .1" \
+			"--mask-truncated" "--kl-coef .1" "--kl-coef .1 --kl-in reward" "--kl-coef .1 --kl-estimator k2" "--scale none" "--delta .99 --cliprange .01"; do
+			# shellcheck disable=SC2086
+			trained $base $on
+		done
+	} >ends
+	[ "$(sort -u ends | wc -l)" -eq 13 ]
+	# shellcheck disable=SC2086
+	trained $base --kl-coef .1 >end
+	jq -se 'all(.kl >= 0 and .["objective/kl_se"] >= 0 and .["objective/non_score_reward"] == 0)' metrics >/dev/null
+	# the bonus holds the entropy up
+	# shellcheck disable=SC2086
+	trained $base --entropy-coef 1 >end
+	up=$(jq -s '.[-1].entropy' metrics)
+	# shellcheck disable=SC2086
+	trained $base --entropy-coef -1 >end
+	jq -se --argjson up "$up" '.[-1].entropy < $up' metrics >/dev/null
+	# no loss of any row: no gradient
+	jq -c '.finish = "length"' grouped >cut && mv cut grouped
+	# shellcheck disable=SC2086
+	trained $base --mask-truncated --weight-decay 0 >end
+	jq -se 'all(.grad_norm == 0 and .loss == 0)' metrics >/dev/null
+}
+
+@test "rl-ppo-step: a value that is not clipped, and the critic's defaults of other frameworks" {
+	grouped_rollouts
+	{ trained --lr 1e-2 --cliprange-value 0; trained --lr 1e-2; trained --lr 1e-2 --cliprange-value 1e9; } >ends
+	jq -se 'all(.["val/clipfrac_avg"] == 0)' metrics >/dev/null
+	[ "$(sed -n 1p ends)" = "$(sed -n 3p ends)" ]
+	[ "$(sort -u ends | wc -l)" -eq 2 ]
+	[ "$(trained --compat verl)" = "$(trained --compat verl --cliprange-value .5 --vf-coef 1 --dual-clip 3)" ]
+}
+
+@test "rl-ppo-step: --adaptive-kl moves the coefficient, and a run that was stopped goes on with the same bits" {
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
+	head -n 12 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb --max-tokens 5 --batch-size 4 |
+		jq -c "del(.cursor) | .reward = (.tokens | map(. % 3) | add) | $other_reference" >batches
+	for where in reward loss; do
+		update="rl-ppo-step -q --lr 1e-3 --kl-in $where --kl-coef .1 --adaptive-kl .5,10"
+		again
+		$update batches >whole
+		want=$(weights run.lmdb)
+		# 1 + clip(kl / .5 - 1, -.2, .2) * 4 / 10, after each batch; the line has the coefficient that was used
+		jq -se 'length == 3 and .[0]["objective/kl_coef"] == .1 and ([., .[1:]] | transpose | .[:-1] | all(. as [$a, $b] |
+			([[$a["objective/kl"] / .5 - 1, -.2] | max, .2] | min) as $step
+			| ($a["objective/kl_coef"] * (1 + $step * 4 / 10) - $b["objective/kl_coef"] | fabs) < 1e-12)) and .[1]["objective/kl_coef"] != .1' whole >/dev/null
+		again
+		! $update <(head -n 8 batches) >part 2>said
+		grep -q "before the batch marked 'last'" said
+		$update batches >rest
+		[ "$(weights run.lmdb)" = "$want" ]
+		cmp <(without_time whole) <(without_time rest)
+		again
+		[ "$(rl-ppo-step -q --lr 1e-3 --kl-in $where --kl-coef .1 batches >fixed && weights run.lmdb)" != "$want" ]
+	done
+	# a filter has put its own coefficient in already; in the loss it is not in the way
+	rl-reinforce -q batches >through
+	again
+	fails_with 1 "has 'rewards', whose KL penalty --adaptive-kl could not move" rl-ppo-step -q --advantage reinforce --adaptive-kl 6,100 through
+	rl-ppo-step -q --advantage reinforce --adaptive-kl 6,100 --kl-in loss through >metrics
+	fails_with 2 "--adaptive-kl is '6', but must be TARGET,HORIZON" rl-ppo-step --adaptive-kl 6 batches
+	fails_with 2 "--adaptive-kl has nothing to move: --kl-coef is 0" rl-ppo-step --adaptive-kl 6,100 --loss grpo batches
+	again
+	fails_with 1 "4 rows are more than 5 times the horizon 0.5 of --adaptive-kl" rl-ppo-step -q --adaptive-kl 6,.5 batches
+}
+
+@test "rl-ppo-step: --target-kl ends an update before the step that is too far" {
+	rl-ppo-step -q --lr 1e-2 --ppo-epochs 1 rollouts.jsonl >metrics
+	one=$(weights run.lmdb)
+	again
+	rl-ppo-step -q --lr 1e-2 --ppo-epochs 5 --target-kl 1e-9 rollouts.jsonl >metrics
+	[ "$(weights run.lmdb)" = "$one" ]
+	[ "$(jq .optimizer_steps metrics)" = 1 ]
+	again
+	rl-ppo-step -q --lr 1e-2 --ppo-epochs 5 --target-kl 1e9 rollouts.jsonl >metrics
+	[ "$(jq .optimizer_steps metrics)" = 5 ]
+	want=$(weights run.lmdb)
+	again
+	rl-ppo-step -q --lr 1e-2 --ppo-epochs 5 rollouts.jsonl >metrics
+	[ "$(weights run.lmdb)" = "$want" ]
+	jq -e 'has("optimizer_steps") | not' metrics >/dev/null
+	# a batch that is too far from the start makes a version like the one before
+	jq -c '.logprobs |= map(. + 1)' rollouts.jsonl >far
+	again
+	before=$(weights run.lmdb)
+	rl-ppo-step -q --critic none --target-kl .01 far >metrics
+	[ "$(jq -c '[.optimizer_steps, .grad_norm]' metrics)" = '[0,0]' ]
+	[ "$(weights run.lmdb)" = "$before" ]
+}
+
+@test "rl-ppo-step: --critic-warmup trains the critic only, for so many batches" {
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
+	head -n 8 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb --max-tokens 5 --batch-size 4 |
+		jq -c 'del(.cursor) | .reward = (.tokens | map(. % 3) | add)' >batches
+	before=$(weights run.lmdb)
+	rl-ppo-step -q --lr 1e-3 --weight-decay .1 --critic separate --critic-warmup 2 batches >metrics
+	[ "$(weights run.lmdb)" = "$before" ]
+	[ "$(weights run.lmdb:value)" != "$before" ]
+	jq -se 'length == 2 and all(.["policy/approxkl_avg"] < 1e-9 and .["policy/entropy_avg"] > 0 and .grad_norm > 0)' metrics >/dev/null
+	again
+	rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 batches >metrics
+	once=$(weights run.lmdb)
+	[ "$once" != "$before" ]
+	again
+	! rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 <(head -n 4 batches) >metrics 2>said
+	[ "$(weights run.lmdb)" = "$before" ]
+	rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 batches >metrics
+	[ "$(weights run.lmdb)" = "$once" ]
+	fails_with 2 "--critic-warmup needs --critic separate" rl-ppo-step --critic-warmup 1 batches
+}
+
+@test "rl-ppo-step: options of losses that do not go together are one line" {
+	misused() { local text=$1; shift; fails_with 2 "$text" rl-ppo-step "$@" rollouts.jsonl; }
+	misused "--delta is of losses that are clipped, not of --loss cispo" --loss cispo --delta 3
+	misused "--dual-clip is of losses that are clipped, not of --loss reinforce" --loss reinforce --dual-clip 3
+	misused "--loss-length is what seq-mean-token-sum divides by" --loss dapo --loss-length 9
+	misused "--dual-clip is 0.5, but must be at least 1" --dual-clip .5
+	misused "--top-entropy 0 trains no token" --top-entropy 0
+}
+
 @test "rl-ppo-step: threads and instruction sets change no bit" {
 	rl-ppo-step -q --lr 1e-3 -j 1 rollouts.jsonl >plain
 	plain=$(weights run.lmdb)
@@ -274,6 +569,9 @@ in_or_out() {
 
 @test "rl-ppo-step: the examples of the page" {
 	rl-ppo-step -s run.lmdb --batch-size 32 rollouts.jsonl
+	jq -c '.group = "g\(input_line_number % 2)"' rollouts.jsonl >grouped
+	RL_RUN=grpo rl-ppo-step -s run.lmdb --loss grpo --kl-coef .04 grouped
+	RL_RUN=dapo rl-ppo-step -s run.lmdb --loss dapo --mask-truncated grouped
 	RL_RUN=b rl-generate -s run.lmdb --max-tokens 4 <"$testdata/tiny/prompts.jsonl" | RL_RUN=b rl-ppo-step -s run.lmdb --reward '-(.tokens | length)'
 }
 

@@ -168,7 +168,7 @@ int main(int argc, char **argv)
 	char **operands = cli_parse(&cli, argc, argv, &n_operands);
 	if (!s.c.store)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
-	ppo_settle(&s.ppo_config, &s.advantage, &s.optim);
+	ppo_settle(&s.ppo_config, &s.advantage, &s.loss, &s.optim);
 	optim_check(&s.optim, s.ppo_config.steps);
 	settle_compat(&s);
 	struct tool_config tc = s.tool.config;

@@ -1,0 +1,212 @@
+/* policy_loss - the policy's part: ratios, token losses and what is added to them; see policy_loss.h */
+#include <math.h>
+#include <stddef.h>
+
+#include "lib/advantage_compat.h"
+#include "lib/policy_loss.h"
+
+#define K3_EXP_MAX 20.0 /* as advantage_kl has it */
+
+static const struct advantage_compat *compat(const struct policy_loss_config *c)
+{
+	static const struct advantage_config ours = {.compat = ADVANTAGE_OURS};
+	return advantage_compat(c->advantage ? c->advantage : &ours);
+}
+
+static double clamp(double x, double low, double high)
+{
+	return x < low ? low : x > high ? high : x;
+}
+
+/* x within +-max, where there is a bound; *slope becomes 0 beyond. */
+static double within(double x, double max, double *slope)
+{
+	if (max == 0 || fabs(x) <= max)
+		return x;
+	*slope = 0;
+	return copysign(max, x);
+}
+
+double policy_loss_kl(const struct advantage_config *a, double d, double *slope)
+{
+	double k = advantage_kl(a->kl_estimator, d), held = advantage_kl_of(a, d);
+	*slope = a->kl_estimator == ADVANTAGE_K1 ? 1 : a->kl_estimator == ADVANTAGE_K2 ? d : -expm1(-d);
+	if (held != k || (a->kl_estimator == ADVANTAGE_K3 && fabs(d) > K3_EXP_MAX))
+		*slope = 0;
+	return held;
+}
+
+/* ---- one token ---- */
+
+struct token {
+	double loss, slope; /* slope: by the log of the ratio, or where there is none by the log-probability */
+	bool clipped, low, high, dual;
+};
+
+/* max(-A min(r, delta), -A clip(r, lo, hi)), and dual_clip. */
+static struct token clipped(const struct policy_loss_config *c, double A, double r)
+{
+	double low = 1 - c->cliprange, high = 1 + c->cliprange_high;
+	double plain = -A * (c->delta > 0 && r > c->delta ? c->delta : r), second = -A * clamp(r, low, high);
+	struct token x = {.clipped = second > plain, .low = r < low && A<0, .high = r> high && A > 0};
+	bool flat = x.clipped ? r < low || r > high : c->delta > 0 && r > c->delta;
+	x.loss = x.clipped ? second : plain;
+	x.slope = flat ? 0 : -A * r;
+	if (c->dual_clip > 0 && A < 0 && x.loss > -A * c->dual_clip) {
+		x.dual = true;
+		x.loss = -A * c->dual_clip;
+		x.slope = 0;
+	}
+	return x;
+}
+
+static struct token weighted(const struct policy_loss_config *c, double A, double r, double logprob)
+{
+	double low = 1 - c->cliprange, high = 1 + c->cliprange_high, w = clamp(r, low, high);
+	return (struct token){
+	        .loss = -w * A * logprob, .slope = -w * A, .clipped = w != r, .low = r<low, .high = r> high};
+}
+
+static struct token token_loss(const struct policy_loss_config *c, double A, double r, double logprob)
+{
+	if (c->loss == LOSS_REINFORCE)
+		return (struct token){.loss = -A * logprob, .slope = -A};
+	return c->loss == LOSS_CISPO ? weighted(c, A, r, logprob) : clipped(c, A, r);
+}
+
+/* ---- one row ---- */
+
+/* The row under way. */
+struct walk {
+	const struct policy_loss_config *c;
+	const struct advantage_compat *k;
+	const struct policy_loss_scale *s;
+	const struct policy_loss_row *row;
+	double chosen;          /* tokens */
+	double by_row, by_cell; /* a token's loss is divided by: within its row; within the whole loss */
+	double ratio;           /* of the row, unless of tokens */
+	double within_bounds;   /* 0 where the row's log-ratio is held to a bound, else 1 */
+	bool low, high, clipped, dual;
+};
+
+static bool chosen(const struct policy_loss_row *row, int64_t t)
+{
+	return !row->mask || row->mask[t];
+}
+
+static double log_ratio(const struct policy_loss_row *row, int64_t t)
+{
+	return (double)row->logprobs[t] - row->old_logprobs[t];
+}
+
+static struct walk begin(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                         const struct policy_loss_row *row)
+{
+	struct walk w = {.c = c, .k = compat(c), .s = s, .row = row};
+	double sum = 0;
+	for (int64_t t = 0; t < row->n; t++)
+		if (chosen(row, t)) {
+			w.chosen++;
+			sum += c->ratio == RATIO_TOKEN ? 0 : log_ratio(row, t);
+		}
+	if (w.chosen == 0)
+		return w;
+	double mean = sum / w.chosen, max = w.k->sequence_max;
+	bool held = c->ratio == RATIO_SEQUENCE && max > 0 && mean > max;
+	w.within_bounds = !held;
+	w.ratio = exp(c->ratio == RATIO_PRODUCT ? sum : held ? max : mean);
+	if (c->agg == AGG_TOKEN_MEAN) {
+		w.by_row = 1;
+		w.by_cell = c->loss == LOSS_DAPO ? s->all_tokens : s->tokens;
+	} else {
+		w.by_row = c->agg == AGG_SEQ_MEAN_TOKEN_MEAN ? w.chosen : s->length > 0 ? s->length : 1;
+		w.by_cell = s->all_rows * w.by_row;
+	}
+	return w;
+}
+
+static void add_kl(struct walk *w, int64_t t, struct policy_loss_stats *sums)
+{
+	double slope,
+	        k = policy_loss_kl(w->c->advantage, (double)w->row->logprobs[t] - w->row->ref_logprobs[t], &slope);
+	w->row->dlogprobs[t] += (float)(w->c->kl_coef * slope / w->by_cell);
+	sums->kl += k / w->by_row;
+	sums->kl_tokens += k;
+}
+
+static void add_entropy(struct walk *w, int64_t t, struct policy_loss_stats *sums)
+{
+	sums->entropy += w->row->entropy[t];
+	sums->bonus += w->row->entropy[t] / w->by_row;
+	if (w->row->dentropy)
+		w->row->dentropy[t] = (float)(-w->c->entropy_coef / w->by_cell);
+}
+
+/* Returns the slope of the token's loss by the log of its row's ratio, where there is one. */
+static double add_policy(struct walk *w, int64_t t, struct policy_loss_stats *sums)
+{
+	const struct policy_loss_row *row = w->row;
+	bool of_row = w->c->ratio != RATIO_TOKEN;
+	double open = 1, d = within(log_ratio(row, t), w->k->log_ratio_max, &open);
+	double r = of_row ? w->ratio : exp(d);
+	sums->approxkl += 0.5 * d * d;
+	sums->policykl -= d;
+	sums->ratio += r;
+	struct token x = token_loss(w->c, row->advantages[t], r, row->logprobs[t]);
+	w->low |= x.low, w->high |= x.high, w->clipped |= x.clipped, w->dual |= x.dual;
+	if (!of_row)
+		sums->clipfrac += x.clipped, sums->clip_low += x.low, sums->clip_high += x.high,
+		        sums->clip_dual += x.dual;
+	if (row->entropy && row->entropy[t] < w->s->least_entropy)
+		return 0;
+	sums->policy += x.loss / w->by_row;
+	bool own = w->c->loss == LOSS_REINFORCE || w->c->loss == LOSS_CISPO;
+	if (own || !of_row)
+		row->dlogprobs[t] = (float)(x.slope * (own ? 1 : open) / w->by_cell);
+	else if (w->k->gspo_token)
+		row->dlogprobs[t] = (float)(x.slope * w->within_bounds *
+		                            (w->c->ratio == RATIO_PRODUCT ? w->chosen : 1) / w->by_cell);
+	return own || !of_row ? 0 : x.slope;
+}
+
+/* Every token's part of the row's ratio. */
+static void spread(struct walk *w, double slope)
+{
+	double part = w->within_bounds * slope / w->by_cell;
+	if (w->c->ratio == RATIO_SEQUENCE)
+		part /= w->chosen;
+	for (int64_t t = 0; t < w->row->n; t++)
+		if (chosen(w->row, t))
+			w->row->dlogprobs[t] = (float)part;
+}
+
+void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                        const struct policy_loss_row *row, struct policy_loss_stats *sums)
+{
+	for (int64_t t = 0; t < row->n; t++) {
+		row->dlogprobs[t] = 0;
+		if (row->dentropy)
+			row->dentropy[t] = 0;
+	}
+	struct walk w = begin(c, s, row);
+	if (w.chosen == 0 || (c->mask_truncated && row->cut))
+		return;
+	double slope = 0;
+	for (int64_t t = 0; t < row->n; t++)
+		if (chosen(row, t))
+			slope += add_policy(&w, t, sums);
+	if (c->ratio != RATIO_TOKEN) {
+		sums->clipfrac += w.clipped, sums->clip_low += w.low, sums->clip_high += w.high,
+		        sums->clip_dual += w.dual;
+		if (!w.k->gspo_token && c->loss != LOSS_REINFORCE && c->loss != LOSS_CISPO)
+			spread(&w, slope);
+	}
+	for (int64_t t = 0; t < row->n; t++) {
+		if (!chosen(row, t))
+			continue;
+		if (c->kl_coef != 0)
+			add_kl(&w, t, sums);
+		if (row->entropy)
+			add_entropy(&w, t, sums);
+	}
+}
