@@ -135,6 +135,17 @@ static int check_limits(const struct eval_compare *c, const struct eval_table *t
 	return failed;
 }
 
+/* Records of either file whose id the other has not: they are in no pair, and the closing line says how many. */
+static void count_alone(struct tool *tool, const struct eval_table *base, const struct eval_table *t,
+                        const int64_t *match)
+{
+	int64_t both = 0;
+	for (int64_t i = 0; i < base->n; i++)
+		both += match[i] >= 0;
+	tool->count[3].name = "without a partner";
+	tool->count[3].n += base->n + t->n - 2 * both;
+}
+
 int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *e)
 {
 	struct eval_table *t = xcalloc((size_t)n_files, sizeof *t);
@@ -152,6 +163,8 @@ int eval_compare(struct eval_compare *c, char **files, int n_files, struct err *
 			failed = eval_join(&t[0], &t[i], &match, e)
 			                 ? err_where(e, "%s", files[i])
 			                 : compare_with(c, &t[0], &t[i], match, files[i], &all, e);
+		if (!failed && i > 0)
+			count_alone(c->rows->tool, &t[0], &t[i], match);
 		free(match);
 	}
 	adjust(c, &all);

@@ -225,7 +225,8 @@ void stats_paired(struct stats_paired *out, const double *a, const double *b, in
 	*out = (struct stats_paired){.n = n, .mean_a = ma.mean, .mean_b = mb.mean, .difference = md.mean};
 	out->low = md.low;
 	out->high = md.high;
-	out->dz = md.sd > 0 ? md.mean / md.sd : 0;
+	/* of one pair nothing is known; of differences that are all the same it is beyond bounds, as t is */
+	out->dz = n < 2 ? NAN : md.sd > 0 ? md.mean / md.sd : md.mean == 0 ? 0 : copysign(INFINITY, md.mean);
 	out->t = md.sd > 0 ? md.mean / (md.sd / sqrt((double)n)) : md.mean == 0 ? 0 : copysign(INFINITY, md.mean);
 	out->p_t = n > 1 ? stats_t_p(out->t, (double)(n - 1)) : 1;
 	wilcoxon(out, d, n);

@@ -438,3 +438,10 @@ alike() {
 	fails_with 1 "no measure 'blue'" rl-eval -q --corpus -m blue answers.jsonl
 	fails_with 1 "answers.jsonl:1: " rl-eval -q --corpus -m wer --refs '.completion | {a: .}' answers.jsonl
 }
+
+@test "rl-eval --compare: records without a partner are counted; differences that are all the same" {
+	printf '%s\n' '{"id":1,"x":1}' '{"id":2,"x":2}' '{"id":3,"x":3}' >base
+	printf '%s\n' '{"id":1,"x":2}' '{"id":9,"x":2}' '{"id":2,"x":3}' >system
+	rl-eval --compare base system -m x --json 2>said | jq -se 'length == 1 and .[0].n == 2 and .[0].difference == 1 and .[0].dz == null' >/dev/null
+	grep -q ', 2 without a partner$' said
+}
