@@ -3,9 +3,9 @@
  *
  * One request is in flight at a time.  What is written and read goes through poll, so a program that does not read, or
  * writes more than it was asked for, cannot block the caller.  After anything but one whole line in time the process
- * and its group are killed; the next request starts a new one.  A line too many is seen when it is there before the next
- * request, else at the end (coprocess_free): what comes between the two cannot be told from the next answer, but for a
- * program that is run for each request.
+ * and its group are killed; the next request starts a new one.  A line too many is seen when it is there before the
+ * next request, else at the end (coprocess_free): what comes between the two cannot be told from the next answer, but
+ * for a program that is run for each request.
  *
  * With `once` the program is run anew for each request: its input ends behind the line, and its answer is all that it
  * wrote, one line, when it has ended with status 0.
