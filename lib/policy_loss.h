@@ -101,6 +101,7 @@ struct policy_loss_row {
 	bool cut;                                 /* for mask_truncated */
 	const int32_t *mask;                      /* NULL: all 1 */
 	const float *old_logprobs, *advantages;   /* [n] */
+	const float *weights;                     /* [n] that a token's loss l is multiplied by; NULL: all 1 */
 	const float *ref_logprobs;                /* [n], or NULL without KL in the loss */
 	const float *old_values, *returns;        /* [cells]; NULL: no critic */
 	const float *logprobs, *entropy, *values; /* new: [n], [n] or NULL, [cells] */

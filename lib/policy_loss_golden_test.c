@@ -3,18 +3,18 @@
  * What is there and is not followed, with the reason:
  *   aggregation, verl .../global and /scale of seq-mean-token-sum-norm's width   one process has the whole mini-batch,
  * so that its own counts are the global ones; the width is --loss-length, which is tested with both policy_losses, verl
- * sapo, clip_cov, kl_cov, geo_mean    losses that are not offered policy_losses, openrlhf tis, icepop, seq-mask-tis
- * corrections of a sampler that is not the trainer policy_losses, verl gspo pg_clipfrac                    counts
- * tokens; here, as in TRL, rows policy_losses, ppo_kl where a log-ratio is beyond 20    some of theirs hold it to the
- * bound of the loss, some not; here all do kl_controllers, n_steps more than 5 horizons            the coefficient
- * would change its sign: an error value_losses, verl/seq-mean-token-mean                  --loss-agg is of the policy's
- * loss; a value's is a mean of cells kl_estimates, verl abs and k3+                          not offered: abs has no
- * gradient worth having, k3+ is k2's kl_reward, verl abs                                     the same; the others are
- * in advantage_golden_test entropy, full_kl                                        the exact KL over the vocabulary is
- * not offered yet rloo/losses, loss of kl-truncated                       TRL adds -A of a row that has no gradient: a
+ * sapo, clip_cov, kl_cov, geo_mean    losses that are not offered policy_losses, verl gspo pg_clipfrac counts tokens;
+ * here, as in TRL, rows policy_losses, ppo_kl where a log-ratio is beyond 20    some of theirs hold it to the bound of
+ * the loss, some not; here all do kl_controllers, n_steps more than 5 horizons            the coefficient would change
+ * its sign: an error value_losses, verl/seq-mean-token-mean                  --loss-agg is of the policy's loss; a
+ * value's is a mean of cells kl_estimates, verl abs and k3+                          not offered: abs has no gradient
+ * worth having, k3+ is k2's kl_reward, verl abs                                     the same; the others are in
+ * advantage_golden_test entropy, full_kl                                        the exact KL over the vocabulary is not
+ * offered yet rloo/losses, loss of kl-truncated                       TRL adds -A of a row that has no gradient: a
  * constant
  */
 #include "lib/advantage_compat.h"
+#include "lib/importance.h"
 #include "lib/kl_control.h"
 #include "lib/model.h"
 #include "lib/policy_loss_test.h"
@@ -127,6 +127,9 @@ static const char *entry_config(const char *name, const struct json *v, struct p
 	            {"openrlhf/ppo", LOSS_PPO, RATIO_TOKEN, AGG_TOKEN_MEAN, &openrlhf},
 	            {"openrlhf/ppo-asymmetric", LOSS_PPO, RATIO_TOKEN, AGG_TOKEN_MEAN, &openrlhf},
 	            {"openrlhf/ppo-sample-mean", LOSS_PPO, RATIO_TOKEN, AGG_SEQ_MEAN_TOKEN_MEAN, &openrlhf},
+	            {"openrlhf/tis", LOSS_PPO, RATIO_TOKEN, AGG_TOKEN_MEAN, &openrlhf},
+	            {"openrlhf/icepop", LOSS_PPO, RATIO_TOKEN, AGG_TOKEN_MEAN, &openrlhf},
+	            {"openrlhf/seq-mask-tis", LOSS_PPO, RATIO_TOKEN, AGG_TOKEN_MEAN, &openrlhf},
 	            {"openrlhf/dual-clip", LOSS_PPO, RATIO_TOKEN, AGG_TOKEN_MEAN, &openrlhf},
 	            {"openrlhf/gspo", LOSS_GSPO, RATIO_SEQUENCE, AGG_SEQ_MEAN_TOKEN_MEAN, &openrlhf}};
 	struct json agg;
@@ -161,6 +164,7 @@ static const char *entry_config(const char *name, const struct json *v, struct p
 }
 
 static int64_t compared;
+static struct ragged *sampled; /* rollout_logprobs of the case under way */
 
 static bool beyond_bound(const struct mini *m)
 {
@@ -169,6 +173,41 @@ static bool beyond_bound(const struct mini *m)
 			if (fabs((double)m->row[r].logprobs[t] - m->row[r].old_logprobs[t]) > 20)
 				return true;
 	return false;
+}
+
+/* OpenRLHF's corrections: weights of the old policy against the sampler's. */
+static void weigh(struct mini *m, const char *name, const struct json *v)
+{
+	static float weight[MAX_ROWS][MAX_CELLS];
+	const struct {
+		const char *name;
+		int kind;
+	} same[] = {{"openrlhf/tis", IMPORTANCE_TRUNCATE},
+	            {"openrlhf/icepop", IMPORTANCE_MASK},
+	            {"openrlhf/seq-mask-tis", IMPORTANCE_SEQUENCE_MASK}};
+	struct importance_config c = {.kind = -1};
+	struct importance_stats stats = {0};
+	struct json bounds;
+	double *x;
+	int64_t n;
+	struct arena a;
+	struct err e;
+	for (size_t i = 0; i < ARRAY_LEN(same); i++)
+		c.kind = strcmp(same[i].name, name) ? c.kind : same[i].kind;
+	arena_init(&a);
+	if (c.kind >= 0) {
+		CHECK(json_member(v, "vllm_is_truncated_threshold", &bounds) &&
+		      json_doubles(&bounds, "bounds", &x, &n, &a, &e) == 0 && n == 2);
+		c.least = x[0];
+		c.most = x[1];
+	}
+	for (int64_t r = 0; r < m->n; r++) {
+		m->row[r].weights = c.kind >= 0 ? weight[r] : NULL;
+		if (c.kind >= 0)
+			importance_weights(&c, m->row[r].n, m->mask[r], m->row[r].old_logprobs, sampled->x[r],
+			                   weight[r], &stats);
+	}
+	arena_release(&a);
 }
 
 static int policy_entry(void *arg, int64_t i, const char *key, size_t key_len, const struct json *v)
@@ -180,6 +219,7 @@ static int policy_entry(void *arg, int64_t i, const char *key, size_t key_len, c
 	snprintf(name, sizeof name, "%.*s", (int)key_len, key);
 	if (!entry_config(name, v, &m->config))
 		return 0;
+	weigh(m, name, v);
 	run(m);
 	struct ragged *d = ragged(v, "dlogprobs");
 	near(m->means.policy, number(v, "loss"), 1e-6, 1e-6, name);
@@ -210,6 +250,7 @@ static int policy_case(void *arg, int64_t i, const char *key, size_t key_len, co
 	struct ragged *mask = ragged(c, "mask");
 	struct mini *m = xcalloc(1, sizeof *m);
 	struct json want;
+	sampled = ragged(c, "rollout_logprobs");
 	m->n = old->n;
 	for (int64_t r = 0; r < m->n; r++)
 		m->row[r] = (struct policy_loss_row){.n = old->len[r],
@@ -219,7 +260,7 @@ static int policy_case(void *arg, int64_t i, const char *key, size_t key_len, co
 		                                     .advantages = adv->x[r]};
 	take_mask(m, mask);
 	json_each(member(c, "expected", &want), policy_entry, m);
-	struct ragged *all[] = {old, new, adv, mask};
+	struct ragged *all[] = {old, new, adv, mask, sampled};
 	for (size_t a = 0; a < ARRAY_LEN(all); a++)
 		free(all[a]);
 	free(m);
@@ -645,7 +686,7 @@ int main(void)
 	compared = 0;
 	each_case("estimators/policy_losses", 8, policy_case);
 	if (test_shared("golden/rl/estimators/policy_losses.json"))
-		CHECK_INT(compared, 8 * 12);
+		CHECK_INT(compared, 8 * 15);
 	test_case("policy_loss: value losses of verl and OpenRLHF under a mask");
 	each_case("estimators/value_losses", 7, value_case);
 	test_case("policy_loss: KL estimates of verl and OpenRLHF, and their gradients");

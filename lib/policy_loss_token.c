@@ -153,6 +153,10 @@ static double add_policy(struct walk *w, int64_t t, struct policy_loss_stats *su
 	sums->policykl -= d;
 	sums->ratio += r;
 	struct token x = token_loss(w->c, row->advantages[t], r, row->logprobs[t]);
+	if (row->weights) {
+		x.loss *= row->weights[t];
+		x.slope *= row->weights[t];
+	}
 	w->low |= x.low, w->high |= x.high, w->clipped |= x.clipped, w->dual |= x.dual;
 	if (!of_row)
 		sums->clipfrac += x.clipped, sums->clip_low += x.low, sums->clip_high += x.high,

@@ -17,6 +17,7 @@
 
 #include "lib/advantage.h"
 #include "lib/kl_control.h"
+#include "lib/importance.h"
 #include "lib/loop.h"
 #include "lib/model.h"
 #include "lib/optim.h"
@@ -34,6 +35,7 @@ struct ppo_config {
 	const char *adaptive_kl; /* "TARGET,HORIZON" or "" */
 	const char *run;
 	const char *rollouts; /* directory (lib/ppo_rollouts.h), or NULL */
+	struct importance_config importance;
 };
 /* After cli_parse: options that were not given take the defaults of --loss, of the advantage's method and of compat;
  * without GAE there is no critic, one pass over each batch and a learning rate of 1e-6.  Misuse ends the process. */

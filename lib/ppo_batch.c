@@ -141,6 +141,35 @@ static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
 }
 
+/* Of rows that another policy sampled than the one before the update: its log-probabilities, and how much they count.
+ */
+static int score_proximal(struct ppo_batch *b, struct ppo *p, struct err *e)
+{
+	const struct importance_config *c = &p->config->importance;
+	struct trainer *t = &p->policy;
+	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
+	int64_t n = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		struct ppo_row *r = &b->row[i];
+		bool other = r->source->version >= 0 && r->source->version != t->version;
+		b->lag += other ? (double)(t->version - r->source->version) : 0;
+		if (c->proximal == PROXIMAL_NEVER || (c->proximal == PROXIMAL_AUTO && !other))
+			continue;
+		r->proximal = floats(b, r->n);
+		r->weights = floats(b, r->n);
+		row[n] = r->pass;
+		row[n].values = row[n].entropy = row[n].dlogprobs = row[n].dentropy = row[n].dvalues = NULL;
+		row[n++].logprobs = r->proximal;
+	}
+	if (n && trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e))
+		return -1;
+	for (int64_t i = 0; i < b->n; i++)
+		if (b->row[i].proximal)
+			importance_weights(c, b->row[i].n, b->row[i].mask, b->row[i].proximal, b->row[i].logprobs,
+			                   b->row[i].weights, &b->importance);
+	return 0;
+}
+
 bool ppo_row_bootstraps(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r)
 {
 	if (r->source->values)
@@ -250,7 +279,7 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 			               (long long)i, b->row[i].source->id);
 	}
 	if ((p->needs_reference && score_reference(b, p, e)) ||
-	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)))
+	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)) || score_proximal(b, p, e))
 		return -1;
 	return given ? use_given(b, p, given, e) : estimate(b, p, rows, e);
 }
@@ -363,6 +392,7 @@ void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b
 	if (p->config->critic != CRITIC_NONE)
 		ppo_metrics_critic(out, b);
 	ppo_metrics_skipped(out, b, rows);
+	ppo_metrics_importance(out, b);
 	ppo_metrics_time(out, p, b, s);
 	str_addc(out, '}');
 }

@@ -15,6 +15,7 @@ struct ppo_row {
 	int64_t n, cells, chosen; /* tokens; cells of the value loss (n or n + 1); tokens with mask 1 */
 	const int32_t *mask;
 	float *logprobs, *ref_logprobs; /* [n] old */
+	float *proximal, *weights;      /* [n] of the policy before the update, and importance; NULL: as logprobs, 1 */
 	float *values;                  /* [n + 1] old; NULL without a critic */
 	float *rewards, *advantages;    /* [n] */
 	float *returns;                 /* [n + 1]: the terminal cell's last */
@@ -28,6 +29,8 @@ struct ppo_batch {
 	int64_t n, longest; /* rows; completion tokens of the longest */
 	int64_t baselines;  /* rows that others are compared with, and that are not among those rows */
 	int64_t tokens;     /* chosen ones */
+	struct importance_stats importance;
+	double lag; /* sum over rows: updates since their policy */
 };
 
 void ppo_batch_init(struct ppo_batch *b);

@@ -206,6 +206,22 @@ static void put_speed(struct str *out, const char *name, double tokens, double s
 		put(out, name, tokens / seconds);
 }
 
+void ppo_metrics_importance(struct str *out, const struct ppo_batch *b)
+{
+	const struct importance_stats *s = &b->importance;
+	if (s->rows == 0)
+		return;
+	double n = s->tokens > 0 ? (double)s->tokens : 1;
+	put(out, "offpolicy/rows", (double)s->rows);
+	put(out, "offpolicy/lag", b->lag / (double)b->n);
+	put(out, "sampling/sampling_logp_difference/mean", s->difference / n);
+	put(out, "sampling/sampling_logp_difference/max", s->largest);
+	put(out, "sampling/importance_sampling_ratio/min", s->min);
+	put(out, "sampling/importance_sampling_ratio/mean", s->sum / n);
+	put(out, "sampling/importance_sampling_ratio/max", s->max);
+	put(out, "sampling/importance_bounded", (double)s->bounded / n);
+}
+
 void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct ppo_stats *s)
 {
 	double sampled = 0, scored = 0, whole = 0;

@@ -22,6 +22,8 @@ void ppo_metrics_skipped(struct str *out, const struct ppo_batch *b, const struc
 /* val/var_explained: 1 - mean (return - old value)^2 / variance of the returns, over chosen tokens; null where the
  * variance is 0 */
 void ppo_metrics_critic(struct str *out, const struct ppo_batch *b);
+/* off-policy rows: offpolicy/rows, their mean lag, sampling/... of the weights; nothing when there are none */
+void ppo_metrics_importance(struct str *out, const struct ppo_batch *b);
 /* time/rollout, prepare, update; time/tokens_per_second/...; time/peak_rss_mib */
 void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct ppo_stats *s);
 

@@ -33,6 +33,36 @@ weights() {
 	rl-store export "$1" exported && sha256sum <exported/model.safetensors
 }
 
+@test "off-policy: weights of rows that a version before sampled; on-policy all are 1 and change no bit" {
+	within 20 bash -c "$generate < prompts.jsonl | $update" >plain
+	want=$(weights run.lmdb)
+	fresh
+	within 20 bash -c "$generate < prompts.jsonl | $update --proximal always" >always
+	[ "$(weights run.lmdb)" = "$want" ]
+	jq -se 'all(.["offpolicy/rows"] == .rows and .["offpolicy/lag"] == 0 and .["sampling/importance_sampling_ratio/min"] == 1
+		and .["sampling/importance_sampling_ratio/max"] == 1 and .["sampling/sampling_logp_difference/max"] == 0)' always >/dev/null
+	[ "$(jq -s 'map(has("offpolicy/rows")) | any' plain)" = false ]
+	fresh
+	within 20 bash -c "$generate --lag 1 < prompts.jsonl | tee rolled | $update --max-lag 1 --importance-max 100" >lagged
+	# batch 0 is of the version before it; from batch 1 on each row is one update behind
+	[ "$(jq -c '.["offpolicy/lag"]' lagged | paste -sd' ')" = "null 1 1 1" ]
+	lagged=$(weights run.lmdb)
+	# the same numbers by rl-logprob: of batch 1 under the version after batch 0
+	fresh
+	within 20 bash -c "jq -c 'select(.batch == 0)' rolled | $update --steps 1" >/dev/null
+	jq -c 'select(.batch == 1)' rolled | rl-logprob -q -s run.lmdb:policy --as proximal |
+		jq -sc '[.[] | [.proximal, .logprobs] | transpose[] | .[0] - .[1]] | {mean: (map(fabs) | add / length), ratio: (map(exp) | add / length)}' >byhand
+	jq -se '.[0] as $h | .[2] as $m | (($h.mean - $m["sampling/sampling_logp_difference/mean"]) | fabs) < 1e-6
+		and (($h.ratio - $m["sampling/importance_sampling_ratio/mean"]) | fabs) < 1e-6 and $h.mean > 0' byhand lagged >/dev/null
+	for other in "--proximal never" "--importance none" "--importance-max 1"; do
+		fresh
+		within 20 bash -c "$generate --lag 1 < prompts.jsonl | $update --max-lag 1 $other" >/dev/null
+		[ "$(weights run.lmdb)" != "$lagged" ]
+	done
+	run -2 rl-ppo-step -q --importance-min 3 --importance-max 2
+	[[ "$output" == *"--importance-min is 3, but --importance-max 2"* ]]
+}
+
 @test "loop: a pipe of two trains, one update a batch, each batch sampled after the update before" {
 	pipe 60 "$generate < prompts.jsonl | tee rollouts.jsonl | $update > metrics.jsonl"
 	[ "$(wc -l <metrics.jsonl)" -eq 4 ]

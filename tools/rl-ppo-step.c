@@ -155,6 +155,7 @@ int main(int argc, char **argv)
 	                                   {"  grpo", advantage_grpo_options, &s.advantage},
 	                                   {"  reinforce", advantage_reinforce_options, &s.advantage},
 	                                   {"Losses", policy_loss_options, &s.loss},
+	                                   {"Off-policy", importance_options, &s.ppo_config.importance},
 	                                   {"Optimizer", optim_options, &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
@@ -168,6 +169,7 @@ int main(int argc, char **argv)
 	char **operands = cli_parse(&cli, argc, argv, &n_operands);
 	if (!s.c.store)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
+	importance_check(&s.ppo_config.importance);
 	ppo_settle(&s.ppo_config, &s.advantage, &s.loss, &s.optim);
 	optim_check(&s.optim, s.ppo_config.steps);
 	settle_compat(&s);
