@@ -50,9 +50,12 @@ static int next_version(struct store_view *v, const struct model_source *m, cons
 	if (strlen(slot) >= sizeof ref->slot)
 		return err_set(e, "the name of slot '%s' is too long", slot);
 	bool value = m->made ? m->made->arch.value_model : model_dir_arch(m->dir)->value_model;
-	if (value != !strcmp(slot, "value"))
+	/* these two are for generating and for log-probabilities, and that one for values; a reward model has any other
+	 */
+	if (value ? !strcmp(slot, "policy") || !strcmp(slot, "ref") : !strcmp(slot, "value"))
 		return err_set(e,
-		               value ? "%s: a value model goes into slot value, not %s: STORE:value"
+		               value ? "%s: a value model has no head for tokens, so it cannot be slot %s: give it "
+		                       "STORE:value or another name"
 		                     : "%s: not a value model (one is ...ForSequenceClassification with "
 		                       "score.weight), so it cannot be slot %s",
 		               m->name, slot);

@@ -33,10 +33,12 @@ static char *run_key(const struct records_run *r)
 	return str_detach(&key);
 }
 
-static int same_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+enum { SLOT = 1, SNAPSHOT };
+
+static int kind_of_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
 {
 	(void)ref;
-	return !snapshot && !strcmp(name, arg);
+	return strcmp(name, arg) ? 0 : snapshot ? SNAPSHOT : SLOT;
 }
 
 /* The slot, and the one whose files say what the model is: 1 when the slot is not there yet. */
@@ -48,9 +50,11 @@ static int find_slot(struct records_run *r, struct store_view *v, const char **f
 	if (strlen(r->name) >= sizeof r->slot)
 		return err_set(e, "the name of slot '%s' is too long", r->name);
 	snprintf(r->slot, sizeof r->slot, "%s", r->name);
-	int there = store_each_name(v, same_name, r->slot, e);
-	if (there)
+	int there = store_each_name(v, kind_of_name, r->slot, e);
+	if (there < 0 || there == SLOT)
 		return there < 0 ? -1 : 0;
+	if (there == SNAPSHOT || strpbrk(r->slot, "@/") || !strcmp(r->slot, "ref"))
+		return err_set(e, "'%s' is no name for the slot of a reward model", r->slot);
 	*files = r->from;
 	return 1;
 }

@@ -84,9 +84,17 @@ static int with_value_head(struct trainer *t, struct err *e)
 }
 
 /* "LlamaForCausalLM", "GPT2LMHeadModel" -> "...ForSequenceClassification": the same backbone with score.weight for a
- * head. */
+ * head; one label, where transformers would else take two. */
 static void as_value_model(struct str *out, const char *config, size_t len)
 {
+	static const char label[] = "\"id2label\":{\"0\":\"LABEL_0\"},\"label2id\":{\"LABEL_0\":0},";
+	const char *open = memchr(config, '{', len);
+	if (open && !memmem(config, len, "\"id2label\"", 10)) {
+		str_add(out, config, (size_t)(open + 1 - config));
+		str_adds(out, label);
+		len -= (size_t)(open + 1 - config);
+		config = open + 1;
+	}
 	static const char *const heads[] = {"ForCausalLM\"", "LMHeadModel\""};
 	const char *found = NULL;
 	size_t head_len = 0;

@@ -7,6 +7,7 @@ contract_files() { # in setup_file
 	printf 'cold\t-1.5\t0.5\t[-1, -2]\nsmall\t0.5\t0.5\t[0, 1]\n' >"$lexicon"
 	printf '%s\n' '{"format":"rlpipe bag of words","version":1,"features":1,"bias":0.5}' '{"feature":"small","weight":1}' '{"end":1}' >"$classifier"
 	make_with rl-store init --config "$testdata/tiny/config.json" --seed 1 "$store"
+	make_with rl-rm-step -q -s "$store" --run scores "$testdata/contract/pairs.jsonl"
 	make_with rl-index "$testdata/contract/texts.jsonl" "$index"
 	! command -v rl-tokenize >/dev/null ||
 		rl-tokenize -q --train --vocab-size 270 <"$testdata/contract/texts.jsonl" >"$tokenizer"

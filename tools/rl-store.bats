@@ -130,7 +130,7 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	[ ! -e fresh.lmdb ]
 }
 
-@test "a value model goes into slot value and comes out again" {
+@test "a value model goes into slot value or one of another name and comes out again" {
 	rl-store init --config "$config" run.lmdb
 	rl-store export run.lmdb value
 	jq '.architectures = ["LlamaForSequenceClassification"]' "$config" >value/config.json
@@ -138,7 +138,11 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	with_header value/model.safetensors ". + {\"score.weight\": {dtype: \"F32\", shape: [1, 32], data_offsets: [$size, $size + 128]}}"
 	head -c 128 /dev/zero >>value/model.safetensors
 	rl-store import value run.lmdb:value
-	fails_with 1 "goes into slot value" rl-store import value other.lmdb
+	fails_with 1 "has no head for tokens, so it cannot be slot policy" rl-store import value other.lmdb
+	fails_with 1 "cannot be slot ref" rl-store import value run.lmdb:ref
+	rl-store import value run.lmdb:judge
+	rl-store export run.lmdb:judge judge
+	[ "$(header judge/model.safetensors | jq -c '.["score.weight"].shape')" = '[1,32]' ]
 	rl-store export run.lmdb:value critic
 	[ "$(header critic/model.safetensors | jq -c '.["score.weight"].shape')" = '[1,32]' ]
 }
