@@ -63,6 +63,23 @@ golden() { # CASE
 	near 1e-6 0 <(jq -s 'map([.lp | to_entries[] | select(.key % 2 == 1).value]) | flatten | -add / length' scored) <(jq .loss metrics)
 }
 
+@test "rl-sft-step: rows of one pass do not see each other: beside one that is not learned, the same bits as alone" {
+	tail -n 1 "$in" >alone
+	{ head -n 5 "$in" | jq -c '.mask = (.tokens | map(0))'; cat alone; } >beside
+	rl-sft-step -q --batch-size 6 --lr 1e-2 alone | jq -c '[.loss, .grad_norm, .tokens]' >want
+	one=$(weights)
+	for n in 6 3 2; do
+		fresh
+		tail -n $n beside | rl-sft-step -q --batch-size 6 --lr 1e-2 | jq -c '[.loss, .grad_norm, .tokens]' | cmp want -
+		[ "$(weights)" = "$one" ]
+	done
+	# and what is beside it is really read: learned, it changes both
+	fresh
+	tail -n 2 "$in" | rl-sft-step -q --batch-size 6 --lr 1e-2 | jq -c '[.loss, .grad_norm, .tokens]' >other
+	! cmp -s want other
+	[ "$(weights)" != "$one" ]
+}
+
 @test "rl-sft-step: the same bits on any number of threads and any instruction set" {
 	rl-sft-step -q --batch-size 3 --steps 6 --lr 1e-2 -j 1 "$in" | without_time >want
 	[ "$(wc -l <want)" -eq 6 ]
