@@ -75,6 +75,16 @@ right='(if (.completion | ascii_downcase | gsub("[!-/:-@\\[-`{-~]"; "") | [split
 	jq -r .prompt pairs.jsonl | sort -u | cmp - both
 }
 
+@test "rl-recipes: direct preference optimization" {
+	recipe "Direct preference optimization"
+	# chosen are right, rejected are not, and the policy has learned which
+	rl-generate -n 8 -s run.lmdb:reference/dpo/ questions.jsonl | jq -c "{key: ([.prompt_tokens, .tokens] | tojson), value: $right}" | jq -s from_entries >known
+	holds -s --slurpfile k known 'length > 5 and all(. as $p | [.chosen, .rejected] | map($k[0][[$p.prompt_tokens, .] | tojson]) == [1, 0])' pairs.jsonl
+	# over the last epoch the policy prefers the chosen by more than its reference does
+	holds -s '.[0].loss == (2 | log) and .[0]."rewards/margins" == 0
+		and (map(select(.epoch > 9)) | length > 0 and (map(."rewards/margins" * .rows) | add) > 0 and (map(.loss * .rows) | add) / (map(.rows) | add) < 0.65)' dpo.jsonl
+}
+
 @test "rl-recipes: supervised learning from the best of n" {
 	echo '{"id":"never","query":"is 1 more than 2?","target":"maybe"}' >>questions.jsonl # what no sample says
 	recipe "Supervised learning from the best of n"
