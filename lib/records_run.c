@@ -63,6 +63,9 @@ static int load_info(struct records_run *r, struct store_view *v, const char *fi
 {
 	if (model_info_load(&r->info, v, files, true, e))
 		return -1;
+	if (absent && r->info.lora)
+		return err_set(e, "'%s' is an adapter: what a new slot begins as is a model (rl-store merge makes one)",
+		               files);
 	if (!r->with_value || absent || r->info.lora || r->info.arch.value_model)
 		return 0;
 	return err_set(e, "'%s' has a head for tokens: a reward model is trained in a slot of its own", r->slot);

@@ -142,6 +142,9 @@ scores() {
 	fails_with 1 "'ref' is no name for the slot of a reward model" step -s run.lmdb:ref pairs.jsonl
 	fails_with 1 "'policy@0' is no name" step -s run.lmdb:policy@0 pairs.jsonl
 	fails_with 1 "no 'nothing'" step --from nothing pairs.jsonl
+	cp run.lmdb with.lmdb
+	rl-store lora -q with.lmdb:a
+	fails_with 1 "'a' is an adapter: what a new slot begins as is a model" step -s with.lmdb --from a pairs.jsonl
 	fails_with 1 "no record" rl-rm-step -q /dev/null
 	[ "$before" = "$(sha256sum <run.lmdb)" ]
 	{ head -n 3 pairs.jsonl; echo '{"prompt_tokens":[1],"chosen":[1]}'; } >bad
