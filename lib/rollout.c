@@ -13,7 +13,7 @@
 #include "lib/rng.h"
 #include "lib/util.h"
 
-/* How long a trainer may take to appear, and how often a waiting sampler looks. */
+/* How long a trainer may take to appear, and a sampler before us to go; and how often a waiting sampler looks. */
 static const double settle_seconds = 2;
 static const long look_every_ns = 2 * 1000 * 1000;
 
@@ -181,22 +181,21 @@ static int load_run(const struct rollout *r, struct loop_run *run, struct err *e
 	return failed;
 }
 
-/* Waits for a trainer that reads a pipe, then for the sampler lock; not getting either means that we are not in the
- * loop. */
+/* Waits for a trainer that reads a pipe and for the sampler lock, which one that was killed may hold for a moment yet;
+ * not getting both means that we are not in the loop. */
 static int settle(struct rollout *r, struct err *e)
 {
 	double until = now_seconds() + settle_seconds;
 	r->settled = true;
-	while (!loop_held(&r->locks, LOOP_PIPED)) {
-		if (reader_gone() || now_seconds() > until)
+	for (;;) {
+		int got = loop_held(&r->locks, LOOP_PIPED) ? loop_try(&r->locks, LOOP_SAMPLER, e) : 0;
+		if (got < 0)
+			return -1;
+		r->in_loop = got > 0;
+		if (r->in_loop || reader_gone() || now_seconds() > until)
 			return 0;
 		nap();
 	}
-	int got = loop_try(&r->locks, LOOP_SAMPLER, e);
-	if (got < 0)
-		return -1;
-	r->in_loop = got > 0;
-	return 0;
 }
 
 static void take_over(struct rollout *r, struct loop_run *run)

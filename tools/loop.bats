@@ -293,6 +293,27 @@ named_within_15_seconds() {
 	done
 }
 
+@test "resume: a sampler that is slow to die keeps the next one waiting, not out of the loop" {
+	loop="$generate --epochs 8 < prompts.jsonl | $update"
+	pipe 60 "$loop > whole.jsonl"
+	whole=$(weights run.lmdb)
+	fresh
+	rm -f part.jsonl
+	setsid bash -o pipefail -c "$loop > part.jsonl" 2>/dev/null 3>&- &
+	pid=$!
+	for _ in $(seq 200); do
+		[ ! -s part.jsonl ] || break
+		sleep 0.02
+	done
+	pkill -STOP -s $pid -f '^rl-generate'
+	pkill -9 -s $pid -f '^rl-ppo-step'
+	{ sleep 0.7 && pkill -9 -s $pid -f '^rl-generate'; } 3>&- &
+	pipe 60 "$loop > part.jsonl"
+	[ "$(weights run.lmdb)" = "$whole" ]
+	diff <(without_time whole.jsonl) <(without_time part.jsonl)
+	wait
+}
+
 @test "resume: with another input or other options it is refused, saying what changed" {
 	interrupted
 	before=$(sha256sum <run.lmdb)
