@@ -379,7 +379,8 @@ static int move_kl(struct ppo *p, const struct ppo_batch *b, struct err *e)
 {
 	struct ppo_kl kl = ppo_batch_kl(b);
 	double seen = advantage_compat(p->advantage)->kl_of_means ? kl.mean_of_means : kl.mean;
-	return kl_control_update(&p->kl, seen, b->n, e) || kl_control_keep(&p->kl, &p->run, e);
+	/* an update without a row has seen no KL */
+	return (b->n && kl_control_update(&p->kl, seen, b->n, e)) || kl_control_keep(&p->kl, &p->run, e);
 }
 
 int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, struct err *e)
@@ -392,7 +393,7 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 	place_kl(p);
 	int failed = trainer_attach(&p->policy, p->store, e) || ppo_batch_prepare(&b, p, rows, e) ? -1 : 0;
 	double prepared = now_seconds();
-	for (int64_t i = 0; i < p->config->epochs && !failed; i++)
+	for (int64_t i = 0; i < p->config->epochs && b.n && !failed; i++)
 		failed = epoch(p, &b, i, lr, &stats, e);
 	trainer_detach(&p->policy);
 	if (failed >= 0 && p->config->rollouts && ppo_rollouts_write(p, &b, rows, e))

@@ -64,6 +64,15 @@ static bool is_baseline(const struct ppo *p, const struct rollout_row *s)
 	       p->advantage->baseline == BASELINE_GREEDY;
 }
 
+/* Did stages before decide that no row is to be trained on?  Then the update changes nothing, and the run goes on. */
+static bool all_skipped(const struct rollout_rows *rows)
+{
+	for (int64_t i = 0; i < rows->n; i++)
+		if (!rows->row[i].skip || strcmp(rows->row[i].skip, "skip"))
+			return false;
+	return true;
+}
+
 static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
 	b->row = arena_array(&b->arena, (size_t)rows->n, sizeof *b->row);
@@ -72,6 +81,8 @@ static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_ro
 			b->baselines++;
 		else if (!rows->row[i].skip)
 			init_row(b, &b->row[b->n++], &rows->row[i], p);
+	if (b->n == 0 && all_skipped(rows))
+		return 0;
 	if (b->n == 0)
 		return err_set(e, "none of %lld rows can be trained on (the first is left out for '%s')",
 		               (long long)rows->n, rows->row[0].skip ? rows->row[0].skip : ADVANTAGE_BASELINE_SKIP);
@@ -270,6 +281,8 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 {
 	if (take_rows(b, p, rows, e))
 		return -1;
+	if (!b->n)
+		return 0;
 	int64_t given = 0;
 	for (int64_t i = 0; i < b->n; i++) {
 		given += b->row[i].source->advantages != NULL;

@@ -35,7 +35,8 @@ struct ppo_batch {
 
 void ppo_batch_init(struct ppo_batch *b);
 void ppo_batch_release(struct ppo_batch *b);
-/* Takes the rows that are not left out; scores them under reference and critic where that is missing; advantages. */
+/* Takes the rows that are not left out (none where all carry `skip`: n is 0, and nothing is to be done); scores them
+ * under reference and critic where that is missing; advantages. */
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e);
 
 /* The value after the last token counts: as the record says; where values are computed here every row has one, but with

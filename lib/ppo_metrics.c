@@ -94,6 +94,8 @@ static void put_groups(struct str *out, const struct ppo_batch *b)
 void ppo_metrics_completions(struct str *out, const struct ppo_batch *b)
 {
 	int64_t least = b->row[0].chosen, most = 0, cut = 0;
+	if (b->n == 0)
+		return;
 	for (int64_t i = 0; i < b->n; i++) {
 		int64_t n = b->row[i].chosen;
 		least = n < least ? n : least;

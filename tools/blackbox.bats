@@ -43,6 +43,10 @@ replays() {
 # The state of run '', a blob of the store.
 states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <metrics.jsonl)" | sort -u; }
 
+@test "rollouts: a batch of which every row is skipped is in the record too" {
+	replays "$generate | jq -c --unbuffered 'if .batch == 1 then .skip = \"x\" else . end'" "$update"
+}
+
 @test "rollouts: the record of a run, on a copy of the store, ends with the same bits and metrics" {
 	replays "$generate" "$update"
 	# every row with all that was computed

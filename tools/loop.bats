@@ -544,3 +544,19 @@ mix="rl-reward-mix -q -w low=1 -w each=0..0.5:3 --normalize low --normalize each
 	unset RL_REWARD
 	killed "$generate < prompts.jsonl | $components | $mix | $update"
 }
+
+@test "loop: a batch of which every row is skipped changes no weight, and the run goes on" {
+	pipe 60 "$generate < prompts.jsonl | jq -c --unbuffered 'if .batch == 1 then .skip = \"x\" else . end' | tee rollouts.jsonl | $update > metrics.jsonl"
+	[ "$(jq -c '[.batch, .version, .rows, .skipped, .["objective/scores"] == null]' metrics.jsonl | tr -d '\n')" = '[0,1,8,0,false][1,2,0,8,true][2,3,8,0,false][3,4,8,0,false]' ]
+	# a coefficient that follows the KL has seen none
+	fresh
+	pipe 60 "$generate < prompts.jsonl | jq -c --unbuffered 'if .batch == 1 then .skip = \"x\" else . end' | $update --adaptive-kl 0.01,10 > metrics.jsonl"
+	[ "$(jq -c '.["objective/scores"] == null' metrics.jsonl | paste -sd' ')" = "false true false false" ]
+	# batch 2 is sampled from what batch 0 left
+	fresh
+	pipe 60 "$generate < prompts.jsonl | jq -c --unbuffered 'if .batch == 1 then .skip = \"x\" else . end' | $update --steps 2 > metrics.jsonl"
+	two=$(weights run.lmdb)
+	fresh
+	pipe 60 "$generate < prompts.jsonl | $update --steps 1 > metrics.jsonl"
+	[ "$(weights run.lmdb)" = "$two" ]
+}
