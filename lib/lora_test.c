@@ -192,7 +192,7 @@ static void check_training(struct golden *g, struct test_model *m)
 			snprintf(key, sizeof key, "grad.%s", m->table.tensor[i].name);
 			near(g, key, t.g.slab + m->table.tensor[i].offset, m->table.tensor[i].count, INFINITY, 1e-9);
 		}
-		CHECK_INT(trainer_step(&one, 1, &c, 1e-3, &norm, &e), 0);
+		CHECK_INT(trainer_step(&one, 1, &c, 1e-3, 1e-3, &norm, &e), 0);
 		CHECK_NEAR(g->loss, losses[step], 1e-5);
 		CHECK_NEAR(norm, norms[step], 1e-4 * norms[step]);
 	}

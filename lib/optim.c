@@ -44,14 +44,65 @@ void optim_check(struct optim_config *c, int64_t steps)
 		cli_misuse("a schedule that is not constant needs --steps");
 }
 
-double optim_sum_squares(const struct weights *g)
+const struct opt optim_critic_options[] = {
+        {"critic-lr", 0, OPT_NUM, AT(critic_lr), "-1", "X", "learning rate of the critic; -1: that of the policy", -1,
+         1e3},
+        {NULL},
+};
+
+double optim_critic_rate(const struct optim_config *c, int64_t u, int64_t total)
+{
+	struct schedule_config s = c->schedule;
+	if (c->critic_lr >= 0)
+		s.lr = c->critic_lr;
+	return schedule_rate(&s, u, total);
+}
+
+const char *const optim_group_names[GROUP_COUNT] = {"embed", "attn", "mlp", "norm", "head", "value"};
+
+static enum optim_group group_of(enum tensor_part part)
+{
+	switch (part) {
+	case PART_TOKENS:
+	case PART_POSITIONS:
+		return GROUP_EMBED;
+	case PART_HEAD:
+		return GROUP_HEAD;
+	case PART_SCORE:
+		return GROUP_VALUE;
+	case PART_NORM:
+	case PART_NORM_BIAS:
+	case PART_NORM1:
+	case PART_NORM1_BIAS:
+	case PART_NORM2:
+	case PART_NORM2_BIAS:
+	case PART_Q_NORM:
+	case PART_K_NORM:
+		return GROUP_NORM;
+	default:
+		return part >= PART_GATE ? GROUP_MLP : GROUP_ATTN;
+	}
+}
+
+bool optim_has_group(const struct tensors *t, enum optim_group group)
+{
+	for (int i = 0; i < t->n; i++)
+		if (!t->tensor[i].frozen && group_of(t->tensor[i].part) == group)
+			return true;
+	return false;
+}
+
+double optim_sum_squares(const struct weights *g, double group[GROUP_COUNT])
 {
 	double sum = 0;
 	for (int i = 0; i < g->table->n; i++) {
 		const struct tensor *t = &g->table->tensor[i];
 		if (t->frozen)
 			continue;
-		sum += g->k->sum_squares(g->k->ctx, g->slab + t->offset, t->count);
+		double squares = g->k->sum_squares(g->k->ctx, g->slab + t->offset, t->count);
+		sum += squares;
+		if (group)
+			group[group_of(t->part)] += squares;
 	}
 	return sum;
 }
@@ -73,14 +124,14 @@ static bool decays(const struct optim_config *c, const struct tensor *t)
 	return c->decay == DECAY_ALL || (t->role != TENSOR_BIAS && t->role != TENSOR_GAIN);
 }
 
-void optim_step(const struct optim_config *c, double lr, double grad_scale, int64_t step, struct weights *w,
-                struct weights *m, struct weights *v, const struct weights *g)
+void optim_step(const struct optim_config *c, double lr, double value_lr, double grad_scale, int64_t step,
+                struct weights *w, struct weights *m, struct weights *v, const struct weights *g)
 {
 	for (int i = 0; i < w->table->n; i++) {
 		const struct tensor *t = &w->table->tensor[i];
 		if (t->frozen)
 			continue;
-		struct kn_adamw a = {.lr = lr,
+		struct kn_adamw a = {.lr = t->role == TENSOR_VALUE ? value_lr : lr,
 		                     .beta1 = c->beta1,
 		                     .beta2 = c->beta2,
 		                     .eps = c->eps,

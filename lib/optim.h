@@ -14,8 +14,16 @@
 
 enum optim_decay { DECAY_MATRICES, DECAY_ALL };
 
+/* Parts of a model, for metrics: what tells them apart is where a gradient explodes or dies. */
+enum optim_group { GROUP_EMBED, GROUP_ATTN, GROUP_MLP, GROUP_NORM, GROUP_HEAD, GROUP_VALUE, GROUP_COUNT };
+/* "embed", "attn", "mlp", "norm", "head", "value" */
+extern const char *const optim_group_names[GROUP_COUNT];
+/* Does the table have a tensor of the group that learns? */
+bool optim_has_group(const struct tensors *t, enum optim_group group);
+
 struct optim_config {
 	struct schedule_config schedule;
+	double critic_lr;                        /* of the value head, and of a critic of its own; < 0: as lr */
 	double weight_decay, eps, max_grad_norm; /* max_grad_norm 0: off */
 	const char *betas;                       /* "A,B" */
 	int decay;                               /* enum optim_decay */
@@ -29,14 +37,20 @@ const struct opt *optim_options_lr(const char *lr);
 /* Ends the process (misuse) when betas are no two numbers in [0,1), or a schedule needs steps and there are none. */
 void optim_check(struct optim_config *c, int64_t steps);
 
-/* Sum over all tensors, in the order of the table, of the sums of squares; double. */
-double optim_sum_squares(const struct weights *g);
+/* The option --critic-lr, for tools that have a critic. */
+extern const struct opt optim_critic_options[];
+/* The critic's rate of update u, by the same schedule. */
+double optim_critic_rate(const struct optim_config *c, int64_t u, int64_t total);
+
+/* Sum over all tensors, in the order of the table, of the sums of squares; double.  Each tensor's is added to that of
+ * its group too, unless group is NULL; of an adapter the group of the matrix that it is for. */
+double optim_sum_squares(const struct weights *g, double group[GROUP_COUNT]);
 /* 0, or -1 naming the first tensor that holds a NaN or infinity (`what` is "gradient of", "weight"). */
 int optim_check_finite(const struct weights *w, const char *what, struct err *e);
 
-/* One step of all tensors: the gradient is multiplied by grad_scale first; step counts from 1.  Norm gains and biases
- * do not decay unless decay is DECAY_ALL. */
-void optim_step(const struct optim_config *c, double lr, double grad_scale, int64_t step, struct weights *w,
-                struct weights *m, struct weights *v, const struct weights *g);
+/* One step of all tensors: the gradient is multiplied by grad_scale first; step counts from 1.  The value head learns
+ * at value_lr.  Norm gains and biases do not decay unless decay is DECAY_ALL. */
+void optim_step(const struct optim_config *c, double lr, double value_lr, double grad_scale, int64_t step,
+                struct weights *w, struct weights *m, struct weights *v, const struct weights *g);
 
 #endif

@@ -34,9 +34,9 @@ static double gradient(int64_t j, int64_t step)
 }
 
 /* Loshchilov and Hutter's update in double, with torch's order of operations. */
-static double expected(double w, int64_t j, int64_t steps, double decay, double scale)
+static double expected(double w, int64_t j, int64_t steps, double lr, double decay, double scale)
 {
-	const double lr = .01, b1 = .8, b2 = .95, eps = 1e-6;
+	const double b1 = .8, b2 = .95, eps = 1e-6;
 	double m = 0, v = 0;
 	for (int64_t t = 1; t <= steps; t++) {
 		double g = gradient(j, t) * scale;
@@ -62,17 +62,49 @@ static void test_groups(enum optim_decay decay)
 	for (int64_t step = 1; step <= 3; step++) {
 		for (int64_t j = 0; j < table->size; j++)
 			s.g.slab[j] = (float)gradient(j, step);
-		optim_step(&c, .01, .25, step, &s.model.w, &s.m, &s.v, &s.g);
+		optim_step(&c, .01, .03, .25, step, &s.model.w, &s.m, &s.v, &s.g);
 	}
 	for (int i = 0; i < table->n; i++) {
 		const struct tensor *t = &table->tensor[i];
 		bool plain = t->role == TENSOR_BIAS || t->role == TENSOR_GAIN;
 		double wd = decay == DECAY_MATRICES && plain ? 0 : .5;
 		for (int64_t j = t->offset; j < t->offset + t->count; j++)
-			CHECK_NEAR(s.model.w.slab[j], expected(before[j], j, 3, wd, .25), 1e-6);
+			CHECK_NEAR(s.model.w.slab[j],
+			           expected(before[j], j, 3, t->role == TENSOR_VALUE ? .03 : .01, wd, .25), 1e-6);
 	}
 	free(before);
 	slabs_close(&s);
+}
+
+/* By the names that transformers gives. */
+static enum optim_group group_by_name(const char *name)
+{
+	if (strstr(name, "ln_") || strstr(name, "norm"))
+		return GROUP_NORM;
+	if (strstr(name, "wte") || strstr(name, "wpe") || strstr(name, "embed"))
+		return GROUP_EMBED;
+	return strstr(name, "attn")      ? GROUP_ATTN
+	       : strstr(name, "mlp")     ? GROUP_MLP
+	       : strstr(name, "lm_head") ? GROUP_HEAD
+	                                 : GROUP_VALUE;
+}
+
+static void check_groups(const struct weights *g, const double group[GROUP_COUNT], double all)
+{
+	const struct tensors *table = g->table;
+	double want[GROUP_COUNT] = {0}, sum = 0;
+	for (int i = 0; i < table->n; i++)
+		for (int64_t j = 0; j < table->tensor[i].count; j++) {
+			double x = g->slab[table->tensor[i].offset + j];
+			want[group_by_name(table->tensor[i].name)] += x * x;
+		}
+	for (int i = 0; i < GROUP_COUNT; i++) {
+		CHECK_NEAR(group[i], want[i], 1e-9 * all);
+		CHECK(optim_has_group(table, i) == (want[i] > 0));
+		sum += group[i];
+	}
+	CHECK_NEAR(sum, all, 1e-9 * all);
+	CHECK(want[GROUP_VALUE] > 0 && want[GROUP_EMBED] > 0 && want[GROUP_NORM] > 0);
 }
 
 static void test_sums(void)
@@ -90,7 +122,10 @@ static void test_sums(void)
 			s.g.slab[at] = (float)gradient(at, 1);
 			want += (double)s.g.slab[at] * s.g.slab[at];
 		}
-	CHECK_NEAR(optim_sum_squares(&s.g), want, 1e-9 * want);
+	double group[GROUP_COUNT] = {0};
+	CHECK_NEAR(optim_sum_squares(&s.g, group), want, 1e-9 * want);
+	test_case("optim: the groups of a model are all of it");
+	check_groups(&s.g, group, want);
 
 	test_case("optim: a tensor that is not finite is named, with both numbers");
 	struct err e = {""};
@@ -106,6 +141,16 @@ static void test_sums(void)
 	slabs_close(&s);
 }
 
+static void test_critic_rate(void)
+{
+	struct optim_config c = {.critic_lr = -1, .schedule = {.lr = 2, .kind = SCHEDULE_LINEAR}};
+	CHECK(optim_critic_rate(&c, 1, 4) == 1.5);
+	c.critic_lr = 8;
+	CHECK(optim_critic_rate(&c, 1, 4) == 6);
+	c.schedule.lr = c.critic_lr = 0;
+	CHECK(optim_critic_rate(&c, 1, 4) == 0);
+}
+
 static void test_options(void)
 {
 	struct optim_config c = {.betas = "0.9,0.95"};
@@ -118,12 +163,14 @@ static void test_options(void)
 
 int main(void)
 {
-	test_case("optim: AdamW of every tensor, biases and gains do not decay");
+	test_case("optim: AdamW of every tensor, biases and gains do not decay, the value head has a rate of its own");
 	test_groups(DECAY_MATRICES);
 	test_case("optim: with decay all, everything decays");
 	test_groups(DECAY_ALL);
 	test_case("optim: the squares of all tensors are summed");
 	test_sums();
+	test_case("optim: the critic's rate follows the same schedule");
+	test_critic_rate();
 	test_case("optim: betas are read");
 	test_options();
 	return test_done();

@@ -9,6 +9,7 @@
 #include "lib/advantage_compat.h"
 #include "lib/advantage_record.h"
 #include "lib/ppo_batch.h"
+#include "lib/ppo_metrics.h"
 #include "lib/ppo_rollouts.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
@@ -260,10 +261,12 @@ static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct 
 	struct trainer *const models[] = {&p->policy, &p->value};
 	int first = warming ? 1 : 0, end = critic == CRITIC_SEPARATE ? 2 : 1;
 	double norm;
-	if (trainer_step(models + first, end - first, p->optim, lr, &norm, e))
+	double critic_lr = optim_critic_rate(p->optim, p->run.batches, p->config->steps);
+	if (trainer_step(models + first, end - first, p->optim, warming ? critic_lr : lr, critic_lr, &norm, e))
 		return -1;
 	stats->norm += norm;
 	stats->steps++;
+	ppo_metrics_add_norms(stats, p);
 	return 0;
 }
 

@@ -402,6 +402,7 @@ void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b
 	put_objective(out, p, b);
 	ppo_metrics_rewards(out, b);
 	put_losses(out, p, s);
+	ppo_metrics_norms(out, p, s);
 	if (p->config->critic != CRITIC_NONE)
 		ppo_metrics_critic(out, b);
 	ppo_metrics_skipped(out, b, rows);

@@ -55,6 +55,8 @@ struct ppo_stats {
 	int64_t n, steps; /* mini-batches whose loss was taken; optimizer steps: one less where --target-kl ended it */
 	struct policy_loss_stats sum;
 	double ratio_squares, norm, lr, prepare_seconds, update_seconds;
+	double group_norm[GROUP_COUNT], critic_norm; /* of the policy's parts; of a critic of its own */
+	double critic_lr;
 };
 void ppo_stats_add(struct ppo_stats *s, const struct policy_loss_stats *means);
 

@@ -200,6 +200,33 @@ void ppo_metrics_critic(struct str *out, const struct ppo_batch *b)
 	put(out, "val/var_explained", v > 0 ? 1 - squares / returns.n / v : NAN);
 }
 
+/* ---- the gradient ---- */
+
+void ppo_metrics_add_norms(struct ppo_stats *s, const struct ppo *p)
+{
+	double squares = 0;
+	for (int i = 0; i < GROUP_COUNT; i++) {
+		s->group_norm[i] += p->policy.norm[i];
+		squares += p->value.norm[i] * p->value.norm[i];
+	}
+	s->critic_norm += sqrt(squares);
+	s->critic_lr = optim_critic_rate(p->optim, p->run.batches, p->config->steps);
+}
+
+void ppo_metrics_norms(struct str *out, const struct ppo *p, const struct ppo_stats *s)
+{
+	double n = s->steps ? (double)s->steps : 1;
+	for (int i = 0; i < GROUP_COUNT; i++)
+		if (optim_has_group(&p->policy.info.table, i)) {
+			str_addf(out, ",\"grad_norm/%s\":", optim_group_names[i]);
+			json_put_num(out, s->group_norm[i] / n);
+		}
+	if (p->config->critic == CRITIC_SEPARATE)
+		put(out, "grad_norm/critic", s->critic_norm / n);
+	if (p->config->critic != CRITIC_NONE && p->optim->critic_lr >= 0)
+		put(out, "lr/critic", s->critic_lr);
+}
+
 /* ---- time and memory ---- */
 
 static void put_speed(struct str *out, const char *name, double tokens, double seconds)

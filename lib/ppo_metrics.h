@@ -24,6 +24,10 @@ void ppo_metrics_skipped(struct str *out, const struct ppo_batch *b, const struc
 void ppo_metrics_critic(struct str *out, const struct ppo_batch *b);
 /* off-policy rows: offpolicy/rows, their mean lag, sampling/... of the weights; nothing when there are none */
 void ppo_metrics_importance(struct str *out, const struct ppo_batch *b);
+/* After each optimizer step: takes the norms of its gradient's parts; then grad_norm/GROUP of each that the policy has,
+ * grad_norm/critic of a critic of its own, lr/critic where it is not lr. */
+void ppo_metrics_add_norms(struct ppo_stats *s, const struct ppo *p);
+void ppo_metrics_norms(struct str *out, const struct ppo *p, const struct ppo_stats *s);
 /* time/rollout, prepare, update; time/tokens_per_second/...; time/peak_rss_mib */
 void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct ppo_stats *s);
 

@@ -296,6 +296,11 @@ static void put_metrics(struct str *out, const struct records_run *r, int64_t ro
 	r->method->metrics(r->arg, out);
 	str_adds(out, ",\"grad_norm\":");
 	json_put_num(out, norm);
+	for (int i = 0; i < GROUP_COUNT; i++)
+		if (optim_has_group(&r->model.info.table, i)) {
+			str_addf(out, ",\"grad_norm/%s\":", optim_group_names[i]);
+			json_put_num(out, r->model.norm[i]);
+		}
 	str_adds(out, ",\"lr\":");
 	json_put_num(out, lr);
 	str_addf(out, ",\"rows\":%lld,\"tokens\":%.0f,\"epoch\":", (long long)rows, r->learned);
@@ -309,12 +314,13 @@ static int update(struct records_run *r, const int64_t *row, int64_t n, struct a
                   struct err *e)
 {
 	struct trainer *const model = &r->model;
+	memset(model->norm, 0, sizeof model->norm);
 	trainer_zero_gradient(model);
 	model->d.dropout = rng_key("dropout", (uint64_t)r->config->seed, r->config->run, (uint64_t)model->step);
 	int got = trainer_attach(model, r->store, e) ? -1 : r->method->gradient(r->arg, row, n, a, e);
 	trainer_detach(model);
 	/* with nothing to learn there is no loss, and moments would move weights */
-	return got > 0 ? trainer_step(&model, 1, r->optim, lr, norm, e) : got;
+	return got > 0 ? trainer_step(&model, 1, r->optim, lr, lr, norm, e) : got;
 }
 
 /* Rows of the next batch. */

@@ -476,7 +476,16 @@ void trainer_zero_gradient(struct trainer *t)
 
 /* ---- one step ---- */
 
-int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double *norm, struct err *e)
+static double squares_of(struct trainer *t)
+{
+	double group[GROUP_COUNT] = {0}, sum = optim_sum_squares(&t->g, group);
+	for (int i = 0; i < GROUP_COUNT; i++)
+		t->norm[i] = sqrt(group[i]);
+	return sum;
+}
+
+int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double critic_lr,
+                 double *norm, struct err *e)
 {
 	double squares = 0;
 	char why[256];
@@ -484,7 +493,7 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 		decoder_backward_finish(&t[i]->d, &t[i]->g);
 		if (t[i]->k->sync(t[i]->k->ctx, why, sizeof why))
 			return err_set(e, "%s", why);
-		squares += optim_sum_squares(&t[i]->g);
+		squares += squares_of(t[i]);
 	}
 	*norm = sqrt(squares);
 	if (!isfinite(*norm)) {
@@ -497,7 +506,8 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 	if (c->max_grad_norm > 0 && c->max_grad_norm / (*norm + 1e-6) < 1)
 		scale = c->max_grad_norm / (*norm + 1e-6);
 	for (int i = 0; i < n; i++)
-		optim_step(c, lr, scale, ++t[i]->step, &t[i]->w, &t[i]->m, &t[i]->v, &t[i]->g);
+		optim_step(c, i ? critic_lr : lr, critic_lr, scale, ++t[i]->step, &t[i]->w, &t[i]->m, &t[i]->v,
+		           &t[i]->g);
 	return 0;
 }
 

@@ -39,6 +39,7 @@ struct trainer {
 	int64_t version; /* of the weights as they were read */
 	int64_t step;    /* optimizer steps so far */
 	struct weights w, g, m, v;
+	double norm[GROUP_COUNT]; /* of the gradient of the last step, by part of the model, before clipping */
 	struct decoder d;
 	struct activations *acts;
 	int64_t micro_tokens;    /* budget of a pass */
@@ -85,10 +86,12 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 void trainer_zero_gradient(struct trainer *t);
 
 /*
- * One optimizer step of one or two models (policy, critic), whose gradients are clipped together.  *norm: before
- * clipping. -1 when a gradient is not finite: nothing has changed.
+ * One optimizer step of one or two models (policy, critic), whose gradients are clipped together.  The value head, and
+ * all of the second model, learn at critic_lr.  *norm: before clipping.  -1 when a gradient is not finite: nothing has
+ * changed.
  */
-int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double *norm, struct err *e);
+int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double critic_lr,
+                 double *norm, struct err *e);
 
 /* Puts weights and moments as slot@version into an update and makes it current. */
 int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e);

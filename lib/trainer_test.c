@@ -227,7 +227,7 @@ static void golden_steps(const char *name, const char *isa)
 	for (int step = 1; step <= 10; step++) {
 		double norm;
 		CHECK_INT(backward(&t, r), 0);
-		CHECK_INT(trainer_step(&one, 1, &c, 1e-3, &norm, &e), 0);
+		CHECK_INT(trainer_step(&one, 1, &c, 1e-3, 1e-3, &norm, &e), 0);
 		CHECK_NEAR(r->loss, losses[step - 1], 1e-5);
 		CHECK_NEAR(norm, norms[step - 1], 1e-4 * norms[step - 1]);
 		if (step == 1 || step == 10)
@@ -327,7 +327,7 @@ static void differences(const char *config, int which)
 	trainer_on(&t, &m);
 	struct rows *r = rows_random(m.arch.V, which);
 	CHECK_INT(backward(&t, r), 0);
-	double norm = sqrt(optim_sum_squares(&t.g)), h = 5e-4, slope = 0;
+	double norm = sqrt(optim_sum_squares(&t.g, NULL)), h = 5e-4, slope = 0;
 	CHECK(norm > 0);
 	float *kept = xmalloc((size_t)m.table.size * sizeof *kept);
 	double side[2];
@@ -370,7 +370,7 @@ static void test_step(void)
 	test_case("trainer: two models are clipped by the norm of both");
 	t[0].g.slab[5] = 3;
 	t[1].g.slab[7] = -4;
-	CHECK_INT(trainer_step(both, 2, &c, .1, &norm, &e), 0);
+	CHECK_INT(trainer_step(both, 2, &c, .1, .1, &norm, &e), 0);
 	CHECK(norm == 5);
 	/* The first moment after one step is (1 - beta1) times the clipped gradient. */
 	CHECK_NEAR(t[0].m.slab[5], .1 * 3 / 5, 1e-6);
@@ -379,8 +379,18 @@ static void test_step(void)
 	test_case("trainer: max-grad-norm 0 does not clip");
 	c.max_grad_norm = 0;
 	memset(t[0].m.slab, 0, (size_t)m[0].table.size * sizeof(float));
-	CHECK_INT(trainer_step(both, 2, &c, .1, &norm, &e), 0);
+	CHECK_INT(trainer_step(both, 2, &c, .1, .1, &norm, &e), 0);
 	CHECK_NEAR(t[0].m.slab[5], .1 * 3, 1e-6);
+
+	test_case("trainer: the second model learns at the critic's rate; the norms of the parts make the whole");
+	double parts = 0;
+	float policy = m[0].w.slab[5], value = m[1].w.slab[7];
+	CHECK_INT(trainer_step(both, 2, &c, 0, .1, &norm, &e), 0);
+	CHECK(m[0].w.slab[5] == policy && m[1].w.slab[7] != value);
+	for (int i = 0; i < GROUP_COUNT; i++)
+		parts += t[0].norm[i] * t[0].norm[i] + t[1].norm[i] * t[1].norm[i];
+	CHECK_NEAR(sqrt(parts), norm, 1e-12);
+	CHECK(t[0].norm[GROUP_EMBED] == 3 && t[1].norm[GROUP_EMBED] == 4);
 
 	test_case("trainer: a gradient that is not finite is refused and nothing changes");
 	const struct tensor *x = &m[1].table.tensor[3];
@@ -388,9 +398,9 @@ static void test_step(void)
 	float *kept = xmalloc(bytes);
 	memcpy(kept, m[0].w.slab, bytes);
 	t[1].g.slab[x->offset] = NAN;
-	CHECK_INT(trainer_step(both, 2, &c, .1, &norm, &e), -1);
+	CHECK_INT(trainer_step(both, 2, &c, .1, .1, &norm, &e), -1);
 	CHECK(strstr(e.msg, x->name) && strstr(e.msg, "the gradient of"));
-	CHECK(!memcmp(kept, m[0].w.slab, bytes) && t[0].step == 2 && t[1].step == 2);
+	CHECK(!memcmp(kept, m[0].w.slab, bytes) && t[0].step == 3 && t[1].step == 3);
 	free(kept);
 	for (int i = 0; i < 2; i++) {
 		trainer_off(&t[i]);
@@ -456,7 +466,7 @@ static void two_steps(struct trainer *t, struct rows *r)
 	struct err e = {""};
 	double norm;
 	for (int i = 0; i < 2; i++)
-		if (backward(t, r) || trainer_step(&t, 1, &c, 1e-3, &norm, &e))
+		if (backward(t, r) || trainer_step(&t, 1, &c, 1e-3, 1e-3, &norm, &e))
 			test_fail(__FILE__, __LINE__, "%s", e.msg);
 }
 

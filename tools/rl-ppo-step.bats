@@ -642,3 +642,58 @@ grouped() {
 		| (1 - ($t | map(.[2] - .[1] | . * .) | add / length) / $variance) as $want
 		| $got[0]["val/var_explained"] | (. - $want | fabs) <= 1e-5 and . != 0' advantages.jsonl
 }
+
+# tensors STORE[:SLOT]: "name sha256" of each.
+tensors() {
+	rm -rf exported
+	rl-store export -q "$1" exported
+	python3 - <<'PY'
+import hashlib, json, struct
+data = open('exported/model.safetensors', 'rb').read()
+n = struct.unpack('<Q', data[:8])[0]
+for name, v in sorted(json.loads(data[8:8 + n]).items()):
+    if name != '__metadata__':
+        print(name, hashlib.sha256(data[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]]).hexdigest())
+PY
+}
+
+@test "rl-ppo-step: --critic-lr: a critic learns while the policy stands still, and the other way round" {
+	command -v python3 >/dev/null || skip "python3 is not here"
+	rl-ppo-step -q --critic separate --lr 1e-3 rollouts.jsonl | jq -e 'has("lr/critic") | not'
+	tensors run.lmdb >policy
+	tensors run.lmdb:value >value
+	again
+	rl-ppo-step -q --critic separate --lr 1e-3 --critic-lr 1e-3 rollouts.jsonl | jq -e '.["lr/critic"] == 1e-3'
+	diff policy <(tensors run.lmdb)
+	diff value <(tensors run.lmdb:value)
+	again
+	tensors run.lmdb >begun
+	rl-ppo-step -q --critic separate --lr 0 --critic-lr 1e-3 rollouts.jsonl >/dev/null
+	diff begun <(tensors run.lmdb)
+	[ "$(join <(tensors run.lmdb:value) begun | wc -l)" -gt 5 ]
+	[ "$(join <(tensors run.lmdb:value) begun | awk '$2 == $3' | wc -l)" -eq 0 ]
+	again
+	rl-ppo-step -q --critic separate --lr 1e-3 --critic-lr 0 rollouts.jsonl >/dev/null
+	[ "$(join <(tensors run.lmdb) begun | awk '$2 == $3' | wc -l)" -eq 0 ]
+	[ "$(join <(tensors run.lmdb:value) begun | awk '$2 != $3' | wc -l)" -eq 0 ]
+	again
+	rl-ppo-step -q --critic separate --critic-warmup 9 --lr 1e-3 --critic-lr 0 rollouts.jsonl >/dev/null
+	diff begun <(tensors run.lmdb)
+	[ "$(join <(tensors run.lmdb:value) begun | awk '$2 != $3' | wc -l)" -eq 0 ]
+	# of a shared one the head alone
+	again
+	rl-ppo-step -q --lr 0 --critic-lr 1e-3 rollouts.jsonl >/dev/null
+	diff begun <(tensors run.lmdb)
+	rl-logprob -q --values --as p rollouts.jsonl | jq -s 'map(.values | add) | add != 0' | grep -qx true
+}
+
+@test "rl-ppo-step, rl-sft-step: the norms of the gradient's parts make the whole" {
+	rl-ppo-step -q --ppo-epochs 1 rollouts.jsonl >metrics.jsonl
+	rl-sft-step -q --steps 2 rollouts.jsonl >>metrics.jsonl
+	holds -n '[inputs] | length == 3 and all(. as $m | [to_entries[] | select(.key | startswith("grad_norm/")) | .value | . * .]
+		| add | sqrt | (. - $m.grad_norm | fabs) <= 1e-9 * .)' metrics.jsonl
+	holds -s '.[0] | [keys[] | select(startswith("grad_norm/"))] == ["grad_norm/attn", "grad_norm/embed", "grad_norm/mlp", "grad_norm/norm", "grad_norm/value"]' metrics.jsonl
+	again
+	rl-ppo-step -q --critic separate --ppo-epochs 1 rollouts.jsonl >metrics.jsonl
+	holds '. as $m | [to_entries[] | select(.key | startswith("grad_norm/")) | .value | . * .] | add | sqrt | (. - $m.grad_norm | fabs) <= 1e-9 * .' metrics.jsonl
+}

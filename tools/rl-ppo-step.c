@@ -157,6 +157,7 @@ int main(int argc, char **argv)
 	                                   {"Losses", policy_loss_options, &s.loss},
 	                                   {"Off-policy", importance_options, &s.ppo_config.importance},
 	                                   {"Optimizer", optim_options, &s.optim},
+	                                   {"  critic", optim_critic_options, &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-ppo-step",
