@@ -21,8 +21,10 @@
  * -entropy_coef H.  From tokens to the loss, by --loss-agg:
  *
  *     token-mean           sum of all l / tokens
- *     seq-mean-token-sum   mean over rows of (sum of l / length); length is --loss-length, else with dr_grpo the
- * longest completion of the batch, else 1 seq-mean-token-mean  mean over rows of the mean of l
+ *     seq-mean-token-sum   mean over rows of (sum of l / length)
+ *     seq-mean-token-mean  mean over rows of the mean of l
+ *
+ * length is --loss-length, else with dr_grpo the longest completion of the batch, else 1.
  *
  * Tokens are those with mask 1; a row without any is no row.  With mask_truncated a row that was cut gives no loss; it
  * stays in the number of rows, and with dapo in that of tokens, but not in the means that are printed.

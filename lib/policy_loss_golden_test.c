@@ -1,17 +1,26 @@
-/* The losses against numbers of verl, OpenRLHF and TRL (../shared/golden/rl/README.md).
+/*
+ * The losses against numbers of verl, OpenRLHF and TRL (../shared/golden/rl/README.md).
  *
- * What is there and is not followed, with the reason:
- *   aggregation, verl .../global and /scale of seq-mean-token-sum-norm's width   one process has the whole mini-batch,
- * so that its own counts are the global ones; the width is --loss-length, which is tested with both policy_losses, verl
- * sapo, clip_cov, kl_cov, geo_mean    losses that are not offered policy_losses, verl gspo pg_clipfrac counts tokens;
- * here, as in TRL, rows policy_losses, ppo_kl where a log-ratio is beyond 20    some of theirs hold it to the bound of
- * the loss, some not; here all do kl_controllers, n_steps more than 5 horizons            the coefficient would change
- * its sign: an error value_losses, verl/seq-mean-token-mean                  --loss-agg is of the policy's loss; a
- * value's is a mean of cells kl_estimates, verl abs and k3+                          not offered: abs has no gradient
- * worth having, k3+ is k2's kl_reward, verl abs                                     the same; the others are in
- * advantage_golden_test entropy, full_kl                                        the exact KL over the vocabulary is not
- * offered yet rloo/losses, loss of kl-truncated                       TRL adds -A of a row that has no gradient: a
- * constant
+ * What is there and is not followed:
+ *
+ *   aggregation, verl's .../global         counts of other processes; one process has the whole mini-batch
+ *   aggregation, seq-mean-token-sum-norm   verl does not divide by rows as well: compared times rows
+ *   aggregation, openrlhf/sample, case 6   counts a row without tokens as one of loss 0; here, as in verl, it is no row
+ *   policy_losses, verl sapo, clip_cov,    losses that are not offered
+ *     kl_cov, geo_mean
+ *   policy_losses, gspo's pg_clipfrac      counts tokens; here, as in TRL, rows
+ *   policy_losses, ppo_kl of a log-ratio   some of theirs hold it to the bound of the loss, some not; here all do
+ *     beyond 20
+ *   value_losses, seq-mean-token-mean      --loss-agg is of the policy's loss; that of values is a mean over cells
+ *   kl_estimates and kl_reward, verl abs   not offered: its gradient is that of no KL
+ *   kl_estimates, verl k3+                 not offered: its gradient is that of k2
+ *   kl_controllers, n_steps more than      the coefficient would change its sign: an error
+ *     5 horizons
+ *   entropy, full_kl                       the exact KL over the vocabulary is not offered yet
+ *   rloo, the loss of kl-truncated         TRL adds -A of a row that has no gradient
+ *   rloo, kl                               of the reward: advantage_golden_test
+ *
+ * kl_reward is in advantage_golden_test.
  */
 #include "lib/advantage_compat.h"
 #include "lib/importance.h"

@@ -1,6 +1,5 @@
 /*
- * policy_loss_test - what the unit tests of policy_loss share: ragged matrices of golden files, a mini-batch,
- * comparison.
+ * policy_loss_test - what the unit tests of policy_loss share: golden files, a mini-batch, comparison.
  */
 #ifndef LIB_POLICY_LOSS_TEST_H
 #define LIB_POLICY_LOSS_TEST_H
