@@ -556,6 +556,10 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	fails_with 1 ":1: not JSON" rl-ppo-step -q <(sed 's/"reward":[0-9]*/"reward":NaN/' <<<"$row")
 	run -1 --separate-stderr rl-ppo-step -q </dev/null
 	fails_with 2 "no --beta; here it is --kl-coef" rl-ppo-step --beta 1
+	for alias in epsilon-high:cliprange-high loss-type:loss loss-agg-mode:loss-agg importance-sampling-level:ratio clip-ratio-c:dual-clip \
+		mask-truncated-completions:mask-truncated top-entropy-quantile:top-entropy entropy-coeff:entropy-coef use-kl-loss:kl-in kl-target:adaptive-kl; do
+		fails_with 2 "no --${alias%:*}; here it is --${alias#*:}" rl-ppo-step "--${alias%:*}" 1
+	done
 	fails_with 2 "needs --steps" rl-ppo-step --schedule linear rollouts.jsonl
 	[ "$before" = "$(sha256sum <run.lmdb)" ]
 }
