@@ -182,7 +182,7 @@ struct kernels {
 	void (*glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u,
 	                enum kn_act act, int64_t n);
 
-	/* y += x;  y = a x + y */
+	/* y += x;  y = a x + y, where x may be y */
 	void (*add)(void *ctx, float *y, const float *x, int64_t n);
 	void (*axpy)(void *ctx, float *y, float a, const float *x, int64_t n);
 	/* y[m,C] = x[row[m],C];  x[row[m],C] += y[m,C] (rows in rising m order); row: host [M] */

@@ -9,6 +9,8 @@
 
 #define AT(field) offsetof(struct optim_config, field)
 const struct opt optim_options[] = {
+        {"optim", 0, OPT_CHOICE, AT(kind), "adamw", "adamw|sgd", "how a gradient becomes a step", 0, 0},
+        {"momentum", 0, OPT_NUM, AT(momentum), "0.9", "X", "of sgd", 0, 1},
         {"lr", 0, OPT_NUM, AT(schedule.lr), "3e-6", "X", "learning rate", 0, 1e3},
         {"schedule", 0, OPT_CHOICE, AT(schedule.kind), "constant", "constant|linear|cosine",
          "of the learning rate, over --steps", 0, 0},
@@ -21,6 +23,8 @@ const struct opt optim_options[] = {
         {"max-grad-norm", 0, OPT_NUM, AT(max_grad_norm), "1", "X", "clip the gradient to this norm; 0 is off", 0, 1e30},
         {NULL},
 };
+
+const char *const optim_kind_names[] = {"adamw", "sgd"};
 
 const struct opt *optim_options_lr(const char *lr)
 {
@@ -124,6 +128,18 @@ static bool decays(const struct optim_config *c, const struct tensor *t)
 	return c->decay == DECAY_ALL || (t->role != TENSOR_BIAS && t->role != TENSOR_GAIN);
 }
 
+/* Axpy is all that it takes, so every backend has it. */
+static void sgd(const struct optim_config *c, double lr, double decay, double grad_scale, float *w, float *m,
+                const float *g, int64_t n, const struct kernels *k)
+{
+	if (c->momentum != 1)
+		k->axpy(k->ctx, m, (float)(c->momentum - 1), m, n);
+	k->axpy(k->ctx, m, (float)grad_scale, g, n);
+	if (decay != 0)
+		k->axpy(k->ctx, w, (float)(-lr * decay), w, n);
+	k->axpy(k->ctx, w, (float)-lr, m, n);
+}
+
 void optim_step(const struct optim_config *c, double lr, double value_lr, double grad_scale, int64_t step,
                 struct weights *w, struct weights *m, struct weights *v, const struct weights *g)
 {
@@ -131,11 +147,17 @@ void optim_step(const struct optim_config *c, double lr, double value_lr, double
 		const struct tensor *t = &w->table->tensor[i];
 		if (t->frozen)
 			continue;
-		struct kn_adamw a = {.lr = t->role == TENSOR_VALUE ? value_lr : lr,
+		double rate = t->role == TENSOR_VALUE ? value_lr : lr, decay = decays(c, t) ? c->weight_decay : 0;
+		if (c->kind == OPTIM_SGD) {
+			sgd(c, rate, decay, grad_scale, w->slab + t->offset, m->slab + t->offset, g->slab + t->offset,
+			    t->count, w->k);
+			continue;
+		}
+		struct kn_adamw a = {.lr = rate,
 		                     .beta1 = c->beta1,
 		                     .beta2 = c->beta2,
 		                     .eps = c->eps,
-		                     .weight_decay = decays(c, t) ? c->weight_decay : 0,
+		                     .weight_decay = decay,
 		                     .grad_scale = grad_scale,
 		                     .step = step};
 		w->k->adamw(w->k->ctx, w->slab + t->offset, m->slab + t->offset, v->slab + t->offset,

@@ -1,5 +1,9 @@
 /*
- * optim - AdamW over a tensor table (Loshchilov and Hutter 2019), as torch.optim.AdamW computes it.
+ * optim - steps over a tensor table.
+ *
+ *   adamw  Loshchilov and Hutter 2019, as torch.optim.AdamW computes it; two moments
+ *   sgd    m = momentum m + g;  w = (1 - lr weight_decay) w - lr m, as torch.optim.SGD but for the decay, which is
+ *          decoupled here too; one moment, m, which begins at 0
  */
 #ifndef LIB_OPTIM_H
 #define LIB_OPTIM_H
@@ -11,6 +15,10 @@
 #include "lib/err.h"
 #include "lib/schedule.h"
 #include "lib/tensors.h"
+
+enum optim_kind { OPTIM_ADAMW, OPTIM_SGD };
+/* "adamw", "sgd" */
+extern const char *const optim_kind_names[];
 
 enum optim_decay { DECAY_MATRICES, DECAY_ALL };
 
@@ -26,11 +34,13 @@ struct optim_config {
 	double critic_lr;                        /* of the value head, and of a critic of its own; < 0: as lr */
 	double weight_decay, eps, max_grad_norm; /* max_grad_norm 0: off */
 	const char *betas;                       /* "A,B" */
+	int kind;                                /* enum optim_kind */
+	double momentum;                         /* of sgd */
 	int decay;                               /* enum optim_decay */
 	double beta1, beta2;                     /* out of betas, by optim_check */
 };
-/* --lr, --schedule, --warmup, --weight-decay, --decay, --betas, --eps, --max-grad-norm; the default of --lr is that of
- * PPO. */
+/* --optim, --momentum, --lr, --schedule, --warmup, --weight-decay, --decay, --betas, --eps, --max-grad-norm; the
+ * default of --lr is that of PPO. */
 extern const struct opt optim_options[];
 /* The same with another default of --lr; static memory. */
 const struct opt *optim_options_lr(const char *lr);
@@ -49,7 +59,7 @@ double optim_sum_squares(const struct weights *g, double group[GROUP_COUNT]);
 int optim_check_finite(const struct weights *w, const char *what, struct err *e);
 
 /* One step of all tensors: the gradient is multiplied by grad_scale first; step counts from 1.  The value head learns
- * at value_lr.  Norm gains and biases do not decay unless decay is DECAY_ALL. */
+ * at value_lr.  Norm gains and biases do not decay unless decay is DECAY_ALL.  v: of adamw. */
 void optim_step(const struct optim_config *c, double lr, double value_lr, double grad_scale, int64_t step,
                 struct weights *w, struct weights *m, struct weights *v, const struct weights *g);
 

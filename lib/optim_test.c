@@ -76,6 +76,41 @@ static void test_groups(enum optim_decay decay)
 	slabs_close(&s);
 }
 
+/* torch.optim.SGD(momentum) in double, and the decay of AdamW. */
+static void test_sgd(double momentum)
+{
+	struct slabs s = {0};
+	if (!slabs_open(&s)) {
+		test_fail(__FILE__, __LINE__, "no model");
+		return;
+	}
+	const struct tensors *table = &s.model.table;
+	struct optim_config c = {.kind = OPTIM_SGD, .momentum = momentum, .weight_decay = .5};
+	float *before = xmalloc((size_t)table->size * sizeof *before);
+	memcpy(before, s.model.w.slab, (size_t)table->size * sizeof *before);
+	for (int64_t step = 1; step <= 4; step++) {
+		for (int64_t j = 0; j < table->size; j++)
+			s.g.slab[j] = (float)gradient(j, step);
+		optim_step(&c, .01, .03, .25, step, &s.model.w, &s.m, NULL, &s.g);
+	}
+	for (int i = 0; i < table->n; i++) {
+		const struct tensor *t = &table->tensor[i];
+		double lr = t->role == TENSOR_VALUE ? .03 : .01;
+		double decay = t->role == TENSOR_BIAS || t->role == TENSOR_GAIN ? 0 : .5;
+		for (int64_t j = t->offset; j < t->offset + t->count; j++) {
+			double w = before[j], buffer = 0;
+			for (int64_t step = 1; step <= 4; step++) {
+				buffer = step == 1 ? gradient(j, 1) * .25 : momentum * buffer + gradient(j, step) * .25;
+				w = w * (1 - lr * decay) - lr * buffer;
+			}
+			CHECK_NEAR(s.model.w.slab[j], w, 2e-7 * fmax(1, fabs(w)));
+			CHECK_NEAR(s.m.slab[j], buffer, 1e-6);
+		}
+	}
+	free(before);
+	slabs_close(&s);
+}
+
 /* By the names that transformers gives. */
 static enum optim_group group_by_name(const char *name)
 {
@@ -167,6 +202,11 @@ int main(void)
 	test_groups(DECAY_MATRICES);
 	test_case("optim: with decay all, everything decays");
 	test_groups(DECAY_ALL);
+	test_case("optim: SGD with momentum of every tensor");
+	test_sgd(.9);
+	test_case("optim: SGD without momentum, and with all of it");
+	test_sgd(0);
+	test_sgd(1);
 	test_case("optim: the squares of all tensors are summed");
 	test_sums();
 	test_case("optim: the critic's rate follows the same schedule");

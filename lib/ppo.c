@@ -69,10 +69,11 @@ static int open_models(struct ppo *p, struct store_view *v, struct err *e)
 {
 	bool shared = p->config->critic == CRITIC_SHARED;
 	char base[LORA_BASE_NAME];
-	if (trainer_open(&p->policy, p->k, v, p->slot, NULL, shared, e))
+	if (trainer_open(&p->policy, p->k, v, p->slot, NULL, shared, p->optim->kind, e))
 		return -1;
 	const char *like = p->policy.info.lora ? lora_base_name(base, p->slot) : p->slot;
-	if (p->config->critic == CRITIC_SEPARATE && trainer_open(&p->value, p->k, v, "value", like, true, e))
+	if (p->config->critic == CRITIC_SEPARATE &&
+	    trainer_open(&p->value, p->k, v, "value", like, true, p->optim->kind, e))
 		return -1;
 	p->needs_reference = p->kl.coef != 0;
 	return p->needs_reference ? loop_reference(v, p->config->run, p->slot, &p->reference, e) : 0;
@@ -97,6 +98,8 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (p->run.begun && !p->run.closed && p->config->steps > 0 && p->run.updates >= p->config->steps)
 		return err_set(e, "run '%s' has made %lld updates already, and --steps is %lld", p->config->run,
 		               (long long)p->run.updates, (long long)p->config->steps);
+	if (p->run.begun && !p->run.closed && trainer_same_optim(&p->policy, p->config->run, e))
+		return -1;
 	if (p->config->rollouts && !p->run.closed && ppo_rollouts_open(p, e))
 		return -1;
 	if (p->run.begun)

@@ -85,7 +85,8 @@ int records_run_open(struct records_run *r, struct err *e)
 	int absent = find_slot(r, v, &files, e);
 	int failed = absent < 0 || loop_run_load(&r->run, v, key, e) ||
 	             loop_same_slot(&r->run, r->config->run, r->slot, e) || load_info(r, v, files, absent, e) ||
-	             trainer_open(&r->model, r->k, v, r->slot, r->with_value ? r->from : NULL, r->with_value, e);
+	             trainer_open(&r->model, r->k, v, r->slot, r->with_value ? r->from : NULL, r->with_value,
+	                          r->optim->kind, e);
 	free(key);
 	store_view_close(v);
 	r->version = r->model.version;
@@ -152,6 +153,8 @@ static void describe(const struct records_run *r, struct str *out)
 	         " lr=%.17g schedule=%d warmup=%lld weight-decay=%.17g decay=%d betas=%s eps=%.17g max-grad-norm=%.17g",
 	         o->schedule.lr, o->schedule.kind, (long long)o->schedule.warmup, o->weight_decay, o->decay, o->betas,
 	         o->eps, o->max_grad_norm);
+	if (o->kind != OPTIM_ADAMW) /* runs that were begun before there was another one say nothing */
+		str_addf(out, " optim=%s momentum=%.17g", optim_kind_names[o->kind], o->momentum);
 	if (r->method->describe)
 		r->method->describe(r->arg, out);
 }

@@ -45,27 +45,50 @@ static int read_weights(struct trainer *t, struct store_view *v, const struct st
 	return 0;
 }
 
-static int read_moments(struct trainer *t, struct store_view *v, const struct store_ref *ref, struct err *e)
+/* A small text beside the slot's tensors: 1, 0, -1. */
+static int read_text(char *out, size_t cap, struct store_view *v, const char *slot, const char *key, struct err *e)
 {
 	const void *data;
 	size_t len;
+	int got = store_get_blob(v, slot, key, &data, &len, e);
+	snprintf(out, cap, "%.*s", got > 0 ? (int)len : 0, got > 0 ? (const char *)data : "");
+	return got;
+}
+
+static int read_moments(struct trainer *t, struct store_view *v, const struct store_ref *ref, struct err *e)
+{
 	char text[32] = "";
+	int got = read_text(text, sizeof text, v, ref->slot, "trainer/step", e);
+	if (got <= 0)
+		return got;
+	if (!parse_i64(text, &t->step))
+		return err_set(e, "the step count of slot '%s' is damaged", ref->slot);
+	got = read_text(t->stored, sizeof t->stored, v, ref->slot, "trainer/optim", e);
+	if (got == 0)
+		snprintf(t->stored, sizeof t->stored, "%s", optim_kind_names[OPTIM_ADAMW]);
+	if (got < 0 || strcmp(t->stored, optim_kind_names[t->optim]))
+		return got < 0 ? -1 : 0;
 	for (int i = 0; i < t->info.table.n; i++)
 		if (!t->info.table.tensor[i].frozen &&
 		    (read_tensor(&t->m, &t->info.table.tensor[i], "adam.m/", v, ref, e) < 0 ||
-		     read_tensor(&t->v, &t->info.table.tensor[i], "adam.v/", v, ref, e) < 0))
+		     (t->v.slab && read_tensor(&t->v, &t->info.table.tensor[i], "adam.v/", v, ref, e) < 0)))
 			return -1;
-	int got = store_get_blob(v, ref->slot, "trainer/step", &data, &len, e);
-	if (got <= 0)
-		return got;
-	memcpy(text, data, len < sizeof text ? len : sizeof text - 1);
-	return parse_i64(text, &t->step) ? 0 : err_set(e, "the step count of slot '%s' is damaged", ref->slot);
+	return 0;
+}
+
+int trainer_same_optim(const struct trainer *t, const char *run, struct err *e)
+{
+	const char *now = optim_kind_names[t->optim];
+	if (!t->stored[0] || !strcmp(t->stored, now))
+		return 0;
+	return err_set(e, "run '%s' was begun with --optim %s, but now it is %s (another --run begins another run)",
+	               run, t->stored, now);
 }
 
 static int init_slabs(struct trainer *t, struct err *e)
 {
 	struct weights *const slab[] = {&t->w, &t->g, &t->m, &t->v};
-	for (size_t i = 0; i < ARRAY_LEN(slab); i++)
+	for (size_t i = 0; i < ARRAY_LEN(slab) - (t->optim == OPTIM_SGD); i++)
 		if (weights_zero(slab[i], t->k, &t->info.table, e))
 			return -1;
 	return 0;
@@ -129,9 +152,9 @@ static int copy_as_value(struct trainer *t, struct store_view *v, const char *li
 }
 
 int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *v, const char *slot, const char *like,
-                 bool with_value, struct err *e)
+                 bool with_value, int optim, struct err *e)
 {
-	*t = (struct trainer){.k = k, .version = -1, .micro_tokens = MICRO_TOKENS};
+	*t = (struct trainer){.k = k, .version = -1, .micro_tokens = MICRO_TOKENS, .optim = optim};
 	snprintf(t->slot, sizeof t->slot, "%s", slot);
 	int there = like ? store_each_name(v, slot_exists, t->slot, e) : 1;
 	if (there < 0)
@@ -465,7 +488,8 @@ void trainer_forget_moments(struct trainer *t)
 {
 	size_t bytes = (size_t)t->info.table.size * sizeof(float);
 	t->k->zero(t->k->ctx, t->m.slab, bytes);
-	t->k->zero(t->k->ctx, t->v.slab, bytes);
+	if (t->v.slab)
+		t->k->zero(t->k->ctx, t->v.slab, bytes);
 	t->step = 0;
 }
 
@@ -542,7 +566,7 @@ static int put_tensors(struct trainer *t, struct store_update *u, int64_t versio
 			continue;
 		failed = put_tensor(t, u, version, "", &t->w, x, host, e) ||
 		         put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
-		         put_tensor(t, u, version, "adam.v/", &t->v, x, host, e);
+		         (t->v.slab && put_tensor(t, u, version, "adam.v/", &t->v, x, host, e));
 	}
 	free(host);
 	return failed ? -1 : 0;
@@ -550,11 +574,13 @@ static int put_tensors(struct trainer *t, struct store_update *u, int64_t versio
 
 int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
 {
+	const char *optim = optim_kind_names[t->optim];
 	char text[32];
 	snprintf(text, sizeof text, "%lld", (long long)t->step);
 	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, e) ||
 	    (t->config && store_put_blob(u, t->slot, "file/config.json", t->config, strlen(t->config), e)) ||
 	    store_put_blob(u, t->slot, "trainer/step", text, strlen(text), e) ||
+	    store_put_blob(u, t->slot, "trainer/optim", optim, strlen(optim), e) ||
 	    store_put_current(u, t->slot, version, e))
 		return -1;
 	t->version = version;

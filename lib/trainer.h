@@ -38,6 +38,8 @@ struct trainer {
 	char slot[64];
 	int64_t version; /* of the weights as they were read */
 	int64_t step;    /* optimizer steps so far */
+	int optim;       /* enum optim_kind; sgd has no v */
+	char stored[16]; /* whose moments the store has, by name; "": nobody's */
 	struct weights w, g, m, v;
 	double norm[GROUP_COUNT]; /* of the gradient of the last step, by part of the model, before clipping */
 	struct decoder d;
@@ -50,10 +52,13 @@ struct trainer {
 /*
  * Opens slot's current version.  with_value: the table has score.weight; where the store has none it begins at zero.
  * like: NULL, or a slot to begin as a copy of when `slot` does not exist (a critic of its own; its version is then -1,
- * and it has no moments).  The view may be closed afterwards.
+ * and it has no moments).  optim: enum optim_kind; moments of another kind are not read.  The view may be closed
+ * afterwards.
  */
 int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *v, const char *slot, const char *like,
-                 bool with_value, struct err *e);
+                 bool with_value, int optim, struct err *e);
+/* -1 when the moments in the store are of another kind than this run's options want. */
+int trainer_same_optim(const struct trainer *t, const char *run, struct err *e);
 void trainer_close(struct trainer *t);
 
 /*

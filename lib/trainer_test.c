@@ -432,7 +432,7 @@ static bool opened(struct trainer *t, struct store *s, const struct kernels *k, 
 {
 	struct err e = {""};
 	struct store_view *v = store_view_open(s, &e);
-	bool ok = v && !trainer_open(t, k, v, slot, like, with_value, &e);
+	bool ok = v && !trainer_open(t, k, v, slot, like, with_value, OPTIM_ADAMW, &e);
 	if (!ok)
 		test_fail(__FILE__, __LINE__, "%s", e.msg);
 	if (v)

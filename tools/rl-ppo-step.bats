@@ -701,3 +701,36 @@ PY
 	rl-ppo-step -q --critic separate --ppo-epochs 1 rollouts.jsonl >metrics.jsonl
 	holds '. as $m | [to_entries[] | select(.key | startswith("grad_norm/")) | .value | . * .] | add | sqrt | (. - $m.grad_norm | fabs) <= 1e-9 * .' metrics.jsonl
 }
+
+@test "rl-ppo-step: --optim sgd: momentum goes on after a stop with the same bits; another kind of moments is refused" {
+	export RL_OPTIM=sgd RL_LR=0.01
+	rl-ppo-step -q --batch-size 2 rollouts.jsonl >whole.jsonl
+	whole=$(weights run.lmdb)
+	rl-store verify run.lmdb
+	again
+	# a stream that says its batches, and ends before the last
+	jq -c '{batch: ((input_line_number - 1) / 2 | floor), row: ((input_line_number - 1) % 2), batch_size: 2, last: (input_line_number > 6)} + .' rollouts.jsonl >batches.jsonl
+	run -1 rl-ppo-step -q <(head -n 4 batches.jsonl)
+	before=$(sha256sum <run.lmdb)
+	fails_with 1 "run '' was begun with --optim sgd, but now it is adamw" env RL_OPTIM=adamw rl-ppo-step -q batches.jsonl
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+	rl-ppo-step -q batches.jsonl >part.jsonl
+	[ "$(weights run.lmdb)" = "$whole" ]
+	diff <(without_time whole.jsonl) <(without_time part.jsonl)
+	# a copy of a checkpoint has it too
+	again
+	rl-ppo-step -q --snapshot-every 2 batches.jsonl >/dev/null
+	rl-store copy run.lmdb:000002 two.lmdb
+	fails_with 1 "was begun with --optim sgd" rl-ppo-step -q -s two.lmdb --optim adamw <(tail -n 4 batches.jsonl)
+	rl-ppo-step -q -s two.lmdb <(tail -n 4 batches.jsonl) >/dev/null
+	[ "$(weights two.lmdb)" = "$whole" ]
+	# it is the momentum that goes on, and the steps are others than AdamW's
+	again
+	rl-ppo-step -q --batch-size 2 --momentum 0 rollouts.jsonl >/dev/null
+	[ "$(weights run.lmdb)" != "$whole" ]
+	again
+	rl-ppo-step -q --batch-size 2 --optim adamw rollouts.jsonl >/dev/null
+	[ "$(weights run.lmdb)" != "$whole" ]
+	# another run begins with moments of its own
+	rl-ppo-step -q --run second --batch-size 2 rollouts.jsonl >/dev/null
+}

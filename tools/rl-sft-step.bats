@@ -267,3 +267,30 @@ sys.exit(not all(map(math.isfinite, struct.unpack("<%df" % ((len(data) - n) // 4
 		awk '{printf "%d/3 %.4f %d\n", $1, $2, $3}')
 	tail -n 1 table | grep -q ' 0:00$'
 }
+
+@test "rl-sft-step: --optim sgd goes on with the same bits, and refuses to go on as adamw" {
+	cd "$BATS_TEST_TMPDIR"
+	jq -nc 'range(6) | {prompt_tokens: [1, .], tokens: [2, 3]}' >pairs.jsonl
+	for steps in "4" "2 4"; do
+		rm -f run.lmdb*
+		rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+		for n in $steps; do rl-sft-step -q -s run.lmdb --optim sgd --lr 0.1 --batch-size 2 --steps $n pairs.jsonl >metrics.jsonl; done
+		rm -rf exported
+		rl-store export -q run.lmdb exported
+		sha256sum <exported/model.safetensors >"sum$((${#steps} > 1))"
+	done
+	cmp sum0 sum1
+	holds -s '.[0].loss - .[-1].loss > 0.01' metrics.jsonl
+	# killed between two commits
+	rm -f run.lmdb*
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+	rl-sft-step -q -s run.lmdb --optim sgd --lr 0.1 --batch-size 2 --steps 100000 pairs.jsonl >metrics.jsonl 3>&- &
+	pid=$!
+	for _ in $(seq 100); do
+		[ ! -s metrics.jsonl ] || break
+		sleep 0.1
+	done
+	kill -9 $pid
+	wait $pid || true
+	fails_with 1 "optim=sgd" rl-sft-step -q -s run.lmdb --lr 0.1 --batch-size 2 --steps 100000 pairs.jsonl
+}

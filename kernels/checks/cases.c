@@ -238,6 +238,13 @@ static int64_t *random_rows(struct run *r, int64_t M, int64_t below)
 	return row;
 }
 
+/* Onto itself: momentum. */
+static void axpy_self(struct run *r, const int64_t *d)
+{
+	float *y = check_add(r, d[0]);
+	r->k->axpy(r->k->ctx, y, -0.1f, y, d[0]);
+}
+
 static void gather_rows(struct run *r, const int64_t *d)
 {
 	float *x = check_in(r, d[2] * d[1], 1), *y = check_out(r, d[0] * d[1]);
@@ -306,6 +313,7 @@ const struct check_case check_cases[] = {
         CASE(glu_bwd, glu_bwd_silu, 1e-12, flat_dims),
         CASE(add, add, 0, flat_dims),
         CASE(axpy, axpy, 1e-14, flat_dims),
+        CASE(axpy, axpy_self, 1e-14, flat_dims),
         CASE(gather_rows, gather_rows, 0, row_dims),
         CASE(scatter_rows, scatter_rows, 0, row_dims),
         CASE(head_fwd, check_head_fwd, 1e-12, check_head_dims),
