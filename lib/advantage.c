@@ -16,8 +16,8 @@ const char *const advantage_name[] = {"gae", "rloo", "grpo", "reinforce"};
 const struct opt advantage_options[] = {
         {"gamma", 0, OPT_NUM, FIELD(gamma), "1", "X", "discount per token", 0, 1},
         {"kl-coef", 0, OPT_NUM, FIELD(kl_coef), NULL, "X", "weight of the KL penalty per token [.05; grpo 0]", 0, 1e9},
-        {"kl-estimator", 0, OPT_CHOICE, FIELD(kl_estimator), "k1", "k1|k2|k3", "estimate of the KL in the penalty", 0,
-         0},
+        {"kl-estimator", 0, OPT_CHOICE, FIELD(kl_estimator), "k1", "k1|k2|k3|exact",
+         "estimate of the KL in the penalty", 0, 0},
         {"whiten", 0, OPT_FLAG, FIELD(whiten), NULL, NULL, "advantages to mean 0, variance 1 over the batch", 0, 0},
         {"missing-eos-penalty", 0, OPT_NUM, FIELD(missing_eos_penalty), "0", "X",
          "taken from completions without an end", 0, 1e9},
@@ -52,6 +52,8 @@ static int check_rewards(const struct advantage_config *c, const struct advantag
 {
 	if (!r->reward)
 		return err_set(e, "there is no reward");
+	if (c->kl_coef != 0 && c->kl_estimator == ADVANTAGE_EXACT)
+		return r->exact_kl ? 0 : err_set(e, "there is no exact KL");
 	if (c->kl_coef != 0 && !r->logprobs)
 		return err_set(e, "there is no 'logprobs', which the KL penalty needs (--kl-coef 0 does without)");
 	if (c->kl_coef != 0 && !r->ref_logprobs)

@@ -7,7 +7,7 @@
  * advantage (0 is written), and everything below passes over them: "the last token", "the next token" mean chosen ones.
  *
  *     kl_t     by estimator, with d = logprobs - ref_logprobs: k1 d, k2 d^2/2, k3 exp(-d) - 1 + d (Schulman 2020; the
- *              exponent is held to +-20)
+ *              exponent is held to +-20), exact: over the vocabulary, as given
  *     rewards  r_t = reward_t - kl_coef kl_t.  Score that lies on a token not chosen moves to the chosen one before it,
  *              else after it.  missing_eos_penalty is taken from the last token of a completion that did not end
  *              itself: `eos` is not among its tokens; where eos < 0: it was cut at its length.
@@ -49,7 +49,7 @@
 #include "lib/cli.h"
 #include "lib/err.h"
 
-enum { ADVANTAGE_K1, ADVANTAGE_K2, ADVANTAGE_K3 };
+enum { ADVANTAGE_K1, ADVANTAGE_K2, ADVANTAGE_K3, ADVANTAGE_EXACT };
 enum { ADVANTAGE_OURS, ADVANTAGE_TRL_OLD, ADVANTAGE_TRL, ADVANTAGE_VERL, ADVANTAGE_OPENRLHF };
 enum { ADVANTAGE_GAE, ADVANTAGE_RLOO, ADVANTAGE_GRPO, ADVANTAGE_REINFORCE };
 enum { SCALE_GROUP, SCALE_BATCH, SCALE_NONE };
@@ -84,8 +84,9 @@ struct advantage_row {
 	const int32_t *mask;   /* NULL: all 1 */
 	const float *logprobs; /* may be NULL, like the next, when kl_coef is 0 or given_rewards is there */
 	const float *ref_logprobs;
-	const float *values;  /* NULL: 0 */
-	const double *reward; /* the score, on the tokens it belongs to (lib/reward.h) */
+	const float *exact_kl; /* kl_t of estimator exact, which needs both models: rl-ppo-step's */
+	const float *values;   /* NULL: 0 */
+	const double *reward;  /* the score, on the tokens it belongs to (lib/reward.h) */
 	const float
 	        *given_rewards; /* not NULL: finished rewards (of all rows): no reward, KL, penalty, whiten_rewards */
 	bool cut;               /* finish is "length" */

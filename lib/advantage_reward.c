@@ -92,12 +92,14 @@ static void make_rewards(const struct advantage_batch *b, struct advantage_row *
 		return;
 	}
 	r->bootstrap_reward = place_score(b, r, x);
-	if (!r->logprobs || !r->ref_logprobs)
+	bool exact = b->c->kl_estimator == ADVANTAGE_EXACT;
+	if (exact ? !r->exact_kl : !r->logprobs || !r->ref_logprobs)
 		return;
 	for (int64_t t = 0; t < r->n; t++) {
 		if (!advantage_chosen(r, t))
 			continue;
-		double kl = advantage_kl_of(b->c, (double)r->logprobs[t] - (double)r->ref_logprobs[t]);
+		double kl = exact ? (double)r->exact_kl[t]
+		                  : advantage_kl_of(b->c, (double)r->logprobs[t] - (double)r->ref_logprobs[t]);
 		r->kl += kl;
 		x[t] -= b->c->kl_coef * kl;
 	}

@@ -116,6 +116,8 @@ int advantage_stage_run(struct advantage_stage *s, char **operands, int n_operan
 	s->reward = reward_new(s->config.reward, &e);
 	if (!s->reward)
 		cli_misuse("%s", e.msg);
+	if (s->config.advantage.kl_estimator == ADVANTAGE_EXACT)
+		cli_misuse("--kl-estimator exact needs both models: rl-ppo-step has it");
 	advantage_settle(&s->config.advantage);
 	tool_init(&t, &s->config.tool);
 	t.takes_all = true;

@@ -105,10 +105,12 @@ struct policy_loss_row {
 	const float *old_logprobs, *advantages;   /* [n] */
 	const float *weights;                     /* [n] that a token's loss l is multiplied by; NULL: all 1 */
 	const float *ref_logprobs;                /* [n], or NULL without KL in the loss */
+	const float *kl;                          /* [n] of estimator exact, else NULL */
 	const float *old_values, *returns;        /* [cells]; NULL: no critic */
 	const float *logprobs, *entropy, *values; /* new: [n], [n] or NULL, [cells] */
 	/* out: d loss / d logprob [n], / d entropy [n] or NULL, / d value [cells] */
 	float *dlogprobs, *dentropy, *dvalues;
+	float *dkl; /* / d kl [n], or NULL */
 };
 
 /* Sums of one mini-batch; policy_loss_means turns them into means. */

@@ -16,7 +16,6 @@
  *   kl_estimates, verl k3+                 not offered: its gradient is that of k2
  *   kl_controllers, n_steps more than      the coefficient would change its sign: an error
  *     5 horizons
- *   entropy, full_kl                       the exact KL over the vocabulary is not offered yet
  *   rloo, the loss of kl-truncated         TRL adds -A of a row that has no gradient
  *   rloo, kl                               of the reward: advantage_golden_test
  *
@@ -24,6 +23,7 @@
  */
 #include "lib/advantage_compat.h"
 #include "lib/importance.h"
+#include "lib/decoder_kl.h"
 #include "lib/kl_control.h"
 #include "lib/model.h"
 #include "lib/policy_loss_test.h"
@@ -451,12 +451,18 @@ static int entropy_case(void *arg, int64_t i, const char *key, size_t key_len, c
 	void *scratch = xcalloc(1, k->head_scratch(k->ctx, l->n, VOCABULARY, VOCABULARY) + 64);
 	k->head_fwd(k->ctx, logprob, lse, entropy, NULL, l->x[0], &w, NULL, target, inv_temp, l->n, NULL, scratch);
 	member(c, "expected", &expected);
-	struct ragged *H = ragged(&expected, "entropy");
+	struct ragged *H = ragged(&expected, "entropy"), *full = ragged(&expected, "full_kl");
+	struct err e;
+	static float kl[256];
+	want->n = 0;
+	CHECK_INT(json_each(member(c, "ref_logits", &v), take_logits, want), 0);
+	CHECK_INT(decoder_kl_rows(k, &w, l->x[0], &w, want->x[0], l->n, inv_temp, kl, NULL, NULL, NULL, &e), 0);
 	m->n = l->rows;
 	int64_t first = 0;
 	for (int64_t r = 0; r < l->rows; first += l->len[r++]) {
 		for (int64_t t = 0; t < l->len[r]; t++)
-			near(entropy[first + t], H->x[r][t], 1e-5, 1e-6, "entropy");
+			near(entropy[first + t], H->x[r][t], 1e-5, 1e-6, "entropy"),
+			        near(kl[first + t], full->x[r][t], 1e-5, 1e-6, "full_kl");
 		m->row[r] = (struct policy_loss_row){.n = l->len[r],
 		                                     .cells = l->len[r],
 		                                     .old_logprobs = zero,
@@ -486,6 +492,7 @@ static int entropy_case(void *arg, int64_t i, const char *key, size_t key_len, c
 	compared++;
 	free(scratch);
 	free(H);
+	free(full);
 	free(l);
 	free(want);
 	free(m);
@@ -705,7 +712,7 @@ int main(void)
 	each_case("estimators/kl_controllers", 6, controller_case);
 	if (test_shared("golden/rl/estimators/kl_controllers.json"))
 		CHECK(compared >= 80);
-	test_case("policy_loss: entropy bonus and its gradient by the logits, as verl");
+	test_case("policy_loss: entropy bonus, its gradient by the logits, and the exact KL, as verl and torch");
 	test_entropy();
 	test_case("policy_loss: GRPOTrainer's losses, gradients and metrics");
 	each_grouped("grpo", false, 15);

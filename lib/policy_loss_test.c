@@ -389,6 +389,41 @@ static void test_differences(void)
 	CHECK(moved > checked * 5);
 }
 
+/* With estimator exact the gradient is by the KL that was given, and none goes through log-probabilities. */
+static void test_exact(void)
+{
+	static float kl[ROWS][MAX_CELLS], dkl[ROWS][MAX_CELLS];
+	struct advantage_config exact = {.kl_estimator = ADVANTAGE_EXACT};
+	for (int agg = AGG_TOKEN_MEAN; agg <= AGG_SEQ_MEAN_TOKEN_MEAN; agg++) {
+		struct mini *m = xcalloc(1, sizeof *m), *plain = xcalloc(1, sizeof *plain);
+		m->config = (struct policy_loss_config){
+		        .loss = LOSS_GRPO, .agg = agg, .cliprange = .2, .cliprange_high = .2, .top_entropy = 1};
+		make_rows(m, false, true);
+		memcpy(plain, m, sizeof *plain);
+		for (int64_t i = 0; i < ROWS; i++)
+			plain->row[i].mask = plain->mask[i];
+		run(plain);
+		m->config.advantage = &exact;
+		m->config.kl_coef = .3;
+		for (int64_t i = 0; i < ROWS; i++) {
+			for (int64_t t = 0; t < m->row[i].n; t++)
+				kl[i][t] = draw(7, i, t, 0, 2);
+			m->row[i].kl = kl[i];
+			m->row[i].dkl = dkl[i];
+		}
+		run(m);
+		CHECK(!memcmp(m->dlogprobs, plain->dlogprobs, sizeof m->dlogprobs));
+		CHECK(m->means.kl > 0 && m->means.kl_tokens > 0);
+		for (int64_t i = 0; i < ROWS; i++)
+			for (int64_t t = 0; t < m->row[i].n; t++) {
+				CHECK_NEAR(difference(m, &kl[i][t], NULL), dkl[i][t], 2e-5);
+				CHECK((dkl[i][t] != 0) == (m->mask[i][t] != 0));
+			}
+		free(plain);
+		free(m);
+	}
+}
+
 static void test_empty(void)
 {
 	struct policy_loss_config c = {.cliprange = .2, .cliprange_high = .2, .cliprange_value = .2, .vf_coef = .1};
@@ -416,6 +451,8 @@ int main(void)
 	test_trl_run("two-updates-llama", 8);
 	test_case("policy_loss: gradients of every loss are finite differences, every option on and off");
 	test_differences();
+	test_case("policy_loss: the exact KL and its gradient");
+	test_exact();
 	test_case("policy_loss: rows without tokens count for nothing");
 	test_empty();
 	return test_done();

@@ -127,9 +127,15 @@ static struct walk begin(const struct policy_loss_config *c, const struct policy
 
 static void add_kl(struct walk *w, int64_t t, struct policy_loss_stats *sums)
 {
-	double slope,
-	        k = policy_loss_kl(w->c->advantage, (double)w->row->logprobs[t] - w->row->ref_logprobs[t], &slope);
-	w->row->dlogprobs[t] += (float)(w->c->kl_coef * slope / w->by_cell);
+	const struct policy_loss_row *row = w->row;
+	double k, slope;
+	if (row->kl) {
+		k = row->kl[t];
+		row->dkl[t] = (float)(w->c->kl_coef / w->by_cell);
+	} else {
+		k = policy_loss_kl(w->c->advantage, (double)row->logprobs[t] - row->ref_logprobs[t], &slope);
+		row->dlogprobs[t] += (float)(w->c->kl_coef * slope / w->by_cell);
+	}
 	sums->kl += k / w->by_row;
 	sums->kl_tokens += k;
 }
@@ -191,6 +197,8 @@ void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_
 		row->dlogprobs[t] = 0;
 		if (row->dentropy)
 			row->dentropy[t] = 0;
+		if (row->dkl)
+			row->dkl[t] = 0;
 	}
 	struct walk w = begin(c, s, row);
 	if (w.chosen == 0 || (c->mask_truncated && row->cut))

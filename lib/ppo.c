@@ -150,6 +150,8 @@ static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
 	                                .values = m->row[i].values,
 	                                .dlogprobs = m->row[i].dlogprobs,
 	                                .dentropy = m->row[i].dentropy,
+	                                .kl = m->row[i].kl,
+	                                .dkl = m->row[i].dkl,
 	                                .dvalues = m->row[i].dvalues};
 }
 
@@ -189,7 +191,8 @@ static void choose(struct mini *m, bool policy, bool value)
 		struct ppo_row *r = &m->b->row[m->pick[i]];
 		m->row[i] = r->pass;
 		if (!policy)
-			m->row[i].logprobs = m->row[i].entropy = m->row[i].dlogprobs = m->row[i].dentropy = NULL;
+			m->row[i].logprobs = m->row[i].entropy = m->row[i].dlogprobs = m->row[i].dentropy =
+			        m->row[i].kl = m->row[i].dkl = NULL;
 		if (!value)
 			m->row[i].values = m->row[i].dvalues = NULL;
 		else

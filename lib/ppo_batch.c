@@ -2,6 +2,7 @@
 #include "lib/ppo_batch.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/advantage_record.h"
@@ -15,8 +16,29 @@ void ppo_batch_init(struct ppo_batch *b)
 	arena_init(&b->arena);
 }
 
+/* The reference as it is in the store. */
+struct ppo_reference {
+	struct store_view *view;
+	struct model_info info;
+	struct weights w;
+	struct decoder d;
+	struct decoder_reference of; /* the two */
+};
+
+static void reference_close(struct ppo_reference *r)
+{
+	if (!r)
+		return;
+	decoder_release(&r->d);
+	weights_release(&r->w);
+	model_info_release(&r->info);
+	store_view_close(r->view);
+	free(r);
+}
+
 void ppo_batch_release(struct ppo_batch *b)
 {
+	reference_close(b->reference);
 	arena_release(&b->arena);
 }
 
@@ -94,42 +116,80 @@ static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_ro
 
 /* ---- what is missing ---- */
 
-/* Scores the rows for which `wanted` is set into ref_logprobs. */
-static int score_reference(struct ppo_batch *b, struct ppo *p, struct err *e)
+static int reference_open(struct ppo_reference *r, struct ppo *p, struct err *e)
+{
+	if (!(r->view = store_view_open(p->store, e)) ||
+	    model_info_load(&r->info, r->view, p->reference.slot, false, e))
+		return -1;
+	if (r->info.arch.V != p->policy.info.arch.V)
+		return err_set(e, "the reference has %lld tokens, but the policy %lld", (long long)r->info.arch.V,
+		               (long long)p->policy.info.arch.V);
+	if (weights_map(&r->w, p->k, &r->info.table, r->view, &p->reference, e) ||
+	    decoder_init(&r->d, &r->info.arch, &r->info.table, p->k, e))
+		return -1;
+	r->of = (struct decoder_reference){&r->d, &r->w};
+	return 0;
+}
+
+static struct trainer_row without_outputs(const struct ppo_row *r)
+{
+	struct trainer_row row = r->pass;
+	row.logprobs = row.values = row.entropy = row.dlogprobs = row.dentropy = row.dvalues = NULL;
+	row.kl = row.dkl = NULL;
+	return row;
+}
+
+/* What the reference says of rows that do not say it themselves, and with `exact` its hidden states. */
+static int run_reference(struct ppo_batch *b, struct ppo *p, struct ppo_reference *ref, bool exact, struct err *e)
 {
 	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
 	int64_t n = 0;
 	for (int64_t i = 0; i < b->n; i++) {
 		struct ppo_row *r = &b->row[i];
-		if (r->ref_logprobs)
+		if (r->ref_logprobs && !exact)
 			continue;
-		r->ref_logprobs = floats(b, r->n);
-		row[n] = r->pass;
-		row[n].values = row[n].entropy = row[n].dlogprobs = row[n].dentropy = row[n].dvalues = NULL;
-		row[n++].logprobs = r->ref_logprobs;
+		row[n] = without_outputs(r);
+		if (!r->ref_logprobs)
+			row[n].logprobs = r->ref_logprobs = floats(b, r->n);
+		if (exact) {
+			r->pass.ref_hidden = row[n].hidden = floats(b, r->n * ref->info.arch.C);
+			r->pass.reference = &ref->of;
+		}
+		n++;
 	}
-	if (n == 0)
+	return trainer_score(&ref->d, &ref->w, row, n, p->policy.micro_tokens, e);
+}
+
+/* The exact KL of the policy as it is before the update; and, where it is in the loss, room for that of each pass. */
+static int exact_kl(struct ppo_batch *b, struct ppo *p, struct err *e)
+{
+	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
+	for (int64_t i = 0; i < b->n; i++) {
+		struct ppo_row *r = &b->row[i];
+		row[i] = without_outputs(r);
+		row[i].kl = r->exact_kl = floats(b, r->n);
+		if (p->loss->kl_in == KL_IN_LOSS) {
+			r->pass.kl = floats(b, r->n);
+			r->pass.dkl = floats(b, r->n);
+		}
+	}
+	return trainer_score(&p->policy.d, &p->policy.w, row, b->n, p->policy.micro_tokens, e);
+}
+
+static int score_reference(struct ppo_batch *b, struct ppo *p, struct err *e)
+{
+	bool exact = p->advantage->kl_estimator == ADVANTAGE_EXACT, wanted = exact;
+	for (int64_t i = 0; i < b->n; i++)
+		wanted |= b->row[i].ref_logprobs == NULL;
+	if (!wanted)
 		return 0;
-	struct store_view *v = store_view_open(p->store, e);
-	struct model_info m = {0};
-	struct weights w = {0};
-	struct decoder d = {0};
-	if (!v)
-		return -1;
-	int failed = model_info_load(&m, v, p->reference.slot, false, e);
-	if (!failed && m.arch.V != p->policy.info.arch.V)
-		failed = err_set(e, "the reference has %lld tokens, but the policy %lld", (long long)m.arch.V,
-		                 (long long)p->policy.info.arch.V);
-	if (!failed && !(failed = weights_map(&w, p->k, &m.table, v, &p->reference, e))) {
-		failed = decoder_init(&d, &m.arch, &m.table, p->k, e);
-		if (!failed)
-			failed = trainer_score(&d, &w, row, n, p->policy.micro_tokens, e);
-		decoder_release(&d);
-		weights_release(&w);
-	}
-	model_info_release(&m);
-	store_view_close(v);
-	return failed;
+	struct ppo_reference *ref = xcalloc(1, sizeof *ref);
+	int failed = reference_open(ref, p, e) || run_reference(b, p, ref, exact, e) || (exact && exact_kl(b, p, e));
+	if (exact)
+		b->reference = ref;
+	else
+		reference_close(ref);
+	return failed ? -1 : 0;
 }
 
 /* Values as they are in the rows; the others from the critic as it is before the update. */
@@ -145,8 +205,7 @@ static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 			r->values[r->n] = r->source->has_bootstrap ? (float)r->source->bootstrap_value : 0;
 			continue;
 		}
-		row[n] = r->pass;
-		row[n].logprobs = row[n].entropy = row[n].dlogprobs = row[n].dentropy = row[n].dvalues = NULL;
+		row[n] = without_outputs(r);
 		row[n++].values = r->values;
 	}
 	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
@@ -214,6 +273,7 @@ static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, con
 	                            .mask = r->mask,
 	                            .logprobs = r->logprobs,
 	                            .ref_logprobs = r->ref_logprobs,
+	                            .exact_kl = r->exact_kl,
 	                            .values = r->values,
 	                            .reward = s->reward,
 	                            .given_rewards = s->rewards,
@@ -272,7 +332,9 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 		r->score = s->score - advantage_penalty(p->advantage, &a);
 		for (int64_t t = 0; r->ref_logprobs && t < r->n; t++)
 			if (!r->mask || r->mask[t])
-				r->kl += advantage_kl_of(p->advantage, (double)r->logprobs[t] - r->ref_logprobs[t]);
+				r->kl += r->exact_kl ? (double)r->exact_kl[t]
+				                     : advantage_kl_of(p->advantage,
+				                                       (double)r->logprobs[t] - r->ref_logprobs[t]);
 	}
 	return 0;
 }

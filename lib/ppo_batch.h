@@ -19,12 +19,14 @@ struct ppo_row {
 	float *values;                  /* [n + 1] old; NULL without a critic */
 	float *rewards, *advantages;    /* [n] */
 	float *returns;                 /* [n + 1]: the terminal cell's last */
+	float *exact_kl;                /* [n] with --kl-estimator exact, of the policy before the update */
 	double score, kl;
 	struct trainer_row pass; /* outputs and gradients of the newest pass */
 };
 
 struct ppo_batch {
 	struct arena arena;
+	struct ppo_reference *reference; /* open until the update is done, with --kl-estimator exact; else NULL */
 	struct ppo_row *row;
 	int64_t n, longest; /* rows; completion tokens of the longest */
 	int64_t baselines;  /* rows that others are compared with, and that are not among those rows */

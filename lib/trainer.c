@@ -340,20 +340,41 @@ static void collect(struct pass *p, float *to, const struct trainer_row *row, in
 	p->k->put(p->k->ctx, to, p->host, (size_t)at * sizeof(float));
 }
 
+/* Hidden states and exact KL, row by row. */
+static int kl_forward(struct pass *p, struct decoder *d, const struct weights *w, const struct trainer_row *row,
+                      int64_t n_rows, struct err *e)
+{
+	int64_t C = d->arch->C, at = 0;
+	for (int64_t i = 0; i < n_rows; at += row[i++].n) {
+		const float *h = p->hm + at * C;
+		if (row[i].hidden)
+			p->k->get(p->k->ctx, row[i].hidden, h, (size_t)(row[i].n * C) * sizeof(float));
+		if (row[i].kl && row[i].n &&
+		    decoder_kl(d, w, h, row[i].reference, row[i].ref_hidden, row[i].n, p->inv_temp + at, row[i].kl,
+		               NULL, NULL, NULL, e))
+			return -1;
+	}
+	return 0;
+}
+
 static int pass_forward(struct pass *p, struct decoder *d, const struct weights *w, struct activations *acts,
                         const struct trainer_row *row, int64_t n_rows, struct err *e)
 {
 	int64_t C = d->arch->C;
 	bool entropy = ANY(row, n_rows, entropy) || ANY(row, n_rows, dentropy);
+	bool exact = ANY(row, n_rows, kl), hidden = exact || ANY(row, n_rows, hidden);
 	bool logprobs = entropy || ANY(row, n_rows, logprobs);
 	struct batch b = {
 	        .N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq, .first = p->first};
 	if (decoder_forward(d, w, &b, NULL, acts, p->h, e))
 		return -1;
-	if (logprobs && p->M) {
+	if ((logprobs || hidden) && p->M)
 		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->head_row, p->M, C);
+	if (hidden && kl_forward(p, d, w, row, n_rows, e))
+		return -1;
+	if (logprobs && p->M) {
 		if (decoder_head(d, w, p->hm, p->M, p->target, p->inv_temp, p->logprob, p->lse,
-		                 entropy ? p->entropy : NULL, NULL, acts != NULL, e))
+		                 entropy ? p->entropy : NULL, NULL, acts != NULL && !exact, e))
 			return -1;
 		hand_out(p, p->logprob, row, n_rows, offsetof(struct trainer_row, logprobs), 0);
 		if (entropy)
@@ -368,19 +389,45 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 	return 0;
 }
 
+/* Head and exact KL in turn for each row: so the head's gradient has one order, wherever micro-batches are cut. */
+static int exact_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
+                          bool entropy, struct err *e)
+{
+	bool head = entropy || ANY(row, n_rows, dlogprobs);
+	int64_t C = t->info.arch.C, at = 0;
+	p->k->zero(p->k->ctx, p->dhm, (size_t)(p->M * C) * sizeof(float));
+	for (int64_t i = 0; i < n_rows; at += row[i++].n) {
+		int64_t n = row[i].n;
+		float *h = p->hm + at * C, *dh = p->dhm + at * C;
+		if (head && n &&
+		    decoder_head_backward(&t->d, &t->w, h, n, p->target + at, p->inv_temp + at, p->lse + at,
+		                          entropy ? p->entropy + at : NULL, p->d + at,
+		                          entropy ? p->d_entropy + at : NULL, dh, &t->g, e))
+			return -1;
+		if (n && row[i].dkl &&
+		    decoder_kl(&t->d, &t->w, h, row[i].reference, row[i].ref_hidden, n, p->inv_temp + at, NULL,
+		               row[i].dkl, dh, &t->g, e))
+			return -1;
+	}
+	return 0;
+}
+
 static int head_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
                          struct err *e)
 {
 	const struct kernels *k = p->k;
 	int64_t C = t->info.arch.C;
 	bool entropy = ANY(row, n_rows, dentropy);
-	if (!p->M || !(entropy || ANY(row, n_rows, dlogprobs)))
+	if (!p->M || !(entropy || ANY(row, n_rows, dlogprobs) || ANY(row, n_rows, dkl)))
 		return 0;
 	collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs), 0);
 	if (entropy)
 		collect(p, p->d_entropy, row, n_rows, offsetof(struct trainer_row, dentropy), 0);
 	k->gather_rows(k->ctx, p->hm, p->h, p->head_row, p->M, C);
-	if (decoder_head_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse,
+	if (ANY(row, n_rows, dkl) && exact_backward(p, t, row, n_rows, entropy, e))
+		return -1;
+	if (!ANY(row, n_rows, dkl) &&
+	    decoder_head_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse,
 	                          entropy ? p->entropy : NULL, p->d, entropy ? p->d_entropy : NULL, p->dhm, &t->g, e))
 		return -1;
 	k->scatter_rows(k->ctx, p->dh, p->dhm, p->head_row, p->M, C);

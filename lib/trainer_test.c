@@ -41,14 +41,14 @@ struct rows {
 	int64_t n;
 	struct trainer_row row[MAX_ROWS];
 	int32_t token[MAX_ROWS][MAX_TOKENS];
-	float out[MAX_ROWS][3][MAX_TOKENS], d[MAX_ROWS][3][MAX_TOKENS];
-	float a[MAX_ROWS][3][MAX_TOKENS];
+	float out[MAX_ROWS][4][MAX_TOKENS], d[MAX_ROWS][4][MAX_TOKENS];
+	float a[MAX_ROWS][4][MAX_TOKENS];
 	bool likelihood; /* the mean log-likelihood of all completion tokens instead */
 	double tokens, loss;
 	int passes;
 };
 
-enum { LOGPROBS = 1, ENTROPY = 2, VALUES = 4 };
+enum { LOGPROBS = 1, ENTROPY = 2, VALUES = 4, KL = 8 };
 
 static void rows_point(struct rows *r, int which)
 {
@@ -61,6 +61,8 @@ static void rows_point(struct rows *r, int which)
 		x->dlogprobs = which & LOGPROBS ? r->d[i][0] : NULL;
 		x->dentropy = which & ENTROPY ? r->d[i][1] : NULL;
 		x->dvalues = which & VALUES ? r->d[i][2] : NULL;
+		x->kl = which & KL ? r->out[i][3] : NULL;
+		x->dkl = which & KL ? r->d[i][3] : NULL;
 	}
 }
 
@@ -77,7 +79,7 @@ static struct rows *rows_random(int64_t V, int which)
 		r->tokens += (double)completion[i];
 		for (int64_t j = 0; j < prompt[i] + completion[i]; j++)
 			r->token[i][j] = (int32_t)((j * 37 + i * 11 + j * j) % V);
-		for (int k = 0; k < 3; k++)
+		for (int k = 0; k < 4; k++)
 			for (int64_t j = 0; j <= completion[i]; j++)
 				r->a[i][k][j] = (float)(rng_uniform(5, (uint64_t)i, (uint32_t)k, (uint32_t)j) - .5);
 	}
@@ -89,11 +91,13 @@ static void objective(void *arg, int64_t first, int64_t end)
 {
 	struct rows *r = arg;
 	for (int64_t i = first; i < end; i++)
-		for (int k = 0; k < 3; k++)
+		for (int k = 0; k < 4; k++)
 			for (int64_t j = 0; j < r->row[i].n + (k == 2); j++) {
 				float c = r->likelihood ? (float)(-1 / r->tokens) : r->a[i][k][j];
 				r->d[i][k][j] = c;
-				bool used = k == 0 ? r->row[i].logprobs : k == 1 ? r->row[i].entropy : r->row[i].values;
+				const float *const uses[] = {r->row[i].logprobs, r->row[i].entropy, r->row[i].values,
+				                             r->row[i].kl};
+				bool used = uses[k];
 				if (used)
 					r->loss += r->likelihood ? -r->out[i][k][j] / r->tokens
 					                         : (double)c * r->out[i][k][j];
@@ -119,6 +123,41 @@ static double score(struct trainer *t, struct rows *r)
 	r->loss = 0;
 	objective(r, 0, r->n);
 	return r->loss;
+}
+
+/* ---- a reference for the exact KL: the model with other weights ---- */
+
+struct other {
+	struct test_model m;
+	struct trainer t;
+	struct decoder_reference ref;
+	float *hidden[MAX_ROWS];
+};
+
+static void other_open(struct other *o, const struct kernels *k, const char *config, struct rows *r)
+{
+	CHECK(test_model_random(&o->m, k, config, true));
+	for (int64_t j = 0; j < o->m.table.size; j++)
+		o->m.w.slab[j] += (float)(.05 * (rng_uniform(9, 0, 0, (uint32_t)j) - .5));
+	trainer_on(&o->t, &o->m);
+	o->ref = (struct decoder_reference){&o->t.d, &o->t.w};
+	rows_point(r, 0);
+	for (int64_t i = 0; i < r->n; i++)
+		r->row[i].hidden = o->hidden[i] = xcalloc((size_t)(r->row[i].n * o->m.arch.C) + 1, sizeof(float));
+	score(&o->t, r);
+	for (int64_t i = 0; i < r->n; i++) {
+		r->row[i].hidden = NULL;
+		r->row[i].ref_hidden = o->hidden[i];
+		r->row[i].reference = &o->ref;
+	}
+}
+
+static void other_close(struct other *o)
+{
+	for (int i = 0; i < MAX_ROWS; i++)
+		free(o->hidden[i]);
+	trainer_off(&o->t);
+	test_model_close(&o->m);
 }
 
 /* ---- other implementations: ten steps of AdamW ---- */
@@ -246,21 +285,28 @@ static void golden_steps(const char *name, const char *isa)
 
 /* ---- pieces ---- */
 
-static void same_in_pieces(const char *config)
+static void same_in_pieces(const char *config, int which)
 {
 	struct test_backend b;
 	struct test_model m;
 	struct trainer t;
+	struct other o = {0};
 	CHECK(test_backend_open(&b, "", 2) && test_model_random(&m, b.k, config, true));
 	trainer_on(&t, &m);
-	struct rows *whole = rows_random(m.arch.V, LOGPROBS | ENTROPY | VALUES);
+	struct rows *whole = rows_random(m.arch.V, which);
+	other_open(&o, b.k, config, whole);
+	rows_point(whole, which);
 	size_t bytes = (size_t)m.table.size * sizeof(float);
 	CHECK_INT(backward(&t, whole), 0);
 	float *g = xmalloc(bytes);
 	memcpy(g, t.g.slab, bytes);
 	static const int64_t budget[] = {1, 13, 20};
 	for (size_t i = 0; i < ARRAY_LEN(budget); i++) {
-		struct rows *r = rows_random(m.arch.V, LOGPROBS | ENTROPY | VALUES);
+		struct rows *r = rows_random(m.arch.V, which);
+		for (int64_t j = 0; j < r->n; j++) {
+			r->row[j].reference = &o.ref;
+			r->row[j].ref_hidden = o.hidden[j];
+		}
 		t.micro_tokens = budget[i];
 		CHECK_INT(backward(&t, r), 0);
 		CHECK(!memcmp(g, t.g.slab, bytes));
@@ -272,6 +318,7 @@ static void same_in_pieces(const char *config)
 	}
 	free(g);
 	free(whole);
+	other_close(&o);
 	trainer_off(&t);
 	test_model_close(&m);
 	test_backend_close(&b);
@@ -323,9 +370,14 @@ static void differences(const char *config, int which)
 	struct test_backend b;
 	struct test_model m;
 	struct trainer t;
+	struct other o = {0};
 	CHECK(test_backend_open(&b, "ref", 1) && test_model_random(&m, b.k, config, true));
 	trainer_on(&t, &m);
 	struct rows *r = rows_random(m.arch.V, which);
+	if (which & KL) {
+		other_open(&o, b.k, config, r);
+		rows_point(r, which);
+	}
 	CHECK_INT(backward(&t, r), 0);
 	double norm = sqrt(optim_sum_squares(&t.g, NULL)), h = 5e-4, slope = 0;
 	CHECK(norm > 0);
@@ -345,6 +397,8 @@ static void differences(const char *config, int which)
 	CHECK_NEAR((side[0] - side[1]) / slope, 1, 1e-3);
 	free(kept);
 	free(r);
+	if (which & KL)
+		other_close(&o);
 	trainer_off(&t);
 	test_model_close(&m);
 	test_backend_close(&b);
@@ -550,9 +604,11 @@ int main(void)
 		golden_steps(golden[i].name, golden[i].isa);
 	}
 	test_case("trainer: gpt2 in micro-batches of any size, the same bits");
-	same_in_pieces(test_gpt2_config);
+	same_in_pieces(test_gpt2_config, LOGPROBS | ENTROPY | VALUES);
+	same_in_pieces(test_gpt2_config, LOGPROBS | ENTROPY | VALUES | KL);
 	test_case("trainer: llama in micro-batches of any size, the same bits");
-	same_in_pieces(test_llama_config);
+	same_in_pieces(test_llama_config, LOGPROBS | ENTROPY | VALUES);
+	same_in_pieces(test_llama_config, LOGPROBS | KL);
 	test_joined();
 	test_case("trainer: finite differences of log-probs, entropies and values, gpt2");
 	differences(test_gpt2_config, LOGPROBS);
@@ -563,6 +619,10 @@ int main(void)
 	differences(test_llama_config, ENTROPY);
 	differences(test_llama_config, VALUES);
 	differences(test_llama_config, LOGPROBS | ENTROPY | VALUES);
+	test_case("trainer: finite differences of the exact KL to a reference");
+	differences(test_gpt2_config, KL);
+	differences(test_llama_config, KL);
+	differences(test_gpt2_config, LOGPROBS | ENTROPY | VALUES | KL);
 	test_step();
 	test_store(test_gpt2_config);
 	test_store(test_llama_config);

@@ -445,6 +445,51 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	fails_with 1 "4 rows are more than 5 times the horizon 0.5 of --adaptive-kl" rl-ppo-step -q --adaptive-kl 6,.5 batches
 }
 
+@test "rl-ppo-step: --kl-estimator exact is what the estimates estimate" {
+	# a reference that is another model, and many completions: the mean over rows of k1, k3 and the exact KL are one number
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 many.lmdb
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 5 other.lmdb
+	rl-store export -q other.lmdb other
+	rl-store import -q other many.lmdb:ref
+	cp many.lmdb begun
+	rl-generate -q -s many.lmdb -n 64 --max-tokens 6 "$testdata/tiny/prompts.jsonl" | jq -c 'del(.batch, .row, .batch_size, .last, .cursor) | .reward = 1' >many
+	rows=$(wc -l <many)
+	[ "$rows" -ge 500 ]
+	for k in exact k1 k2 k3; do
+		rm -f many.lmdb*
+		cp begun many.lmdb
+		rl-ppo-step -q -s many.lmdb --critic none --ppo-epochs 1 --batch-size "$rows" --kl-estimator $k many | jq -c '[.["objective/kl"], .["objective/kl_se"]]' >$k
+	done
+	jq -ne --slurpfile e exact --slurpfile a k1 --slurpfile c k3 '$e[0] as $e | $e[0] > 0 and
+		([$a[0], $c[0]] | all((.[0] - $e[0] | fabs) < 4 * .[1])) and $e[1] < $a[0][1]' >/dev/null || { cat exact k1 k3; return 1; }
+}
+@test "rl-ppo-step: the exact KL in the loss pulls the policy to the reference, the same bits for any threads" {
+	grouped_rollouts
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 5 other.lmdb
+	rl-store export -q other.lmdb other
+	again
+	rl-store import -q other run.lmdb:ref
+	cp run.lmdb begun
+	for where in loss reward; do
+		for how in '-j 1' '-j 3' '--isa avx2' '--isa plain'; do
+			rm -f run.lmdb*
+			cp begun run.lmdb
+			# shellcheck disable=SC2086
+			rl-ppo-step -q --loss grpo --lr 1e-2 --ppo-epochs 8 --kl-in $where --kl-coef 10 --kl-estimator exact $how grouped >metrics 2>said || { grep -q 'instruction set' said && continue; }
+			weights run.lmdb
+		done | sort -u | wc -l | grep -qx 1
+	done
+	rm -f run.lmdb*
+	cp begun run.lmdb
+	rl-ppo-step -q --loss grpo --lr 1e-2 --ppo-epochs 8 --kl-coef 10 --kl-estimator exact grouped >metrics
+	jq -se '.[1]["objective/kl"] < .8 * .[0]["objective/kl"] and all(.kl > 0)' metrics >/dev/null || { cat metrics; return 1; }
+	# the policy is its own reference
+	again
+	rl-ppo-step -q --loss grpo --kl-coef 1 --kl-estimator exact <(head -n 8 grouped | jq -c 'del(.batch, .row, .batch_size, .last)') >metrics
+	jq -e '(.kl | fabs) < 1e-6 and (.["objective/kl"] | fabs) < 1e-6' metrics >/dev/null
+	fails_with 2 "--kl-estimator exact needs both models: rl-ppo-step has it" rl-grpo --kl-estimator exact grouped
+}
+
 @test "rl-ppo-step: --target-kl ends an update before the step that is too far" {
 	rl-ppo-step -q --lr 1e-2 --ppo-epochs 1 rollouts.jsonl >metrics
 	one=$(weights run.lmdb)
