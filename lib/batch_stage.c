@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "lib/rollout_record.h"
 #include "lib/store.h"
 #include "lib/util.h"
 
@@ -169,20 +170,13 @@ static int end_others(struct tool *t, struct batch_stage *s, const struct whole_
 
 /* ---- records ---- */
 
-bool batch_stage_is_evaluation(const struct record *r)
-{
-	bool eval = false;
-	struct err e;
-	return record_kind(r, "eval") == JSON_BOOL && record_bool(r, "eval", &eval, &e) > 0 && eval;
-}
-
 int batch_stage_process(struct tool *t, struct record *r, void *arg, struct err *e)
 {
 	struct batch_stage *s = arg;
 	struct whole_batch *b = NULL;
 	int64_t row;
 	bool passes = tool_passes(t, r);
-	if (batch_stage_is_evaluation(r))
+	if (rollout_is_evaluation(r))
 		return passes || !s->evaluation ? 0 : s->evaluation(t, r, s->arg, e);
 	/* What lost its place in a stream of named batches has none to wait in. */
 	bool named = record_has(r, "batch");

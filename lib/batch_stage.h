@@ -61,9 +61,6 @@ int batch_stage_process(struct tool *t, struct record *r, void *arg, struct err 
 int batch_stage_finish(struct tool *t, void *arg, struct err *e);
 void batch_stage_release(struct batch_stage *s);
 
-/* Is it a row of an evaluation (rl-generate --eval)? */
-bool batch_stage_is_evaluation(const struct record *r);
-
 /*
  * For stages with memory, where the stream begins with a batch that is not the run's first: calls fn with the run as
  * the store has it.  store: NULL is an error, which says that `what` is there; so is a run that stands elsewhere.

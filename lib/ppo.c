@@ -10,6 +10,7 @@
 #include "lib/advantage_record.h"
 #include "lib/ppo_batch.h"
 #include "lib/ppo_metrics.h"
+#include "lib/ppo_eval.h"
 #include "lib/ppo_rollouts.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
@@ -89,7 +90,7 @@ int ppo_open(struct ppo *p, struct err *e)
 	             loop_same_slot(&p->run, p->config->run, p->slot, e);
 	if (!failed && !p->run.closed)
 		failed = advantage_moving_load(&p->run, &p->moving, e) || kl_control_load(&p->kl, &p->run, e) ||
-		                         open_models(p, v, e)
+		                         ppo_eval_load(p, e) || open_models(p, v, e)
 		                 ? -1
 		                 : 0;
 	store_view_close(v);
@@ -326,7 +327,8 @@ static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 	              p->options, metrics->buf);
 	int failed = trainer_put(&p->policy, u, version, e) ||
 	             (p->config->critic == CRITIC_SEPARATE && trainer_put(&p->value, u, p->value.version + 1, e)) ||
-	             loop_run_save(&p->run, u, p->config->run, e) || store_put_log(u, log.buf, log.len, e);
+	             loop_run_save(&p->run, u, p->config->run, e) || ppo_eval_put(p, u, e) ||
+	             store_put_log(u, log.buf, log.len, e);
 	if (!failed && p->needs_reference && !p->policy.info.lora && p->run.updates == 1)
 		failed = loop_hold_reference(u, p->config->run, &p->reference, e);
 	failed = failed || keep_snapshot(p, u, e);
@@ -409,11 +411,12 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 		failed = -1;
 	if (failed >= 0) {
 		advance(p, rows, b.n);
-		failed = keep_states(p, rows, e) || move_kl(p, &b, e);
+		failed = keep_states(p, rows, e) || move_kl(p, &b, e) || ppo_eval_take(p, rows, e);
 		stats.lr = lr;
 		stats.prepare_seconds = prepared - started;
 		stats.update_seconds = now_seconds() - prepared;
 		ppo_metrics(metrics, p, &b, rows, &stats);
+		ppo_eval_metrics(metrics, p, rows);
 		failed = failed || commit(p, metrics, e);
 	}
 	ppo_batch_release(&b);

@@ -36,6 +36,9 @@ struct ppo_config {
 	const char *run;
 	const char *rollouts; /* directory (lib/ppo_rollouts.h), or NULL */
 	struct importance_config importance;
+	/* lib/ppo_eval.h */
+	const char *best; /* metric of which the best version is kept, or NULL */
+	int64_t patience;
 };
 /* After cli_parse: options that were not given take the defaults of --loss, of the advantage's method and of compat;
  * without GAE there is no critic, one pass over each batch and a learning rate of 1e-6.  Misuse ends the process. */
@@ -46,6 +49,13 @@ extern const struct opt ppo_advantage_options[];
  * --run,
  * --rollouts, --snapshot-every */
 extern const struct opt ppo_options[];
+
+/* Where evaluations stand (lib/ppo_eval.h). */
+struct ppo_eval_state {
+	int64_t count, since, best_version; /* evaluations; of them since the best; version of that, -1: none */
+	double best;
+	bool improved; /* by that of this batch */
+};
 
 struct ppo {
 	/* set by the caller before ppo_open; borrowed */
@@ -66,6 +76,7 @@ struct ppo {
 	bool needs_reference;
 	struct advantage_moving moving;
 	struct kl_control kl; /* whose coefficient is put into *advantage or *loss before each update */
+	struct ppo_eval_state eval;
 };
 
 /* Reads the run, the models and the reference.  A run that is closed loads no model. */

@@ -151,6 +151,16 @@ int prompts_last(struct prompts *p, struct err *e)
 	return p->ahead_result < 0 ? -1 : p->ahead_result == 0;
 }
 
+int64_t prompts_count(struct prompts *p, struct err *e)
+{
+	return !p->kept && keep_all(p, e) < 0 ? -1 : p->n_kept;
+}
+
+void prompts_rewind(struct prompts *p)
+{
+	p->epoch = p->place = p->taken = 0;
+}
+
 /* ---- versions and waiting ---- */
 
 static void nap(void)

@@ -48,6 +48,10 @@ int prompts_next(struct prompts *p, struct prompt *out, struct err *e) __attribu
 /* 1 when no further prompt follows, 0 when one does, -1; may read ahead. */
 int prompts_last(struct prompts *p, struct err *e) __attribute__((warn_unused_result));
 
+/* With epochs or prompts: how many lines there are (reads them), or -1; begins again with the first of them. */
+int64_t prompts_count(struct prompts *p, struct err *e);
+void prompts_rewind(struct prompts *p);
+
 /* ---- versions and waiting ---- */
 
 struct rollout {

@@ -146,6 +146,8 @@ static int read_item(struct rollout_batch *b, struct item *it, struct err *e)
 	struct record *r = b->tool->record;
 	if (record_parse(r, it->source.line, it->source.len, e))
 		return -1;
+	if (rollout_is_evaluation(r))
+		return err_set(e, "'eval' is true, which marks records of an evaluation (--eval)");
 	it->passes = tool_passes(b->tool, r);
 	if (it->passes)
 		return 0;
@@ -329,6 +331,7 @@ static struct rollout_place place_of(const struct rollout_batch *b, const struct
 	                              .n_prompt = it->n_ids,
 	                              .epoch = it->source.epoch,
 	                              .n_samples = per_prompt(b),
+	                              .evaluation = b->c.evaluation,
 	                              .temperature = b->c.generate.temperature};
 }
 

@@ -19,6 +19,7 @@
 struct rollout_batch_config {
 	int64_t n;                /* completions per prompt that are sampled */
 	bool greedy;              /* and one more at temperature 0, the last of its group */
+	bool evaluation;          /* held-out prompts, which are marked */
 	int64_t max_prompts;      /* per batch */
 	int64_t min_new, max_new; /* completion tokens at most: drawn between these per prompt */
 	uint64_t seed;

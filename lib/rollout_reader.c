@@ -30,7 +30,8 @@ struct rollout_reader {
 	struct str stray_lines;
 	struct loop_cursor cursor;
 	struct rollout_states states;
-	bool held; /* the tool's record was read ahead and is not taken yet */
+	struct rollout_scores scores; /* of the evaluation before the batch, if there is one */
+	bool held;                    /* the tool's record was read ahead and is not taken yet */
 	double since;
 	bool said;
 };
@@ -46,6 +47,7 @@ struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_r
 	loop_cursor_init(&r->cursor);
 	rollout_states_init(&r->states);
 	str_init(&r->stray_lines);
+	rollout_scores_init(&r->scores);
 	r->batch = -1;
 	r->reward = reward_new(c->reward, e);
 	if (r->reward)
@@ -62,6 +64,7 @@ void rollout_reader_free(struct rollout_reader *r)
 	loop_cursor_release(&r->cursor);
 	rollout_states_release(&r->states);
 	str_release(&r->stray_lines);
+	rollout_scores_release(&r->scores);
 	arena_release(&r->arena);
 	free(r->row);
 	free(r->have);
@@ -85,7 +88,10 @@ static bool sampler_is_idle(struct rollout_reader *r)
 static void say_what_is_missing(const struct rollout_reader *r)
 {
 	long long next = r->known ? r->batch + 1 : r->c.first;
-	if (r->got)
+	if (!rollout_scores_whole(&r->scores))
+		cli_warn("the evaluation before batch %lld: %lld of %lld rows; a stage before drops or holds records",
+		         (long long)r->scores.batch, (long long)r->scores.got, (long long)r->scores.n);
+	else if (r->got)
 		cli_warn("batch %lld: %lld of %lld rows; a stage before drops or holds records", (long long)r->batch,
 		         (long long)r->got, (long long)r->n);
 	else
@@ -288,8 +294,38 @@ static void begin_batch(struct rollout_reader *r, int64_t batch, int64_t n)
 	r->since = now_seconds();
 }
 
+/* The current record, which belongs to no row. */
+static void keep_beside(struct rollout_reader *r)
+{
+	size_t len;
+	const char *line = record_line(r->t->record, &len);
+	if (r->c.keep_lines)
+		str_add(&r->stray_lines, line, len);
+}
+
+/* A row of an evaluation comes before the rows of its batch, or among them. */
+static int take_evaluation(struct rollout_reader *r, struct err *e)
+{
+	int64_t batch = rollout_scores_batch(r->t->record, e);
+	if (batch < 0)
+		return -1;
+	int64_t first = r->scores.n ? r->scores.batch : batch;
+	int64_t now = r->got > 0 ? r->batch : r->known ? r->batch + 1 : first;
+	if (batch != now)
+		return err_set(e, "an evaluation before batch %lld comes in batch %lld", (long long)batch,
+		               (long long)now);
+	if (batch < r->c.first)
+		return 0;
+	keep_beside(r);
+	return rollout_scores_take(&r->scores, r->t->record, r->reward, &r->t->arena, e);
+}
+
 static int check_place(struct rollout_reader *r, const struct place *p, struct err *e)
 {
+	if (r->got == r->n && r->got > 0 && p->batch != r->batch)
+		return err_set(e, "batch %lld begins, but the evaluation before batch %lld has %lld of %lld rows",
+		               (long long)p->batch, (long long)r->batch, (long long)r->scores.got,
+		               (long long)r->scores.n);
 	if (r->got == 0) {
 		if (p->batch != r->batch + 1 && r->known)
 			return err_set(e, "batch %lld comes after batch %lld", (long long)p->batch,
@@ -349,6 +385,9 @@ static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 static int input_ended(struct rollout_reader *r, struct err *e)
 {
 	r->ended = true;
+	if (!rollout_scores_whole(&r->scores))
+		return err_set(e, "the input ended in the evaluation before batch %lld, after %lld of %lld rows",
+		               (long long)r->scores.batch, (long long)r->scores.got, (long long)r->scores.n);
 	if (r->got > 0 && r->fields)
 		return err_set(e, "the input ended in batch %lld, after %lld of %lld rows", (long long)r->batch,
 		               (long long)r->got, (long long)r->n);
@@ -380,11 +419,8 @@ static bool is_stray(const struct record *rec)
 
 static void take_stray(struct rollout_reader *r)
 {
-	size_t len;
-	const char *line = record_line(r->t->record, &len);
 	r->strays++;
-	if (r->c.keep_lines)
-		str_add(&r->stray_lines, line, len);
+	keep_beside(r);
 }
 
 /* Reads until a batch is whole: 1, 0 at the end, -1. */
@@ -405,6 +441,13 @@ static int fill(struct rollout_reader *r, struct err *e)
 			return r->got > 0;
 		}
 		struct place p;
+		bool evaluation = rollout_is_evaluation(r->t->record);
+		if (evaluation && take_evaluation(r, e))
+			return located(r, 1, e);
+		if (evaluation && r->got == r->n && r->got > 0 && rollout_scores_whole(&r->scores))
+			return 1;
+		if (evaluation)
+			continue;
 		got = read_place(r, &p, e);
 		if (got == 0 && is_stray(r->t->record)) {
 			take_stray(r);
@@ -418,7 +461,7 @@ static int fill(struct rollout_reader *r, struct err *e)
 		}
 		if (got < 0 || take(r, &p, e))
 			return located(r, 1, e);
-		if (r->got == r->n)
+		if (r->got == r->n && rollout_scores_whole(&r->scores))
 			return r->fields ? 1 : look_ahead(r, e);
 	}
 }
@@ -436,6 +479,7 @@ int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, stru
 	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
 	out->placed = r->fields;
 	out->strays = r->stray_lines.len ? r->stray_lines.buf : "";
+	out->eval = r->scores.n && r->scores.batch == r->batch ? &r->scores : NULL;
 	out->states = rollout_states_object(&r->states);
 	for (int64_t i = 0; i < r->n; i++)
 		out->skipped += r->row[i].skip != NULL;

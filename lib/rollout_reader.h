@@ -2,7 +2,8 @@
  * rollout_reader - the trainer's side of the stream: records to whole batches, in order.
  *
  * Batches are in the stream (batch, row, batch_size, last); rows of one batch may arrive in any order, and a missing or
- * double row is an error.  Batches that were trained already are passed over.  For streams without these fields a batch
+ * double row is an error.  Batches that were trained already are passed over.  Rows of an evaluation before a batch are
+ * no rows of it: with the batch come their scores.  For streams without these fields a batch
  * is batch_size records, and the end of the input is the end.  While it waits it says, after ten seconds in which the
  * sampler has finished its batch, which rows are missing.
  */
@@ -15,6 +16,7 @@
 #include "lib/filter.h"
 #include "lib/loop.h"
 #include "lib/reward.h"
+#include "lib/rollout_scores.h"
 #include "lib/tool.h"
 
 /* One completion.  Everything lives until the next batch is read. */
@@ -55,7 +57,9 @@ struct rollout_rows {
 	int64_t skipped;           /* rows with skip, and error records that belong to no row */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
 	const char *states;        /* {"NAME": value} of fields state_NAME (lib/rollout_states.h); NULL: none */
-	const char *strays;        /* with keep_lines: the error records that belong to no row, a line each; else "" */
+	const char *strays; /* with keep_lines: what belongs to no row (evaluations, errors), a line each; else "" */
+	/* the evaluation before this batch, of the reader; NULL: there is none */
+	const struct rollout_scores *eval;
 };
 
 struct rollout_reader_config {

@@ -83,6 +83,8 @@ static int add_cursor(struct record *r, const struct loop_cursor *c, struct err 
 
 int rollout_record_place(struct record *r, const struct rollout_place *p, struct err *e)
 {
+	if (p->evaluation && record_add_bool(r, "eval", true, e))
+		return -1;
 	if (record_add_int(r, "batch", p->batch, e) || record_add_int(r, "row", p->row, e) ||
 	    record_add_int(r, "batch_size", p->batch_size, e))
 		return -1;
@@ -103,6 +105,13 @@ int rollout_record_completion(struct record *r, const struct rollout_place *p, c
 	if (add_source(r, p, a, e) || rollout_record_sample(r, p, g, t, a, e))
 		return -1;
 	return rollout_record_place(r, p, e);
+}
+
+bool rollout_is_evaluation(const struct record *r)
+{
+	bool evaluation = false;
+	struct err e;
+	return record_kind(r, "eval") == JSON_BOOL && record_bool(r, "eval", &evaluation, &e) > 0 && evaluation;
 }
 
 int rollout_read_cursor(struct record *r, struct loop_cursor *c, struct err *e)

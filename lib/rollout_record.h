@@ -24,6 +24,7 @@ struct rollout_place {
 	int64_t version;
 	int64_t batch, row, batch_size;
 	bool last;
+	bool evaluation; /* of held-out prompts: batch is the one they come before, row and batch_size are their own */
 	const struct loop_cursor *cursor; /* on the batch's last row; else NULL */
 };
 
@@ -36,6 +37,9 @@ int rollout_record_sample(struct record *r, const struct rollout_place *p, const
                           const struct tokenizer *t, struct arena *a, struct err *e);
 /* For a prompt that failed (-k), or came with `skip` or `error`: its place in the batch only. */
 int rollout_record_place(struct record *r, const struct rollout_place *p, struct err *e);
+
+/* Does the record belong to an evaluation: is `eval` true? */
+bool rollout_is_evaluation(const struct record *r);
 
 /* The cursor out of a batch's last row: 1; 0 when there is none; -1.  c is filled and owned by the caller. */
 int rollout_read_cursor(struct record *r, struct loop_cursor *c, struct err *e);

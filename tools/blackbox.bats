@@ -43,6 +43,14 @@ replays() {
 # The state of run '', a blob of the store.
 states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <metrics.jsonl)" | sort -u; }
 
+@test "rollouts: evaluations are in the record, which ends with the same metrics and the same best" {
+	jq -c '.id = "e" + .id | .prompt_tokens |= reverse' prompts.jsonl | sed 3q >held.jsonl
+	replays "$generate --eval held.jsonl --eval-every 2" "$update --best eval/reward"
+	[ "$(zstdcat rollouts/000000.jsonl.zst rollouts/000002.jsonl.zst | jq -c 'select(.eval) | .batch' | paste -sd' ')" = "0 0 0 2 2 2" ]
+	[ "$(weights run.lmdb:best)" = "$(weights start.lmdb:best)" ]
+	grep -q 'eval/best' metrics.jsonl
+}
+
 @test "rollouts: a batch of which every row is skipped is in the record too" {
 	replays "$generate | jq -c --unbuffered 'if .batch == 1 then .skip = \"x\" else . end'" "$update"
 }

@@ -560,3 +560,179 @@ mix="rl-reward-mix -q -w low=1 -w each=0..0.5:3 --normalize low --normalize each
 	pipe 60 "$generate < prompts.jsonl | $update --steps 1 > metrics.jsonl"
 	[ "$(weights run.lmdb)" = "$two" ]
 }
+
+# ---- evaluations ----
+
+held() { jq -c '.id = "e" + .id | .prompt_tokens |= reverse' prompts.jsonl | sed "${1:-5}q" >held.jsonl; }
+score="rl-reward-jq -q low '$low'"
+no_eval() { jq -cS 'with_entries(select(.key | startswith("eval/") | not))' "$1"; }
+
+@test "evaluation: held-out prompts come before batch 0, K, 2K, greedy, and have no part in the run" {
+	unset RL_REWARD
+	held 5
+	pipe 60 "$generate < prompts.jsonl | $score | tee plain.rollouts | $update > plain.jsonl"
+	plain=$(weights run.lmdb)
+	fresh
+	pipe 60 "$generate --eval held.jsonl --eval-every 2 < prompts.jsonl | $score | tee rollouts.jsonl | $update > metrics.jsonl"
+	[ "$(jq -c 'select(.eval) | [.batch, .row, .batch_size, .temperature, .policy_version, .id]' rollouts.jsonl | tr -d '\n')" = \
+		'[0,0,5,0,0,"ep0"][0,1,5,0,0,"ep1"][0,2,5,0,0,"ep2"][0,3,5,0,0,"ep3"][0,4,5,0,0,"ep4"][2,0,5,0,2,"ep0"][2,1,5,0,2,"ep1"][2,2,5,0,2,"ep2"][2,3,5,0,2,"ep3"][2,4,5,0,2,"ep4"]' ]
+	[ "$(jq -c '.eval // false' rollouts.jsonl | uniq -c | awk '{print $1 $2}' | paste -sd' ')" = "5true 16false 5true 16false" ]
+	# the others are as without, but for what the run remembers of its options
+	cmp <(jq -c 'select(.eval | not) | del(.cursor.options)' rollouts.jsonl) <(jq -c 'del(.cursor.options)' plain.rollouts)
+	[ "$(weights run.lmdb)" = "$plain" ]
+	diff <(without_time plain.jsonl) <(no_eval metrics.jsonl | without_time -)
+	# greedy, from the version that it says
+	jq -c 'select(.eval and .batch == 0) | .tokens' rollouts.jsonl | cmp - <(fresh && rl-generate -q --max-tokens 6 --temperature 0 held.jsonl | jq -c .tokens)
+	# mean and Student's interval of what the rows scored
+	jq -c 'select(.eval and .batch == 2) | {x: .reward_low}' rollouts.jsonl | rl-eval -q --json -m .x | jq -c '[.mean, .low, .high]' >want
+	jq -c 'select(.batch == 2) | [.["eval/reward_low"], .["eval/reward_low/low"], .["eval/reward_low/high"]]' metrics.jsonl >got
+	jq -se '(.[0] | length == 3) and all(range(3) as $i | (.[0][$i] - .[1][$i]) | fabs; . < 1e-12)' want got
+	[ "$(jq -c '[.["eval/rows"], .["eval/version"]]' metrics.jsonl | tr -d '\n')" = '[5,0][null,null][5,2][null,null]' ]
+}
+
+@test "evaluation: stages that wait for batches let it go by, groups are its own" {
+	unset RL_REWARD
+	held 4
+	local grouped="--advantage reinforce"
+	for stage in "rl-grpo -q" "rl-rloo -q --kl-coef 0" "rl-reinforce -q --kl-coef 0 --baseline moving" "rl-group -q | rl-group -q -u" \
+		"rl-logprob -q --as again" "rl-generate -q --as again --max-tokens 2 --prompt .prompt_tokens" \
+		"rl-reward-mix -q -w low=1 --normalize low --dynamic-sampling"; do
+		fresh
+		echo "$stage"
+		pipe 60 "$generate -n 4 --eval held.jsonl --eval-every 1 --steps 3 < prompts.jsonl | $score | $stage | tee rollouts.jsonl | $update $grouped > metrics.jsonl"
+		[ "$(jq -c '[.["eval/rows"], .["eval/version"]]' metrics.jsonl | tr -d '\n')" = '[4,0][4,1][4,2]' ]
+		[ "$(jq -c 'select(.eval) | has("advantages") or has("skip")' rollouts.jsonl | uniq -c | awk '{print $1 $2}')" = 12false ]
+	done
+}
+
+@test "evaluation: the best version is kept as a snapshot, with what it scored" {
+	unset RL_REWARD
+	held 6
+	pipe 60 "$generate --eval held.jsonl --eval-every 2 --steps 12 < prompts.jsonl | $score | tee rollouts.jsonl | rl-ppo-step -q --lr 1e-2 --ppo-epochs 2 --best eval/reward_low > metrics.jsonl"
+	# by hand: the first of the largest
+	jq -sc '[.[] | select(.["eval/reward"])] | (map(.["eval/reward"]) | max) as $m | first(.[] | select(.["eval/reward"] == $m)) | [.["eval/version"], $m]' metrics.jsonl >want
+	jq -sc '[.[] | select(.["eval/best"])] | last | [.["eval/best_version"], .["eval/best"]]' metrics.jsonl | cmp want -
+	# it was not the first, so that something was learned
+	[ "$(jq '.[0]' want)" -gt 0 ]
+	rl-store show run.lmdb | grep -qx "snapshot best: policy@$(jq '.[0]' want)"
+	# the snapshot is the version that scored so
+	rl-generate -q -s run.lmdb:best --temperature 0 --max-tokens 6 held.jsonl | eval "$score" | jq -s 'map(.reward_low) | add / length' >again
+	jq -ne --slurpfile a again --slurpfile w want '$a[0] - $w[0][1] | fabs < 1e-12'
+	# a run with a name has its own
+	RL_RUN=b pipe 60 "$generate --eval held.jsonl --steps 2 < prompts.jsonl | $score | $update --best eval/reward > named.jsonl"
+	rl-store show run.lmdb | grep -qx "snapshot best/b: policy@12"
+	rl-store show run.lmdb | grep -qx "snapshot best: policy@$(jq '.[0]' want)"
+}
+
+@test "evaluation: a run that makes no progress is closed by patience, and the sampler ends with it" {
+	unset RL_REWARD
+	held 3
+	# nothing is learned, so that the first is the best
+	loop="$generate --eval held.jsonl --eval-every 2 --epochs 100 < prompts.jsonl | $score | rl-ppo-step -q --lr 0 --best eval/reward --patience 2"
+	pipe 60 "$loop > metrics.jsonl"
+	[ "$(jq -c 'select(.["eval/since_best"]) | [.batch, .["eval/since_best"], .["eval/best_version"]]' metrics.jsonl | tr -d '\n')" = '[0,0,0][2,1,0][4,2,0]' ]
+	[ "$(wc -l <metrics.jsonl)" -eq 5 ]
+	pipe 60 "$loop > again.jsonl"
+	cmp metrics.jsonl again.jsonl
+}
+
+@test "evaluation: with a lag it is of the version that the batch is sampled from, which has to be kept" {
+	unset RL_REWARD
+	held 3
+	loop="$generate --lag 2 --eval held.jsonl --eval-every 1 < prompts.jsonl | $score"
+	pipe 60 "$loop | rl-ppo-step -q --lr 1e-2 --max-lag 2 --best eval/reward > metrics.jsonl"
+	[ "$(jq -c '[.batch, .["eval/version"]]' metrics.jsonl | tr -d '\n')" = '[0,0][1,0][2,0][3,1]' ]
+	# a version that has gone
+	fresh
+	pipe 60 "$generate < prompts.jsonl | $score | $update --kl-coef 0 > metrics.jsonl"
+	{ echo '{"eval":true,"batch":0,"row":0,"batch_size":1,"policy_version":2,"tokens":[1],"reward":1}'; $generate --run b prompts.jsonl; } >stale.jsonl
+	run -1 --separate-stderr rl-ppo-step -q --run b --reward "$low" --kl-coef 0 --best eval/reward stale.jsonl
+	[[ $stderr == *"--best: version 2, which was evaluated, is not kept (--max-lag)"* ]]
+}
+
+@test "evaluation: what is wrong with its records is named" {
+	held 2
+	$generate --eval held.jsonl --eval-every 2 prompts.jsonl >good.jsonl
+	bad() { # TEXT JQ: applied to the records that jq reads slurped
+		fresh
+		jq -c -s "$2 | .[]" good.jsonl >bad.jsonl
+		run -1 --separate-stderr rl-ppo-step -q ${3-} bad.jsonl
+		[[ $stderr == *"$1"* ]] || { echo "$stderr"; return 1; }
+		[ "$(wc -l <<<"$stderr")" -eq 1 ]
+	}
+	bad "batch 1 begins, but the evaluation before batch 0 has 1 of 2 rows" 'del(.[1])'
+	bad "bad.jsonl:3: row 0 of the evaluation before batch 0 comes twice" '[.[0], .[1], .[0]] + .[2:]'
+	bad "bad.jsonl:1: a record of an evaluation does not say which 'batch' it comes before" 'del(.[0].batch)'
+	bad "bad.jsonl:1: a record of an evaluation has no 'row' and 'batch_size'" 'del(.[0].row)'
+	bad "bad.jsonl:2: 'batch_size' is 3, but 2 in other rows of the evaluation before batch 0" '.[1].batch_size = 3'
+	bad "bad.jsonl:2: 'policy_version' is 1, but 0 in other rows of the evaluation" '.[1].policy_version = 1'
+	bad "bad.jsonl:3: an evaluation before batch 2 comes in batch 0" '[.[0], .[1], .[18]] + .[2:18] + .[19:]'
+	bad "--best: the evaluation has no 'eval/reward_x'; it has eval/reward" . "--best eval/reward_x"
+	bad "the input ended in the evaluation before batch 2, after 1 of 2 rows" '.[0:19]'
+	# rows of the batch may come between
+	fresh
+	jq -cs '.[0], .[2:10][], .[1], .[10:][]' good.jsonl | rl-ppo-step -q --best eval/reward | no_eval /dev/stdin | without_time - >got
+	fresh
+	jq -c 'select(.eval | not)' good.jsonl | rl-ppo-step -q | without_time - | cmp - got
+	run -2 rl-ppo-step -q --best objective/kl good.jsonl
+	[[ $output == *"--best is 'objective/kl', but must be eval/reward or eval/reward_NAME" ]]
+	run -2 rl-ppo-step -q --patience 2 good.jsonl
+	[[ $output == *"--patience is 2, but without --best there is no progress" ]]
+}
+
+@test "evaluation: records that are left out are counted; prompts that cannot be used are named" {
+	held 4
+	sed -i '2s/}$/,"skip":"x"}/; 3s/.*/{"id":"bad","prompt_tokens":[]}/' held.jsonl
+	run -1 --separate-stderr $generate --eval held.jsonl prompts.jsonl
+	[[ $stderr == "rl-generate: held.jsonl:3: the prompt has no token" ]]
+	pipe 60 "$generate --eval held.jsonl --eval-every 3 -k < prompts.jsonl 2>said | $update > metrics.jsonl" || [ $? -eq 3 ]
+	[ "$(jq -c 'select(.["eval/rows"]) | [.batch, .["eval/rows"], .["eval/skipped"], .rows]' metrics.jsonl | tr -d '\n')" = '[0,2,2,8][3,2,2,8]' ]
+	fails() { run -1 --separate-stderr "$@"; echo "$stderr"; [ "$(wc -l <<<"$stderr")" -eq 1 ]; }
+	: >empty
+	fails $generate --eval empty prompts.jsonl
+	[[ $stderr == *"--eval: 'empty' has no record" ]]
+	fails $generate --eval absent prompts.jsonl
+	echo '{"id":"x","prompt_tokens":[1],"eval":true}' >marked
+	fails $generate marked
+	[[ $stderr == *"marked:1: 'eval' is true, which marks records of an evaluation (--eval)" ]]
+	run -2 rl-generate --as x --eval held.jsonl prompts.jsonl
+}
+
+@test "evaluation: on resume other held-out prompts, or another K, are refused" {
+	held 3
+	run -1 pipe 60 "$generate --eval held.jsonl --eval-every 2 < prompts.jsonl | sed -u 19q | $update > part.jsonl"
+	[ "$(wc -l <part.jsonl)" -eq 2 ]
+	run -1 pipe 60 "$generate --eval held.jsonl --eval-every 3 < prompts.jsonl | $update > part.jsonl"
+	[[ $output == *eval-every=2*eval-every=3* ]]
+	held 2
+	run -1 pipe 60 "$generate --eval held.jsonl --eval-every 2 < prompts.jsonl | $update > part.jsonl"
+	[[ $output == *eval=* ]]
+	run -1 pipe 60 "$generate < prompts.jsonl | $update > part.jsonl"
+	[[ $output == *eval* ]]
+}
+
+@test "evaluation: interrupted before, in and after one, the run ends with the same bits, metrics and best" {
+	unset RL_REWARD
+	held 3
+	loop="$generate --eval held.jsonl --eval-every 1 --epochs 4 < prompts.jsonl | $score"
+	train="rl-ppo-step -q --lr 3e-3 --ppo-epochs 2 --best eval/reward --patience 3"
+	pipe 60 "$loop | $train > plain.jsonl"
+	plain=$(weights run.lmdb) best=$(weights run.lmdb:best) names=$(rl-store show run.lmdb | grep snapshot)
+	# the best is neither the first nor the last: what was counted before a death matters
+	[ "$(jq -c '.["eval/since_best"]' plain.jsonl | tr -d '\n')" = 00123 ]
+	for records in 10 11 13 14 22 25 33 35 44 47; do
+		fresh
+		run -1 pipe 60 "$loop | sed -u ${records}q | $train > part.jsonl"
+		pipe 60 "$loop | $train > with.jsonl"
+		[ "$(weights run.lmdb)" = "$plain" ]
+		[ "$(weights run.lmdb:best)" = "$best" ]
+		[ "$(rl-store show run.lmdb | grep snapshot)" = "$names" ]
+		cmp <(without_time plain.jsonl) <(without_time with.jsonl)
+	done
+}
+
+@test "evaluation: killed at random points, the same command ends with the same bits and metrics" {
+	unset RL_REWARD
+	held 3
+	killed "$generate --eval held.jsonl --eval-every 1 --epochs 2 < prompts.jsonl | $score | rl-ppo-step -q --lr 3e-3 --ppo-epochs 2 --best eval/reward --patience 3"
+}

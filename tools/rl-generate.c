@@ -13,6 +13,8 @@
 
 #include "lib/record_names.h"
 #include "lib/rollout_batch.h"
+#include "lib/rollout_eval.h"
+#include "lib/rollout_options.h"
 #include "lib/rollout_stage.h"
 #include "lib/tool.h"
 #include "lib/util.h"
@@ -73,57 +75,25 @@ struct state {
 	struct rollout rollout;
 	struct prompts *prompts;
 	struct rollout_batch *batch;
+	struct rollout_eval_config eval_config;
+	struct rollout_eval eval;
+	struct str options; /* that decide rollouts */
 };
 
-static int64_t parse_range(const char *text, int64_t *low)
-{
-	const char *dots = strstr(text, "..");
-	char *first = dots ? xstrndup(text, (size_t)(dots - text)) : xstrdup(text);
-	int64_t high;
-	if (!parse_i64(first, low) || !parse_i64(dots ? dots + 2 : text, &high) || *low < 0 || high < *low ||
-	    high > INT32_MAX)
-		cli_misuse("--max-tokens is '%s', but must be N or LO..HI with 0 <= LO <= HI", text);
-	free(first);
-	return high;
-}
-
-static int64_t parse_lag(const char *text)
-{
-	int64_t lag;
-	if (!strcmp(text, "none"))
-		return ROLLOUT_LAG_NONE;
-	if (!parse_i64(text, &lag) || lag < 0)
-		cli_misuse("--lag is '%s', but must be a number of updates or none", text);
-	return lag;
-}
-
-static void add_word(struct str *s, const char *value)
-{
-	for (const char *p = value; *p; p++)
-		str_adds(s, *p == ' ' ? "%20" : (char[]){*p, 0});
-}
-
 /* The options that decide rollouts, as `name=value` words (blanks in values as %20). */
-static char *rollout_options(const struct config *c)
+static void rollout_options(struct str *s, const struct config *c)
 {
-	struct str s;
-	str_init(&s);
-	str_addf(&s,
+	str_addf(s,
 	         "n=%lld max-tokens=%s temperature=%.15g top-k=%lld top-p=%.15g min-p=%.15g seed=%lld batch-size=%lld",
 	         (long long)c->n, c->max_tokens, c->temperature, (long long)c->top_k, c->top_p, c->min_p,
 	         (long long)c->seed, (long long)c->batch_size);
-	str_adds(&s, " run=");
-	add_word(&s, c->run);
-	str_addf(&s, " ignore-eos=%d shuffle=%d lag=%s prompt=", c->ignore_eos, (c->epochs || c->steps) && c->shuffle,
-	         c->lag);
-	add_word(&s, c->prompt);
+	rollout_option_add(s, "run", c->run);
+	str_addf(s, " ignore-eos=%d shuffle=%d lag=%s", c->ignore_eos, (c->epochs || c->steps) && c->shuffle, c->lag);
+	rollout_option_add(s, "prompt", c->prompt);
 	if (c->greedy)
-		str_adds(&s, " greedy=1");
-	for (size_t i = 0; i < c->stop.n; i++) {
-		str_adds(&s, " stop=");
-		add_word(&s, c->stop.item[i]);
-	}
-	return str_detach(&s);
+		str_adds(s, " greedy=1");
+	for (size_t i = 0; i < c->stop.n; i++)
+		rollout_option_add(s, "stop", c->stop.item[i]);
 }
 
 /* One batch: 1, 0 when there is no more to do, -1. */
@@ -138,7 +108,8 @@ static int next_batch(struct state *s, struct err *e)
 	if (go <= 0)
 		return go;
 	struct store_view *v = store_view_open(s->store, e);
-	int failed = !v || rollout_batch_generate(s->batch, s->engine.k, v, &ref, e);
+	int failed = !v || rollout_eval_before(&s->eval, s->engine.k, v, &ref, s->rollout.batch, e) ||
+	             rollout_batch_generate(s->batch, s->engine.k, v, &ref, e);
 	store_view_close(v);
 	if (failed || rollout_batch_write(s->batch, &ref, s->rollout.batch, last, &s->rollout.cursor, e))
 		return -1;
@@ -192,19 +163,21 @@ static struct rollout_batch_config batch_config(const struct config *c, int64_t 
 
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
-	char *text = rollout_options(&s->c);
-	if (open_model(s, e) || tool_open(&s->tool, operands, n_operands, e))
+	int64_t max_prompts = s->c.batch_size / (s->c.n + s->c.greedy);
+	struct rollout_batch_config bc = batch_config(&s->c, max_prompts);
+	rollout_options(&s->options, &s->c);
+	if (open_model(s, e) || tool_open(&s->tool, operands, n_operands, e) ||
+	    rollout_eval_open(&s->eval, &s->eval_config, &bc, &s->model, s->filter, &s->tool, &s->options, e))
 		return -1;
-	int64_t lag = s->trained ? parse_lag(s->c.lag) : ROLLOUT_LAG_NONE;
-	int go = rollout_begin(&s->rollout, s->store, s->c.run, s->slot, lag, text, rollout_output_is_pipe(), e);
+	int64_t lag = s->trained ? rollout_parse_lag(s->c.lag) : ROLLOUT_LAG_NONE;
+	int go = rollout_begin(&s->rollout, s->store, s->c.run, s->slot, lag, s->options.buf, rollout_output_is_pipe(),
+	                       e);
 	if (go <= 0)
 		return go;
 	free(s->rollout.cursor.options);
-	s->rollout.cursor.options = text;
-	int64_t max_prompts = s->c.batch_size / (s->c.n + s->c.greedy);
+	s->rollout.cursor.options = xstrdup(s->options.buf);
 	struct prompts_config pc = {s->c.epochs, s->c.steps * max_prompts, s->c.shuffle, (uint64_t)s->c.seed, s->c.run};
 	s->prompts = prompts_new(&s->tool, &pc);
-	struct rollout_batch_config bc = batch_config(&s->c, max_prompts);
 	s->batch = rollout_batch_new(&bc, &s->model, s->filter, &s->tool);
 	if (rollout_skip(&s->rollout, s->prompts, e))
 		return -1;
@@ -238,7 +211,7 @@ static int run_stage(struct state *s, char **operands, int n_operands, int *stat
 /* One record in, one out, as it comes.  What the environment says of batches is for the first stage of the pipe. */
 static void check_stage(struct config *c)
 {
-	static const char *const not_here[] = {"lag", "epochs", "steps", "shuffle", "greedy"};
+	static const char *const not_here[] = {"lag", "epochs", "steps", "shuffle", "greedy", "eval", "eval-every"};
 	if (!record_name_plain(c->as))
 		cli_misuse("--as is '%s', but must be letters, digits and _", c->as);
 	if (record_name_taken(c->as))
@@ -260,8 +233,8 @@ static void check_config(struct config *c)
 {
 	if (!c->store)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
-	c->max_new = parse_range(c->max_tokens, &c->min_new);
-	parse_lag(c->lag);
+	c->max_new = rollout_parse_range(c->max_tokens, &c->min_new);
+	rollout_parse_lag(c->lag);
 	for (size_t i = 0; i < c->stop.n; i++)
 		if (!*c->stop.item[i])
 			cli_misuse("--stop is empty, and every text contains that");
@@ -277,6 +250,7 @@ int main(int argc, char **argv)
 	static struct state s = {.rollout = {.locks = {-1}}};
 	const struct opt_group groups[] = {{NULL, options, &s.c},
 	                                   {"Batches and the loop", loop_options, &s.c},
+	                                   {"Evaluation", rollout_eval_options, &s.eval_config},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-generate",
@@ -291,8 +265,10 @@ int main(int argc, char **argv)
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
+	str_init(&s.options);
 	int status = 0,
 	    failed = s.c.as ? run_stage(&s, operands, n_operands, &status, &e) : run(&s, operands, n_operands, &e);
+	rollout_eval_close(&s.eval, &s.tool);
 	rollout_end(&s.rollout);
 	engine_close(&s.engine);
 	return s.c.as && !failed ? status : tool_end(&s.tool, failed, &e);

@@ -9,6 +9,7 @@
 #include "lib/filter.h"
 #include "lib/group.h"
 #include "lib/record_raw.h"
+#include "lib/rollout_record.h"
 #include "lib/tool.h"
 #include "lib/util.h"
 
@@ -41,7 +42,7 @@ struct state {
 	struct groups *groups;
 	struct record *made; /* a group, or an item */
 	struct str key, last_key;
-	int64_t batch, seen; /* the one that is coming in, and its records so far; -1: none */
+	int64_t batch, seen; /* the one that is coming in, and its records so far; -1: none; below: of an evaluation */
 };
 
 /* ---- records to groups ---- */
@@ -141,9 +142,10 @@ static int collect(struct tool *t, struct record *r, void *arg, struct err *e)
 	struct err other;
 	bool passes = tool_passes(t, r);
 	bool placed = record_int(r, "batch", &batch, &other) > 0 && record_int(r, "batch_size", &size, &other) > 0;
-	if (!placed && passes && s->batch >= 0)
+	if (!placed && passes && s->batch != -1)
 		return 0; /* a line that was no record, as far as one can see */
-	batch = placed ? batch : -1;
+	/* Records of an evaluation before batch b have a place among themselves: a batch of its own, below -1. */
+	batch = !placed ? -1 : rollout_is_evaluation(r) ? -2 - batch : batch;
 	if (batch != s->batch && !s->c.across && release_all(t, s, e))
 		return -2;
 	s->seen = batch == s->batch ? s->seen + 1 : 1;

@@ -12,6 +12,7 @@
 #include "lib/loop.h"
 #include "lib/metrics_table.h"
 #include "lib/ppo.h"
+#include "lib/ppo_eval.h"
 #include "lib/rollout_reader.h"
 #include "lib/tool.h"
 #include "lib/util.h"
@@ -158,6 +159,7 @@ int main(int argc, char **argv)
 	                                   {"Off-policy", importance_options, &s.ppo_config.importance},
 	                                   {"Optimizer", optim_options, &s.optim},
 	                                   {"  critic", optim_critic_options, &s.optim},
+	                                   {"Evaluation", ppo_eval_options, &s.ppo_config},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-ppo-step",
@@ -172,6 +174,7 @@ int main(int argc, char **argv)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
 	importance_check(&s.ppo_config.importance);
 	ppo_settle(&s.ppo_config, &s.advantage, &s.loss, &s.optim);
+	ppo_eval_check(&s.ppo_config);
 	optim_check(&s.optim, s.ppo_config.steps);
 	settle_compat(&s);
 	struct tool_config tc = s.tool.config;

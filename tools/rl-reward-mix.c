@@ -7,6 +7,7 @@
  */
 #include "lib/batch_stage.h"
 #include "lib/reward_mix.h"
+#include "lib/rollout_record.h"
 #include "lib/util.h"
 
 struct config {
@@ -59,7 +60,7 @@ static int process(struct tool *t, struct record *r, void *arg, struct err *e)
 	int64_t batch = s->c.batch_size ? (t->n_in - 1) / s->c.batch_size : 0;
 	if (record_int(r, "batch", &batch, e) < 0)
 		return -1;
-	return mix_alone(s, t, r, batch, batch_stage_is_evaluation(r), e);
+	return mix_alone(s, t, r, batch, rollout_is_evaluation(r), e);
 }
 
 /* ---- whole batches ---- */
