@@ -178,7 +178,7 @@ static int parse_state(struct loop_run *r, struct record *rec, struct err *e)
 	if (record_bool(rec, "closed", &closed, e) < 1 || record_int(rec, "updates", &r->updates, e) < 1 ||
 	    record_int(rec, "base", &r->base, e) < 1 || record_int(rec, "batches", &r->batches, e) < 1 ||
 	    record_int(rec, "records", &r->cursor.records, e) < 1 || record_int(rec, "episodes", &r->episodes, e) < 1 ||
-	    record_int(rec, "version", &r->version, e) < 1)
+	    record_int(rec, "version", &r->version, e) < 1 || record_int(rec, "bad_batches", &r->bad, e) < 0)
 		return err_set(e, "the state of the run is damaged");
 	r->closed = closed;
 	if (record_str(rec, "lines", &text, &len, e) < 1 || len != 16)
@@ -238,6 +238,8 @@ int loop_run_save(const struct loop_run *r, struct store_update *u, const char *
 	         r->closed ? "true" : "false", (long long)r->updates, (long long)r->base, (long long)r->batches,
 	         (long long)r->episodes, (long long)r->version, (long long)r->cursor.records,
 	         (unsigned long long)r->cursor.lines);
+	if (r->bad)
+		str_addf(&s, ",\"bad_batches\":%lld", (long long)r->bad);
 	str_adds(&s, ",\"options\":");
 	json_put_str(&s, r->cursor.options, strlen(r->cursor.options));
 	if (r->states)

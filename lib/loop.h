@@ -71,6 +71,7 @@ struct loop_run {
 	int64_t updates;  /* committed batches */
 	int64_t base;     /* version of the policy the run began with */
 	int64_t batches;  /* batches consumed; = updates unless batches were skipped */
+	int64_t bad;      /* of the batches, those that were passed over (--skip-bad-batches) */
 	int64_t episodes; /* rows that were trained on */
 	int64_t version;  /* of the policy, as the run's last update left it */
 	char slot[64];    /* that the run trains: "policy", or an adapter */

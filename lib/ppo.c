@@ -8,6 +8,7 @@
 
 #include "lib/advantage_compat.h"
 #include "lib/advantage_record.h"
+#include "lib/ppo_bad.h"
 #include "lib/ppo_batch.h"
 #include "lib/ppo_metrics.h"
 #include "lib/ppo_eval.h"
@@ -34,6 +35,8 @@ const struct opt ppo_options[] = {
          0},
         {"snapshot-every", 0, OPT_INT, AT(snapshot_every), "0", "K",
          "every K batches keep a version that training can go on from, as RUN/000120", 0, 1e12},
+        {"skip-bad-batches", 0, OPT_INT, AT(skip_bad_batches), "0", "N",
+         "go on without up to N batches that hold NaN, infinity or a record that cannot be used", 0, 1e12},
         {NULL},
 };
 
@@ -80,8 +83,17 @@ static int open_models(struct ppo *p, struct store_view *v, struct err *e)
 	return p->needs_reference ? loop_reference(v, p->config->run, p->slot, &p->reference, e) : 0;
 }
 
+/* A run begins its optimizer anew. */
+static void begin_models(struct ppo *p)
+{
+	trainer_forget_moments(&p->policy);
+	if (p->config->critic == CRITIC_SEPARATE)
+		trainer_forget_moments(&p->value);
+}
+
 int ppo_open(struct ppo *p, struct err *e)
 {
+	str_init(&p->passed);
 	struct store_view *v = store_view_open(p->store, e);
 	if (!v)
 		return -1;
@@ -107,9 +119,7 @@ int ppo_open(struct ppo *p, struct err *e)
 		return p->run.closed ? 0 : loop_run_undisturbed(&p->run, p->config->run, p->policy.version, e);
 	p->run.base = p->policy.version;
 	snprintf(p->run.slot, sizeof p->run.slot, "%s", p->slot);
-	trainer_forget_moments(&p->policy);
-	if (p->config->critic == CRITIC_SEPARATE)
-		trainer_forget_moments(&p->value);
+	begin_models(p);
 	return 0;
 }
 
@@ -118,6 +128,7 @@ void ppo_close(struct ppo *p)
 	trainer_close(&p->policy);
 	trainer_close(&p->value);
 	loop_run_release(&p->run);
+	str_release(&p->passed);
 }
 
 /* ---- one update ---- */
@@ -131,6 +142,8 @@ struct mini {
 	struct trainer_row *row; /* [n] of the pass under way */
 	struct policy_loss_scale scale;
 	struct policy_loss_stats sums;
+	const struct rollout_rows *rows; /* for messages */
+	int64_t bad;                     /* the first of this mini-batch whose numbers are not finite; -1: none */
 };
 
 static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
@@ -166,6 +179,8 @@ static void take_loss(void *arg, int64_t first, int64_t end)
 			policy_loss_tokens(m->p->loss, &m->scale, &r, &m->sums);
 		if (r.dvalues)
 			policy_loss_cells(m->p->loss, &m->scale, &r, &m->sums);
+		if (m->bad < 0 && !ppo_row_finite(&m->row[i]))
+			m->bad = i;
 	}
 }
 
@@ -201,11 +216,19 @@ static void choose(struct mini *m, bool policy, bool value)
 	}
 }
 
+/* What take_loss has found. */
+static int check_rows(struct mini *m, struct err *e)
+{
+	m->p->bad = m->bad >= 0;
+	return m->p->bad ? ppo_bad_row(&m->b->row[m->pick[m->bad]], m->rows, &m->row[m->bad], e) : 0;
+}
+
 static int backward(struct mini *m, struct trainer *t, bool policy, bool value, struct err *e)
 {
 	choose(m, policy, value);
 	trainer_zero_gradient(t);
-	return trainer_backward(t, m->row, m->n, take_loss, m, e);
+	m->bad = -1;
+	return trainer_backward(t, m->row, m->n, take_loss, m, e) ? -1 : check_rows(m, e);
 }
 
 /* The policy's outputs and, where `loss`, its loss, but no gradient. */
@@ -215,9 +238,10 @@ static int forward(struct mini *m, bool loss, struct err *e)
 	choose(m, true, false);
 	if (trainer_score(&t->d, &t->w, m->row, m->n, t->micro_tokens, e))
 		return -1;
+	m->bad = -1;
 	if (loss)
 		take_loss(m, 0, m->n);
-	return 0;
+	return check_rows(m, e);
 }
 
 /* Which tokens --top-entropy leaves: known before the first gradient, at the price of a forward pass. */
@@ -267,10 +291,12 @@ static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct 
 		return 1;
 	struct trainer *const models[] = {&p->policy, &p->value};
 	int first = warming ? 1 : 0, end = critic == CRITIC_SEPARATE ? 2 : 1;
-	double norm;
+	double norm = 0;
 	double critic_lr = optim_critic_rate(p->optim, p->run.batches, p->config->steps);
-	if (trainer_step(models + first, end - first, p->optim, warming ? critic_lr : lr, critic_lr, &norm, e))
+	if (trainer_step(models + first, end - first, p->optim, warming ? critic_lr : lr, critic_lr, &norm, e)) {
+		p->bad = !isfinite(norm);
 		return -1;
+	}
 	stats->norm += norm;
 	stats->steps++;
 	ppo_metrics_add_norms(stats, p);
@@ -279,11 +305,12 @@ static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct 
 
 /* One pass over the batch: 0, 1 it was broken off, -1.  With one mini-batch rows stay in order; with several they are
  * dealt by seed. */
-static int epoch(struct ppo *p, struct ppo_batch *b, int64_t number, double lr, struct ppo_stats *stats, struct err *e)
+static int epoch(struct ppo *p, struct ppo_batch *b, const struct rollout_rows *rows, int64_t number, double lr,
+                 struct ppo_stats *stats, struct err *e)
 {
 	int64_t parts = p->config->mini_batches, *order = xcalloc((size_t)b->n, sizeof *order);
 	uint64_t place = (uint64_t)(p->run.batches * p->config->epochs + number);
-	struct mini m = {.p = p, .b = b, .row = xcalloc((size_t)b->n, sizeof *m.row)};
+	struct mini m = {.p = p, .b = b, .rows = rows, .row = xcalloc((size_t)b->n, sizeof *m.row)};
 	int failed = 0;
 	if (parts > 1)
 		rng_shuffle(order, b->n, rng_key("mini-batch", (uint64_t)p->config->seed, p->config->run, place));
@@ -394,27 +421,83 @@ static int move_kl(struct ppo *p, const struct ppo_batch *b, struct err *e)
 	return (b->n && kl_control_update(&p->kl, seen, b->n, e)) || kl_control_keep(&p->kl, &p->run, e);
 }
 
+/* Everything up to the commit; *p has new weights, and is otherwise as it was. */
+static int take_update(struct ppo *p, struct ppo_batch *b, struct rollout_rows *rows, struct ppo_stats *stats,
+                       struct err *e)
+{
+	double started = now_seconds();
+	stats->lr = schedule_rate(&p->optim->schedule, p->run.batches, p->config->steps);
+	if (trainer_attach(&p->policy, p->store, e) || ppo_batch_prepare(b, p, rows, e))
+		return -1;
+	double prepared = now_seconds();
+	int got = 0;
+	for (int64_t i = 0; i < p->config->epochs && b->n && !got; i++)
+		got = epoch(p, b, rows, i, stats->lr, stats, e);
+	if (got < 0)
+		return -1;
+	if (ppo_check_models(p, e)) {
+		p->bad = true;
+		return -1;
+	}
+	stats->prepare_seconds = prepared - started;
+	stats->update_seconds = now_seconds() - prepared;
+	return 0;
+}
+
+/* The models as they were before the batch. */
+static int reopen_models(struct ppo *p, struct err *e)
+{
+	trainer_close(&p->policy);
+	trainer_close(&p->value);
+	struct store_view *v = store_view_open(p->store, e);
+	int failed = !v || open_models(p, v, e);
+	store_view_close(v);
+	if (!failed && !p->run.begun)
+		begin_models(p);
+	return failed ? -1 : 0;
+}
+
+/* *e says why nothing can be trained on the batch: goes on without it, or fails. */
+static int pass_over(struct ppo *p, struct rollout_rows *rows, struct str *metrics, double started, struct err *e)
+{
+	const struct err why = *e;
+	if (rows->bad)
+		err_set(e, "%s", rows->bad_at);
+	if (ppo_may_skip(p, e))
+		return -1;
+	str_adds(&p->passed, e->msg);
+	if (reopen_models(p, e))
+		return -1;
+	advance(p, rows, 0);
+	p->run.bad++;
+	if (keep_states(p, rows, e) || ppo_eval_take(p, rows, e))
+		return -1;
+	ppo_bad_metrics(metrics, p, rows, &why, now_seconds() - started);
+	ppo_eval_metrics(metrics, p, rows);
+	if (p->config->rollouts && ppo_rollouts_write(p, NULL, rows, e))
+		return -1;
+	return commit(p, metrics, e);
+}
+
 int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, struct err *e)
 {
 	struct ppo_batch b;
 	struct ppo_stats stats = {0};
+	struct advantage_moving moving = p->moving;
 	double started = now_seconds();
-	double lr = schedule_rate(&p->optim->schedule, p->run.batches, p->config->steps);
 	ppo_batch_init(&b);
 	place_kl(p);
-	int failed = trainer_attach(&p->policy, p->store, e) || ppo_batch_prepare(&b, p, rows, e) ? -1 : 0;
-	double prepared = now_seconds();
-	for (int64_t i = 0; i < p->config->epochs && b.n && !failed; i++)
-		failed = epoch(p, &b, i, lr, &stats, e);
+	str_clear(&p->passed);
+	p->bad = rows->bad != NULL;
+	int failed = p->bad ? err_set(e, "%s", rows->bad) : take_update(p, &b, rows, &stats, e);
 	trainer_detach(&p->policy);
-	if (failed >= 0 && p->config->rollouts && ppo_rollouts_write(p, &b, rows, e))
-		failed = -1;
-	if (failed >= 0) {
+	if (failed && p->bad) {
+		p->moving = moving;
+		failed = pass_over(p, rows, metrics, started, e);
+	} else if (!failed) {
+		failed = p->config->rollouts ? ppo_rollouts_write(p, &b, rows, e) : 0;
 		advance(p, rows, b.n);
-		failed = keep_states(p, rows, e) || move_kl(p, &b, e) || ppo_eval_take(p, rows, e);
-		stats.lr = lr;
-		stats.prepare_seconds = prepared - started;
-		stats.update_seconds = now_seconds() - prepared;
+		failed = failed || keep_states(p, rows, e) || move_kl(p, &b, e) || ppo_eval_take(p, rows, e);
 		ppo_metrics(metrics, p, &b, rows, &stats);
 		ppo_eval_metrics(metrics, p, rows);
 		failed = failed || commit(p, metrics, e);

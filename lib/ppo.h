@@ -29,7 +29,7 @@
 enum ppo_critic { CRITIC_SHARED, CRITIC_SEPARATE, CRITIC_NONE };
 
 struct ppo_config {
-	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every, critic_warmup;
+	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every, skip_bad_batches, critic_warmup;
 	int critic;              /* enum ppo_critic */
 	double target_kl;        /* 0: none */
 	const char *adaptive_kl; /* "TARGET,HORIZON" or "" */
@@ -46,8 +46,7 @@ void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_
 /* --advantage of struct advantage_config: a table of its own, since the filters have no such option. */
 extern const struct opt ppo_advantage_options[];
 /* --ppo-epochs, --mini-batches, --target-kl, --adaptive-kl, --critic, --critic-warmup, --seed, --max-lag, --steps,
- * --run,
- * --rollouts, --snapshot-every */
+ * --run, --rollouts, --snapshot-every, --skip-bad-batches */
 extern const struct opt ppo_options[];
 
 /* Where evaluations stand (lib/ppo_eval.h). */
@@ -77,6 +76,8 @@ struct ppo {
 	struct advantage_moving moving;
 	struct kl_control kl; /* whose coefficient is put into *advantage or *loss before each update */
 	struct ppo_eval_state eval;
+	bool bad;             /* what failed was the batch (lib/ppo_bad.h) */
+	struct str passed;    /* why the last batch was passed over; empty: it was not */
 };
 
 /* Reads the run, the models and the reference.  A run that is closed loads no model. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/advantage_record.h"
+#include "lib/ppo_bad.h"
 #include "lib/ppo_metrics.h"
 #include "lib/record.h"
 #include "lib/util.h"
@@ -294,8 +295,10 @@ static int estimate(struct ppo_batch *b, struct ppo *p, const struct rollout_row
 			to_advantage(&a[i], b, p, &b->row[k++]);
 		else
 			beside(&a[i], &rows->row[i]);
-	if (advantage_compute(p->advantage, &p->moving, a, rows->n, &bad, e))
-		return bad >= 0 ? err_where(e, "row %lld ('%s')", (long long)bad, rows->row[bad].id) : -1;
+	if (advantage_compute(p->advantage, &p->moving, a, rows->n, &bad, e)) {
+		p->bad = bad >= 0;
+		return p->bad ? err_where(e, "row %lld ('%s')", (long long)bad, rows->row[bad].id) : -1;
+	}
 	for (k = 0; k < b->n; k++) {
 		struct ppo_row *r = &b->row[k];
 		const struct advantage_row *from = &a[r->source - rows->row];
@@ -341,8 +344,10 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
-	if (take_rows(b, p, rows, e))
+	if (take_rows(b, p, rows, e)) {
+		p->bad = true;
 		return -1;
+	}
 	if (!b->n)
 		return 0;
 	int64_t given = 0;
@@ -356,6 +361,10 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 	if ((p->needs_reference && score_reference(b, p, e)) ||
 	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)) || score_proximal(b, p, e))
 		return -1;
+	if (ppo_check_scores(b, rows, e)) {
+		p->bad = true;
+		return -1;
+	}
 	return given ? use_given(b, p, given, e) : estimate(b, p, rows, e);
 }
 
@@ -459,6 +468,8 @@ void ppo_metrics(struct str *out, const struct ppo *p, const struct ppo_batch *b
 	         "{\"batch\":%lld,\"version\":%lld,\"episode\":%lld,\"rows\":%lld,\"skipped\":%lld,\"tokens\":%lld",
 	         (long long)rows->batch, (long long)p->policy.version + 1, (long long)p->run.episodes, (long long)b->n,
 	         (long long)rows->skipped, (long long)b->tokens);
+	if (p->config->skip_bad_batches)
+		str_addf(out, ",\"bad_batches\":%lld", (long long)p->run.bad);
 	put(out, "completions/mean_length", (double)b->tokens / (double)b->n);
 	ppo_metrics_completions(out, b);
 	put_objective(out, p, b);

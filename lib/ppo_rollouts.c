@@ -167,6 +167,19 @@ static int moving_state(const struct ppo *p, struct str *state, struct err *e)
 	return 0;
 }
 
+/* In place of a line that was no record: one that cannot be used either, so that the batch is passed over again. */
+static int write_lost(struct record *rec, struct adding *a, struct sink *out, struct err *e)
+{
+	static const char why[] = "a line is no record";
+	size_t len;
+	record_clear(rec);
+	a->place = true;
+	if (record_add_str(rec, "lost", why, sizeof why - 1, e) || add_fields(rec, a, e))
+		return -1;
+	const char *line = record_line(rec, &len);
+	return sink_write(out, line, len, e);
+}
+
 static int write_rows(const struct ppo *p, const struct ppo_batch *b, const struct rollout_rows *rows, struct sink *out,
                       struct err *e)
 {
@@ -182,7 +195,11 @@ static int write_rows(const struct ppo *p, const struct ppo_batch *b, const stru
 		                   .batch_size = rows->n,
 		                   .place = !rows->placed,
 		                   .last = rows->last};
-		if (k < b->n && b->row[k].source == &rows->row[i]) {
+		if (!rows->row[i].line) {
+			failed = write_lost(rec, &a, out, e);
+			continue;
+		}
+		if (b && k < b->n && b->row[k].source == &rows->row[i]) {
 			computed(&a, b, p, &b->row[k++]);
 			a.state = state.len ? state.buf : NULL;
 		}

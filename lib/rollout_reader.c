@@ -28,6 +28,10 @@ struct rollout_reader {
 	bool known, last, ended;
 	int64_t strays; /* error records of lines that never were rows */
 	struct str stray_lines;
+	int64_t lost; /* lines of the batch that are no records */
+	struct str bad, bad_at;
+	struct str lost_ahead; /* why the line that was read ahead is none */
+	bool has_cursor;       /* of this batch */
 	struct loop_cursor cursor;
 	struct rollout_states states;
 	struct rollout_scores scores; /* of the evaluation before the batch, if there is one */
@@ -48,6 +52,9 @@ struct rollout_reader *rollout_reader_new(struct tool *t, const struct rollout_r
 	rollout_states_init(&r->states);
 	str_init(&r->stray_lines);
 	rollout_scores_init(&r->scores);
+	str_init(&r->bad);
+	str_init(&r->bad_at);
+	str_init(&r->lost_ahead);
 	r->batch = -1;
 	r->reward = reward_new(c->reward, e);
 	if (r->reward)
@@ -65,6 +72,9 @@ void rollout_reader_free(struct rollout_reader *r)
 	rollout_states_release(&r->states);
 	str_release(&r->stray_lines);
 	rollout_scores_release(&r->scores);
+	str_release(&r->bad);
+	str_release(&r->bad_at);
+	str_release(&r->lost_ahead);
 	arena_release(&r->arena);
 	free(r->row);
 	free(r->have);
@@ -285,6 +295,8 @@ static void begin_batch(struct rollout_reader *r, int64_t batch, int64_t n)
 {
 	make_room(r, n);
 	memset(r->have, 0, (size_t)n * sizeof *r->have);
+	memset(r->row, 0, (size_t)n * sizeof *r->row);
+	r->has_cursor = false;
 	arena_reset(&r->arena);
 	r->batch = batch;
 	r->n = n;
@@ -353,33 +365,97 @@ static void keep_line(struct rollout_reader *r, struct rollout_row *row)
 	row->line = arena_strndup(&r->arena, line, --row->line_len);
 }
 
+/* The first record of the batch that cannot be used: *e says why, with its place only in bad_at. */
+static void note_bad(struct rollout_reader *r, const char *why, const char *at)
+{
+	if (r->bad.len)
+		return;
+	str_adds(&r->bad, why);
+	str_adds(&r->bad_at, at);
+}
+
+static int how_to_go_on(struct err *e)
+{
+	const struct err why = *e;
+	return err_set(e, "%s (leave the record out, or go on without its batch: --skip-bad-batches N)", why.msg);
+}
+
+/* The fields of a row: 0, -1; with keep_bad the batch is noted as bad instead. */
+static int take_row(struct rollout_reader *r, int64_t i, struct err *e)
+{
+	int failed = read_row(r, &r->row[i], e);
+	if (r->c.keep_lines)
+		keep_line(r, &r->row[i]);
+	if (!failed) {
+		rollout_states_take(&r->states, r->t->record, i);
+		return 0;
+	}
+	if (!r->c.keep_bad)
+		return how_to_go_on(e);
+	err_where(e, "row %lld", (long long)i);
+	struct err at = *e;
+	err_where(&at, "%s:%lld", r->t->source, (long long)r->t->line);
+	note_bad(r, e->msg, at.msg);
+	return 0;
+}
+
+static int take_cursor(struct rollout_reader *r, struct err *e)
+{
+	struct loop_cursor c;
+	int got = rollout_read_cursor(r->t->record, &c, e);
+	if (got <= 0)
+		return got;
+	loop_cursor_release(&r->cursor);
+	r->cursor = c;
+	r->has_cursor = true;
+	return r->c.run && c.options ? loop_same_run(c.options, r->c.run, e) : 0;
+}
+
 /* Puts the current record into the batch. */
 static int take(struct rollout_reader *r, const struct place *p, struct err *e)
 {
 	if (check_place(r, p, e))
 		return -1;
 	/* A batch that was trained already is counted, not read. */
-	if (p->batch >= r->c.first) {
-		if (read_row(r, &r->row[p->row], e))
-			return -1;
-		if (r->c.keep_lines)
-			keep_line(r, &r->row[p->row]);
-		rollout_states_take(&r->states, r->t->record, p->row);
-		struct loop_cursor c;
-		int got = rollout_read_cursor(r->t->record, &c, e);
-		if (got < 0)
-			return -1;
-		if (got > 0) {
-			loop_cursor_release(&r->cursor);
-			r->cursor = c;
-			if (r->c.run && c.options && loop_same_run(c.options, r->c.run, e))
-				return -1;
-		}
-	}
+	if (p->batch >= r->c.first && (take_row(r, p->row, e) || take_cursor(r, e)))
+		return -1;
 	r->have[p->row] = true;
 	r->got++;
 	r->last |= p->last;
 	return 0;
+}
+
+static bool is_lost(const struct rollout_reader *r)
+{
+	return r->c.keep_bad && r->t->no_record;
+}
+
+/* A line that is no record is in place of a row that is missing. */
+static void take_lost(struct rollout_reader *r, const char *at)
+{
+	r->lost++;
+	note_bad(r, "a line is no record", at);
+}
+
+/* In a stream that does not say, the end of the input makes a batch the last one: reads a record ahead. */
+static int look_ahead(struct rollout_reader *r, struct err *e)
+{
+	int got = next_record(r, e);
+	r->held = got > 0;
+	r->last = r->ended = got == 0;
+	if (got >= 0 || !is_lost(r))
+		return got < 0 ? -1 : 1;
+	str_adds(&r->lost_ahead, e->msg);
+	return 1;
+}
+
+/* Where the sampler stands is said in the last row; were it lost, a run could not go on. */
+static int whole(struct rollout_reader *r, struct err *e)
+{
+	if (r->lost && r->fields && !r->has_cursor && r->batch >= r->c.first)
+		return err_set(e, "%s; it may have said where the sampler stands, so the batch cannot be passed over",
+		               r->bad_at.buf);
+	return r->fields ? 1 : look_ahead(r, e);
 }
 
 static int input_ended(struct rollout_reader *r, struct err *e)
@@ -402,15 +478,6 @@ static int located(struct rollout_reader *r, int failed, struct err *e)
 	return failed ? err_where(e, "%s:%lld", r->t->source, (long long)r->t->line) : 0;
 }
 
-/* In a stream that does not say, the end of the input makes a batch the last one: reads a record ahead. */
-static int look_ahead(struct rollout_reader *r, struct err *e)
-{
-	int got = next_record(r, e);
-	r->held = got > 0;
-	r->last = r->ended = got == 0;
-	return got < 0 ? -1 : 1;
-}
-
 /* What a stage with -k makes of a line that it could not read: an error that belongs to no row. */
 static bool is_stray(const struct record *rec)
 {
@@ -423,46 +490,65 @@ static void take_stray(struct rollout_reader *r)
 	keep_beside(r);
 }
 
+static void begin_fill(struct rollout_reader *r)
+{
+	r->got = r->lost = 0;
+	r->said = false;
+	r->since = now_seconds();
+	str_clear(&r->bad);
+	str_clear(&r->bad_at);
+	if (r->lost_ahead.len)
+		take_lost(r, r->lost_ahead.buf);
+	str_clear(&r->lost_ahead);
+}
+
+/* The end of a stream: 1 when something of a batch is there, 0, -1. */
+static int last_batch(struct rollout_reader *r, struct err *e)
+{
+	if (input_ended(r, e))
+		return -1;
+	if (!r->got && r->lost)
+		begin_batch(r, r->batch + 1, r->lost);
+	r->n = r->got + r->lost;
+	r->last = true;
+	return r->n > 0;
+}
+
+/* Puts the record that was read where it belongs: 1; 0 it is no row; -1. */
+static int place_record(struct rollout_reader *r, struct err *e)
+{
+	struct place p;
+	int got = read_place(r, &p, e);
+	if (got == 0 && is_stray(r->t->record)) {
+		take_stray(r);
+		return 0;
+	}
+	if (got == 0) {
+		p = (struct place){r->got ? r->batch : r->batch + 1, r->got, r->c.batch_size, false};
+		r->known = true;
+	} else if (got > 0) {
+		r->fields = true;
+	}
+	return got < 0 || take(r, &p, e) ? located(r, 1, e) : 1;
+}
+
 /* Reads until a batch is whole: 1, 0 at the end, -1. */
 static int fill(struct rollout_reader *r, struct err *e)
 {
-	r->got = 0;
-	r->said = false;
-	r->since = now_seconds();
+	begin_fill(r);
 	for (;;) {
 		int got = next_record(r, e);
+		if (got == 0)
+			return last_batch(r, e);
+		if (got < 0 && !is_lost(r))
+			return r->t->no_record ? how_to_go_on(e) : -1;
+		bool evaluation = got > 0 && rollout_is_evaluation(r->t->record);
 		if (got < 0)
+			take_lost(r, e->msg);
+		else if (evaluation ? take_evaluation(r, e) && located(r, 1, e) : place_record(r, e) < 0)
 			return -1;
-		if (got == 0) {
-			if (input_ended(r, e))
-				return -1;
-			r->n = r->got;
-			r->last = true;
-			return r->got > 0;
-		}
-		struct place p;
-		bool evaluation = rollout_is_evaluation(r->t->record);
-		if (evaluation && take_evaluation(r, e))
-			return located(r, 1, e);
-		if (evaluation && r->got == r->n && r->got > 0 && rollout_scores_whole(&r->scores))
-			return 1;
-		if (evaluation)
-			continue;
-		got = read_place(r, &p, e);
-		if (got == 0 && is_stray(r->t->record)) {
-			take_stray(r);
-			continue;
-		}
-		if (got == 0) {
-			p = (struct place){r->got ? r->batch : r->batch + 1, r->got, r->c.batch_size, false};
-			r->known = true;
-		} else if (got > 0) {
-			r->fields = true;
-		}
-		if (got < 0 || take(r, &p, e))
-			return located(r, 1, e);
-		if (r->got == r->n && rollout_scores_whole(&r->scores))
-			return r->fields ? 1 : look_ahead(r, e);
+		if (r->got && r->got + r->lost == r->n && rollout_scores_whole(&r->scores))
+			return evaluation ? 1 : whole(r, e);
 	}
 }
 
@@ -478,12 +564,15 @@ int rollout_reader_next(struct rollout_reader *r, struct rollout_rows *out, stru
 	} while (r->batch < r->c.first);
 	*out = (struct rollout_rows){.row = r->row, .n = r->n, .batch = r->batch, .last = r->last, .cursor = r->cursor};
 	out->placed = r->fields;
+	out->bad = r->bad.len ? r->bad.buf : NULL;
+	out->bad_at = r->bad_at.len ? r->bad_at.buf : NULL;
 	out->strays = r->stray_lines.len ? r->stray_lines.buf : "";
 	out->eval = r->scores.n && r->scores.batch == r->batch ? &r->scores : NULL;
 	out->states = rollout_states_object(&r->states);
 	for (int64_t i = 0; i < r->n; i++)
 		out->skipped += r->row[i].skip != NULL;
 	out->skipped += r->strays;
+	out->strays_n = r->strays;
 	r->strays = 0;
 	return 1;
 }

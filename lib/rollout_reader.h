@@ -5,7 +5,8 @@
  * double row is an error.  Batches that were trained already are passed over.  Rows of an evaluation before a batch are
  * no rows of it: with the batch come their scores.  For streams without these fields a batch
  * is batch_size records, and the end of the input is the end.  While it waits it says, after ten seconds in which the
- * sampler has finished its batch, which rows are missing.
+ * sampler has finished its batch, which rows are missing.  With keep_bad a line that is no record takes the place of a
+ * row that is missing, if it did not say where the sampler stands.
  */
 #ifndef LIB_ROLLOUT_READER_H
 #define LIB_ROLLOUT_READER_H
@@ -57,6 +58,11 @@ struct rollout_rows {
 	int64_t skipped;           /* rows with skip, and error records that belong to no row */
 	struct loop_cursor cursor; /* of the batch's last row, or empty; owned by the reader */
 	const char *states;        /* {"NAME": value} of fields state_NAME (lib/rollout_states.h); NULL: none */
+	/* with keep_bad: why a record cannot be used, of the first such ("row 3: ..."), and the same with its place in
+	 * the input; NULL: all can.  Then rows are not to be looked at, but for their lines (NULL: it was no record).
+	 */
+	const char *bad, *bad_at;
+	int64_t strays_n;   /* error records that belong to no row; counted in skipped */
 	const char *strays; /* with keep_lines: what belongs to no row (evaluations, errors), a line each; else "" */
 	/* the evaluation before this batch, of the reader; NULL: there is none */
 	const struct rollout_scores *eval;
@@ -69,6 +75,7 @@ struct rollout_reader_config {
 	int64_t first;          /* batches that were trained already */
 	const char *run;        /* that the rollouts must be of, if they say; NULL: any */
 	bool keep_lines;        /* rows have their records' text */
+	bool keep_bad;          /* a record that cannot be used makes its batch a bad one; else it is an error */
 };
 
 struct rollout_reader;

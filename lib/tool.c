@@ -168,6 +168,7 @@ int tool_next(struct tool *t, struct err *e)
 	size_t len;
 	int got;
 	arena_reset(&t->arena);
+	t->no_record = false;
 	while ((got = next_line(t, &line, &len, e)) > 0) {
 		t->n_in++;
 		if ((t->n_in & 63) == 0)
@@ -179,6 +180,7 @@ int tool_next(struct tool *t, struct err *e)
 			return -1;
 		*e = why;
 		record_clear(t->record);
+		t->no_record = !t->config.keep_going;
 		if (tool_reject(t, t->record, 0, e) < 0)
 			return -1;
 	}

@@ -48,6 +48,7 @@ struct tool {
 	int64_t n_tokens;      /* for progress; counted by process */
 	bool fails_when_empty; /* training tools: no record at all is an error */
 	bool takes_all;        /* process sees records that carry `error` or `skip` too; else they pass as they are */
+	bool no_record;    /* out: the last -1 of tool_next was a line that is no record, and it can be called again */
 	bool drops_errors; /* whose output is no stream of records: with -k one that fails is counted, not written */
 	/* For tools that hold records back: writes them, called before a line that is no record goes on as an error,
 	 * and when an input fails (NULL: none).  -1 with the whole message. */

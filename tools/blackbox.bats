@@ -212,3 +212,120 @@ states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <m
 	fails_with 1 "no 'none'" rl-store copy run.lmdb:none new.lmdb
 	[ ! -e new.lmdb ]
 }
+
+# ---- batches that nothing may be trained on ----
+
+# spoil BATCH ROW JSON: a filter that puts fields into one record; what is no JSON makes it a line that is no record.
+spoil() { echo "sed -u 's/\(.*\"batch\":$1,\"row\":$2,.*\)}\$/\1,$3}/'"; }
+refused() { # TEXT OPTIONS FILE
+	local before text=$1
+	before=$(sha256sum <run.lmdb)
+	shift
+	fails_with 1 "$text" rl-ppo-step -q --lr 1e-3 "$@"
+	grep -q -- '--skip-bad-batches' err || { cat err; return 1; }
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+}
+
+@test "bad batches: NaN or infinity in record, gradient or weight is named, the store is as it was, and how to go on is said" {
+	unset RL_REWARD
+	head -n 8 prompts.jsonl | rl-generate -q --max-tokens 5 --ignore-eos |
+		jq -c 'del(.batch, .row, .batch_size, .last, .cursor) | .reward = 1' >rollouts.jsonl
+	with() { sed "3s/\"reward\":1}/$1}/" rollouts.jsonl >bad.jsonl; }
+	with '"reward":NaN' && refused "bad.jsonl:3: not JSON" bad.jsonl
+	with '"reward":1e400' && refused "bad.jsonl:3: not JSON: a number is malformed, infinite" bad.jsonl
+	with '"reward":1,"values":[0,0,1e39,0,0]' && refused "bad.jsonl:3: 'values' holds 1e+39 at index 2" bad.jsonl
+	with '"reward":-1e300' && refused "batch 0: row 2 ('p2'): 'rewards' would be -1e+300 at index 4" bad.jsonl
+	with '"reward":1,"advantages":[0,0,0,0,0]' && sed -i 's/"logprobs":\[[^,]*/"logprobs":[-300/; s/"reward":1}/"reward":1,"advantages":[-1,0,0,0,0]}/' bad.jsonl
+	refused "batch 0: row 0 ('p0'): the gradient of the policy's loss would be infinite at index 0" --critic none bad.jsonl
+	with '"reward":1e37' && refused "batch 0: the gradient of 'score.weight' has" --vf-coef 1000 bad.jsonl
+	jq -c '.advantages = [0, 0, 0, 0, 0]' rollouts.jsonl >none.jsonl
+	refused "batch 0: after the update tensor '" --eps 0 --ppo-epochs 1 --critic none none.jsonl
+	refused "batch 0: after the update the second moment of '" --max-grad-norm 0 --vf-coef 1 bad.jsonl
+	# nor may it be written by more than one step
+	refused "batch 0: row 0 ('p0'): the policy's log-probability would be NaN" --eps 0 --critic none none.jsonl
+	jq -c 'del(.reward)' rollouts.jsonl >bad.jsonl
+	refused "batch 0: none of 8 rows can be trained on" bad.jsonl
+}
+
+@test "bad batches: up to N are passed over, counted, and a run that was stopped ends with the same bits" {
+	for what in '"values":[1e39]' '"x":1e400' '"logprobs2":NaN'; do
+		fresh
+		rm -rf rollouts start.lmdb*
+		rl-store copy run.lmdb start.lmdb
+		loop="$generate < prompts.jsonl | $(spoil 1 3 "$what") | $update --skip-bad-batches 1"
+		pipe "$loop --rollouts rollouts > metrics.jsonl"
+		[ "$(jq -c '[.batch, .version, .rows, .skipped, .bad_batches, has("bad")]' metrics.jsonl | paste -sd' ')" = \
+			'[0,1,8,0,0,false] [1,2,0,8,1,true] [2,3,8,0,1,false] [3,4,8,0,1,false]' ]
+		want=$(weights run.lmdb)
+		# the record alone, which has the bad batch too
+		$update --skip-bad-batches 1 -s start.lmdb rollouts/* >replayed.jsonl
+		cmp <(without_time metrics.jsonl | jq -c 'del(.bad)') <(without_time replayed.jsonl | jq -c 'del(.bad)')
+		[ "$(weights start.lmdb)" = "$want" ]
+		# stopped before it, behind it, and at once after it
+		for rows in 8 12 16 20; do
+			fresh
+			! pipe "${loop/| rl-ppo-step/| sed -u ${rows}q | rl-ppo-step} > part.jsonl" 2>/dev/null
+			pipe "$loop > part.jsonl"
+			cmp <(without_time metrics.jsonl) <(without_time part.jsonl)
+			[ "$(weights run.lmdb)" = "$want" ]
+		done
+	done
+}
+
+@test "bad batches: one that is passed over leaves weights, moments and a moving baseline as they were" {
+	moving="--advantage reinforce --baseline moving --kl-coef 0"
+	pipe "$generate < prompts.jsonl | $(spoil 2 0 '"values":[1e39]') | $update $moving --skip-bad-batches 1 --max-lag 9 > metrics.jsonl"
+	[ "$(weights run.lmdb:policy@2)" = "$(weights run.lmdb:policy@3)" ]
+	[ "$(weights run.lmdb:policy@2)" != "$(weights run.lmdb)" ]
+	# the batches without it, in a run of three: the same weights
+	fresh
+	pipe "$generate < prompts.jsonl | $(spoil 2 0 '"values":[1e39]') | $update $moving --skip-bad-batches 1 --rollouts rollouts > metrics.jsonl"
+	want=$(weights run.lmdb)
+	fresh
+	zstdcat rollouts/00000[013]* | jq -c 'del(.cursor, .state_reinforce, .advantages, .returns, .rewards)
+		| .batch |= if . == 3 then 2 else . end' | $update $moving >three.jsonl
+	[ "$(weights run.lmdb)" = "$want" ]
+}
+
+@test "bad batches: one that fails after steps were taken leaves what one leaves that cannot be read" {
+	for critic in shared separate; do
+		for batch in 0 1; do
+			export RL_REWARD='.low // ([.tokens[] | if . < 32 then 1 else 0 end] | add / length)'
+			more="$update --critic $critic --mini-batches 8 --skip-bad-batches 1"
+			fresh
+			pipe "$generate < prompts.jsonl | $(spoil $batch 3 '"values":[1e39]') | $more > metrics.jsonl"
+			want=$(weights run.lmdb)
+			fresh
+			pipe "$generate < prompts.jsonl | jq -c --unbuffered 'if .batch == $batch and .row == 3 then .logprobs[0] = -300 | .low = -50 else . end' | $more > metrics.jsonl"
+			jq -r 'select(.bad).bad' metrics.jsonl | grep -qxF "row 3 ('p$((batch * 8 + 3))'): the gradient of the policy's loss would be infinite at index 0"
+			[ "$(weights run.lmdb)" = "$want" ]
+		done
+	done
+}
+
+@test "bad batches: one more than N is refused, and the next start goes on there; the first of a run can be one" {
+	both="$(spoil 0 3 '"values":[1e39]') | $(spoil 2 3 '"values":[1e39]')"
+	! pipe "$generate < prompts.jsonl | $both | $update --skip-bad-batches 1 > metrics.jsonl" 2>err
+	grep -q "batch 2: standard input:20: row 3: 'values' holds 1e+39 at index 0, not a float32; the store is as it was, and 1 of --skip-bad-batches 1 were passed over before" err
+	[ "$(jq -c '[.batch, .bad_batches]' metrics.jsonl | paste -sd' ')" = '[0,1] [1,1]' ]
+	pipe "$generate < prompts.jsonl | $both | $update --skip-bad-batches 2 > metrics.jsonl"
+	[ "$(jq -c '[.batch, .bad_batches]' metrics.jsonl | paste -sd' ')" = '[0,1] [1,1] [2,2] [3,2]' ]
+	want=$(weights run.lmdb)
+	fresh
+	pipe "$generate < prompts.jsonl | $both | rl-ppo-step --lr 1e-3 --ppo-epochs 2 --skip-bad-batches 2 --critic shared > metrics.jsonl" 2>err
+	[ "$(weights run.lmdb)" = "$want" ]
+	grep -q "batch 0 is passed over: standard input:4: row 3: 'values' holds" err
+	# a line that says where the sampler stands is not lost in silence
+	fresh
+	! pipe "$generate < prompts.jsonl | $(spoil 1 7 '"x":NaN') | $update --skip-bad-batches 1 > metrics.jsonl" 2>err
+	grep -q "it may have said where the sampler stands" err
+	# a stream that names no batch
+	fresh
+	rl-generate -q --max-tokens 5 prompts.jsonl | jq -c 'del(.batch, .row, .batch_size, .last, .cursor)' >plain
+	for line in 1 7 8 9 16 32; do
+		fresh
+		sed "${line}s/^/x/" plain | $update --batch-size 8 --skip-bad-batches 1 >metrics.jsonl
+		[ "$(jq -c '[.batch, .rows]' metrics.jsonl | wc -l)" -eq 4 ]
+		[ "$(jq 'select(has("bad")).batch' metrics.jsonl)" = $(((line - 1) / 8)) ]
+	done
+}

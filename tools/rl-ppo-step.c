@@ -103,6 +103,8 @@ static int train(struct state *s, struct err *e)
 			got = -1;
 			break;
 		}
+		if (!s->tool.config.quiet && s->ppo.passed.len)
+			cli_warn("batch %lld is passed over: %s", (long long)rows.batch, s->ppo.passed.buf);
 		if (!s->tool.config.quiet && s->ppo.run.updates == 1)
 			cli_warn("the reward is %s", rollout_reader_reward(s->reader));
 	}
@@ -133,7 +135,8 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	                                   a->P,
 	                                   s->ppo.run.batches,
 	                                   s->ppo_config.run,
-	                                   s->ppo_config.rollouts != NULL};
+	                                   s->ppo_config.rollouts != NULL,
+	                                   s->ppo_config.skip_bad_batches > 0};
 	s->reader = rollout_reader_new(&s->tool, &rc, &s->locks, e);
 	return s->reader ? train(s, e) : -1;
 }
