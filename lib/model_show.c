@@ -175,52 +175,6 @@ int model_show(struct store_view *v, const char *path, bool json, struct str *ou
 	return 0;
 }
 
-/* ---- log ---- */
-
-static void add_member(struct str *out, const struct json *entry, const char *key, const char *before)
-{
-	struct json v;
-	if (!json_member(entry, key, &v) || v.kind == JSON_NULL)
-		return;
-	str_adds(out, before);
-	if (v.kind == JSON_STRING)
-		str_add(out, v.text, v.len);
-	else
-		json_text(&v, out);
-}
-
-static int on_entry(void *arg, int64_t index, const char *json, size_t len)
-{
-	struct show *x = arg;
-	struct json top;
-	if (x->json) {
-		str_add(x->out, json, len);
-		str_addc(x->out, '\n');
-		return 0;
-	}
-	struct record *r = record_new();
-	int failed = record_parse_value(r, json, len, &top, x->e);
-	if (!failed) {
-		str_addf(x->out, "%" PRId64 ":", index);
-		add_member(x->out, &top, "tool", " ");
-		add_member(x->out, &top, "run", " run ");
-		add_member(x->out, &top, "slot", " ");
-		add_member(x->out, &top, "version", "@");
-		add_member(x->out, &top, "records", " records ");
-		add_member(x->out, &top, "options", " ");
-		str_addc(x->out, '\n');
-	}
-	record_free(r);
-	return failed;
-}
-
-int model_show_log(struct store_view *v, const char *path, bool json, struct str *out, struct err *e)
-{
-	(void)path;
-	struct show x = {v, json, out, e, 0};
-	return store_each_log(v, on_entry, &x, e);
-}
-
 /* ---- verify ---- */
 
 struct verify {

@@ -13,8 +13,12 @@
 /* Slots with architecture, weights, files; snapshots; size.  One JSON object, or lines. */
 int model_show(struct store_view *v, const char *path, bool json, struct str *out, struct err *e);
 
-/* The log: entries as they are, or a line for each. */
-int model_show_log(struct store_view *v, const char *path, bool json, struct str *out, struct err *e);
+/*
+ * The log (lib/model_log.c): entries as they are, or in words: a line for each with its metrics, and the command where
+ * it is not that of the entry before.  name: "" for all of it; a slot; a snapshot or SLOT@VERSION (which need not be
+ * there any more) for what made that version, in full.  -1 when the log has nothing of it.
+ */
+int model_show_log(struct store_view *v, const char *name, bool json, struct str *out, struct err *e);
 
 /* Reads everything there is, and compares checksums.  Each fault becomes a line of *faults; 0 also when there are some.
  */

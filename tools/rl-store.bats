@@ -233,3 +233,35 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 		rm -f cut.lmdb-lock
 	done
 }
+
+@test "log: the command and the metrics of every version, of a slot, and of one that is gone" {
+	cd "$BATS_TEST_TMPDIR"
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+	rl-store lora -q run.lmdb:a
+	head -n 16 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s run.lmdb --max-tokens 5 --batch-size 8 | jq -c 'del(.cursor)' >rollouts.jsonl
+	rl-ppo-step -q -s run.lmdb --reward ".id | if . == \"it's\" then 1 else 0 end" --lr 1e-3 --run one rollouts.jsonl >metrics.jsonl
+	rl-ppo-step -q -s run.lmdb --reward 1 --lr 1e-3 --run two --advantage reinforce rollouts.jsonl >>metrics.jsonl
+	rl-store snapshot run.lmdb best
+	rl-store log run.lmdb >log
+	# a line for each entry, its metrics, and the command once for both batches
+	grep -cE '^[0-9]+: ' log | grep -qx 6
+	[ "$(grep -c '^    rl-ppo-step --store run.lmdb' log)" -eq 2 ]
+	[ "$(grep -c ' objective/kl=' log)" -eq 4 ]
+	! grep -q time/ log
+	grep -qE '^5: policy@4 rl-ppo-step run two parent 3 seed 0 records 0 batch=1 ' log
+	# what it says is the command: the same weights
+	rl-store log run.lmdb:policy@1 >one
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 again.lmdb
+	eval "$(sed -n 's/^    \(rl-ppo-step .*\)/\1 rollouts.jsonl/p' one | sed 's/--store run.lmdb/--store again.lmdb/')" >again.jsonl
+	[ "$(jq -c 'with_entries(select(.key | startswith("time/") | not))' again.jsonl)" = "$(head -n 2 metrics.jsonl | jq -c 'with_entries(select(.key | startswith("time/") | not))')" ]
+	# in full, though the store has it no more, and as it was printed
+	! rl-store export -q run.lmdb:policy@1 none 2>err
+	grep -qx "    grad_norm $(head -n 1 metrics.jsonl | jq -r .grad_norm | xargs printf %.9g)" one
+	grep -q '^    time/update ' one
+	rl-store log --json run.lmdb:policy@1 | jq -c .metrics | cmp - <(head -n 1 metrics.jsonl | jq -c .)
+	[ "$(rl-store log --json run.lmdb:policy | jq .version | paste -sd' ')" = "0 1 2 3 4" ]
+	[ "$(rl-store log --json run.lmdb:a | jq -r .tool)" = "rl-store lora" ]
+	[ "$(rl-store log --json run.lmdb:best | jq .version)" = 4 ]
+	fails_with 1 "the log has nothing of 'policy@7'" rl-store log run.lmdb:policy@7
+	fails_with 1 "has no 'none'" rl-store log run.lmdb:none
+}

@@ -173,15 +173,15 @@ static int run_export(char **arg, struct err *e)
 	return failed || adapter < 0 ? -1 : 0;
 }
 
-/* Prints what fn says of a store. */
-static int printing(const char *spec,
-                    int (*fn)(struct store_view *v, const char *path, bool json, struct str *out, struct err *e),
+/* Prints what fn says of a store, which it has by its path, or of a name in it. */
+static int printing(const char *spec, bool by_name,
+                    int (*fn)(struct store_view *v, const char *what, bool json, struct str *out, struct err *e),
                     struct err *e)
 {
 	struct reading r;
 	struct str s;
 	str_init(&s);
-	int failed = reading_open(&r, spec, e) || fn(r.v, r.path, config.json, &s, e) || say(&s, e);
+	int failed = reading_open(&r, spec, e) || fn(r.v, by_name ? r.name : r.path, config.json, &s, e) || say(&s, e);
 	str_release(&s);
 	reading_close(&r);
 	return failed ? -1 : 0;
@@ -189,12 +189,12 @@ static int printing(const char *spec,
 
 static int run_show(char **arg, struct err *e)
 {
-	return printing(arg[0], model_show, e);
+	return printing(arg[0], false, model_show, e);
 }
 
 static int run_log(char **arg, struct err *e)
 {
-	return printing(arg[0], model_show_log, e);
+	return printing(arg[0], true, model_show_log, e);
 }
 
 static int run_verify(char **arg, struct err *e)
@@ -276,7 +276,7 @@ int main(int argc, char **argv)
 	                                 "lora STORE:NAME\n"
 	                                 "merge STORE:NAME NEWSTORE\n"
 	                                 "show STORE\n"
-	                                 "log STORE\n"
+	                                 "log STORE[:NAME]\n"
 	                                 "verify STORE\n"
 	                                 "snapshot STORE[:SLOT] NAME\n"
 	                                 "copy STORE[:NAME] FILE",
