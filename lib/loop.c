@@ -72,13 +72,18 @@ int loop_trainer(struct loop_locks *l, const char *store_path, struct err *e)
 	int got = loop_try(l, LOOP_TRAINER, e);
 	if (got == 0)
 		err_set(e, "another trainer has '%s' (one process at a time changes its weights)", store_path);
-	struct stat st;
-	if (got > 0 && !fstat(0, &st) && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
-		got = loop_try(l, LOOP_PIPED, e);
 	if (got > 0)
 		return 0;
 	loop_close(l);
 	return -1;
+}
+
+int loop_piped(struct loop_locks *l, struct err *e)
+{
+	struct stat st;
+	if (fstat(0, &st) || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+		return 0;
+	return loop_try(l, LOOP_PIPED, e) < 0 ? -1 : 0;
 }
 
 /* ---- runs ---- */

@@ -40,9 +40,11 @@ void loop_free(struct loop_locks *l, enum loop_lock which);
 /* Does another open file description hold it? */
 bool loop_held(struct loop_locks *l, enum loop_lock which);
 
-/* What every tool that changes weights calls first: opens the locks and takes `trainer`, and `piped` when stdin is a
- * pipe. -1 with "another trainer has STORE" when it is taken. */
+/* What every tool that changes weights calls first: opens the locks and takes `trainer`.  -1 with "another trainer has
+ * STORE" when it is taken. */
 int loop_trainer(struct loop_locks *l, const char *store_path, struct err *e);
+/* Takes `piped` when stdin is a pipe: from now on a sampler believes what the store says of the run. */
+int loop_piped(struct loop_locks *l, struct err *e);
 
 /*
  * For those who write to a store and are no trainer: opens STORE of "STORE[:NAME]" under the trainer's lock, calls fn,
@@ -86,6 +88,15 @@ int loop_run_load(struct loop_run *r, struct store_view *v, const char *run, str
 int loop_run_undisturbed(const struct loop_run *r, const char *run, int64_t version, struct err *e);
 /* Puts it into an update. */
 int loop_run_save(const struct loop_run *r, struct store_update *u, const char *run, struct err *e);
+
+/*
+ * Between two commits of the state (--checkpoint-every) a trainer puts what samplers need alone: versions up to
+ * base + batches, which nobody holds but the trainer's lag, and this note of them.  A restart forgets them.
+ */
+int loop_publish(const struct loop_run *r, struct store_update *u, const char *run, struct err *e);
+int loop_unpublish(struct store_update *u, const char *run, struct err *e);
+/* 1 with the base and how many batches samplers have versions of; 0 nothing is published; -1. */
+int loop_published(struct store_view *v, const char *run, int64_t *base, int64_t *batches, struct err *e);
 
 /* What the filter NAME held (its field state_NAME), in rec: 1; 0 nothing; -1. */
 int loop_run_state(const struct loop_run *r, const char *name, struct record *rec, struct json *out, struct err *e);

@@ -35,6 +35,8 @@ const struct opt ppo_options[] = {
          0},
         {"snapshot-every", 0, OPT_INT, AT(snapshot_every), "0", "K",
          "every K batches keep a version that training can go on from, as RUN/000120", 0, 1e12},
+        {"checkpoint-every", 0, OPT_INT, AT(checkpoint_every), "1", "N",
+         "commit every N updates, and between only the policy for samplers", 1, 1e9},
         {"skip-bad-batches", 0, OPT_INT, AT(skip_bad_batches), "0", "N",
          "go on without up to N batches that hold NaN, infinity or a record that cannot be used", 0, 1e12},
         {NULL},
@@ -91,23 +93,50 @@ static void begin_models(struct ppo *p)
 		trainer_forget_moments(&p->value);
 }
 
-int ppo_open(struct ppo *p, struct err *e)
+/* What a trainer that is gone published after its last commit is made again, with the same bits if the options are the
+ * same: samplers are to wait for it. */
+static int forget_published(struct ppo *p, struct err *e)
+{
+	int64_t base, batches;
+	struct store_view *v = store_view_open(p->store, e);
+	int got = v ? loop_published(v, p->config->run, &base, &batches, e) : -1;
+	store_view_close(v);
+	if (got <= 0)
+		return got;
+	struct store_update *u = store_update_begin(p->store, e);
+	if (!u)
+		return -1;
+	if (p->config->max_lag > 0)
+		store_keep_range(u, p->slot, p->checkpoint - p->config->max_lag, p->checkpoint);
+	if (!loop_unpublish(u, p->config->run, e))
+		return store_update_commit(u, e);
+	store_update_abort(u);
+	return -1;
+}
+
+int ppo_begin(struct ppo *p, struct err *e)
 {
 	str_init(&p->passed);
+	str_init(&p->pending);
 	struct store_view *v = store_view_open(p->store, e);
-	if (!v)
-		return -1;
 	kl_control_init(&p->kl, p->config->adaptive_kl, p->advantage->kl_coef);
-	int failed = trainer_slot(v, p->name, p->slot, e) || loop_run_load(&p->run, v, p->config->run, e) ||
+	int failed = !v || trainer_slot(v, p->name, p->slot, e) || loop_run_load(&p->run, v, p->config->run, e) ||
 	             loop_same_slot(&p->run, p->config->run, p->slot, e);
-	if (!failed && !p->run.closed)
-		failed = advantage_moving_load(&p->run, &p->moving, e) || kl_control_load(&p->kl, &p->run, e) ||
-		                         ppo_eval_load(p, e) || open_models(p, v, e)
-		                 ? -1
-		                 : 0;
 	store_view_close(v);
-	if (failed)
-		return failed;
+	p->checkpoint = p->run.version;
+	return failed || forget_published(p, e) ? -1 : 0;
+}
+
+int ppo_open(struct ppo *p, struct err *e)
+{
+	if (!p->run.closed) {
+		struct store_view *v = store_view_open(p->store, e);
+		int failed = !v || advantage_moving_load(&p->run, &p->moving, e) ||
+		             kl_control_load(&p->kl, &p->run, e) || ppo_eval_load(p, e) || open_models(p, v, e);
+		store_view_close(v);
+		if (failed)
+			return -1;
+	}
 	if (p->run.begun && !p->run.closed && p->config->steps > 0 && p->run.updates >= p->config->steps)
 		return err_set(e, "run '%s' has made %lld updates already, and --steps is %lld", p->config->run,
 		               (long long)p->run.updates, (long long)p->config->steps);
@@ -117,7 +146,7 @@ int ppo_open(struct ppo *p, struct err *e)
 		return -1;
 	if (p->run.begun)
 		return p->run.closed ? 0 : loop_run_undisturbed(&p->run, p->config->run, p->policy.version, e);
-	p->run.base = p->policy.version;
+	p->run.base = p->checkpoint = p->policy.version;
 	snprintf(p->run.slot, sizeof p->run.slot, "%s", p->slot);
 	begin_models(p);
 	return 0;
@@ -129,6 +158,7 @@ void ppo_close(struct ppo *p)
 	trainer_close(&p->value);
 	loop_run_release(&p->run);
 	str_release(&p->passed);
+	str_release(&p->pending);
 }
 
 /* ---- one update ---- */
@@ -342,32 +372,65 @@ static int keep_snapshot(const struct ppo *p, struct store_update *u, struct err
 	return failed;
 }
 
+/* Everything that the run goes on from. */
+static int put_checkpoint(struct ppo *p, struct store_update *u, int64_t version, struct err *e)
+{
+	if (trainer_put(&p->policy, u, version, e) ||
+	    (p->config->critic == CRITIC_SEPARATE && trainer_put(&p->value, u, p->value.version + 1, e)) ||
+	    loop_run_save(&p->run, u, p->config->run, e) || loop_unpublish(u, p->config->run, e) ||
+	    ppo_eval_put(p, u, e))
+		return -1;
+	for (const char *line = p->pending.buf, *end; (end = strchr(line, '\n')); line = end + 1)
+		if (store_put_log(u, line, (size_t)(end - line), e))
+			return -1;
+	bool first = p->checkpoint == p->run.base;
+	if (p->needs_reference && !p->policy.info.lora && first &&
+	    loop_hold_reference(u, p->config->run, &p->reference, e))
+		return -1;
+	return keep_snapshot(p, u, e);
+}
+
+/* What a sampler that is behind needs of the newest version, and of the one that a restart goes back to. */
+static void keep_versions(const struct ppo *p, struct store_update *u, int64_t checkpoint, int64_t version)
+{
+	int64_t lag = p->config->max_lag;
+	if (checkpoint < version || lag > 0)
+		store_keep_from(u, p->slot, version - lag > p->run.base ? version - lag : p->run.base);
+	if (checkpoint < version && lag > 0)
+		store_keep_range(u, p->slot, checkpoint - lag, checkpoint);
+}
+
+static bool is_checkpoint(const struct ppo *p)
+{
+	const struct ppo_config *c = p->config;
+	return p->run.closed || p->run.updates % c->checkpoint_every == 0 ||
+	       (c->snapshot_every > 0 && p->run.batches % c->snapshot_every == 0);
+}
+
 static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 {
 	int64_t version = p->policy.version + 1;
+	bool all = is_checkpoint(p);
 	struct store_update *u = store_update_begin(p->store, e);
 	if (!u)
 		return -1;
-	struct str log;
-	str_init(&log);
-	run_log_entry(&log, "rl-ppo-step", p->config->run, p->slot, version, p->config->seed, p->run.cursor.records,
-	              p->options, metrics->buf);
-	int failed = trainer_put(&p->policy, u, version, e) ||
-	             (p->config->critic == CRITIC_SEPARATE && trainer_put(&p->value, u, p->value.version + 1, e)) ||
-	             loop_run_save(&p->run, u, p->config->run, e) || ppo_eval_put(p, u, e) ||
-	             store_put_log(u, log.buf, log.len, e);
-	if (!failed && p->needs_reference && !p->policy.info.lora && p->run.updates == 1)
-		failed = loop_hold_reference(u, p->config->run, &p->reference, e);
-	failed = failed || keep_snapshot(p, u, e);
-	if (p->config->max_lag > 0) {
-		int64_t oldest = version - p->config->max_lag;
-		store_keep_from(u, p->slot, oldest > p->run.base ? oldest : p->run.base);
+	run_log_entry(&p->pending, "rl-ppo-step", p->config->run, p->slot, version, p->config->seed,
+	              p->run.cursor.records, p->options, metrics->buf);
+	str_addc(&p->pending, '\n');
+	int failed = all ? put_checkpoint(p, u, version, e)
+	                 : trainer_publish(&p->policy, u, version, e) || loop_publish(&p->run, u, p->config->run, e);
+	keep_versions(p, u, all ? version : p->checkpoint, version);
+	if (failed) {
+		store_update_abort(u);
+		return -1;
 	}
-	str_release(&log);
-	if (!failed)
-		return store_update_commit(u, e);
-	store_update_abort(u);
-	return -1;
+	if (store_update_commit(u, e))
+		return -1;
+	if (all) {
+		p->checkpoint = version;
+		str_clear(&p->pending);
+	}
+	return 0;
 }
 
 static void advance(struct ppo *p, struct rollout_rows *rows, int64_t trained)

@@ -29,7 +29,8 @@
 enum ppo_critic { CRITIC_SHARED, CRITIC_SEPARATE, CRITIC_NONE };
 
 struct ppo_config {
-	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every, skip_bad_batches, critic_warmup;
+	int64_t epochs, mini_batches, seed, max_lag, steps, snapshot_every, skip_bad_batches, checkpoint_every,
+	        critic_warmup;
 	int critic;              /* enum ppo_critic */
 	double target_kl;        /* 0: none */
 	const char *adaptive_kl; /* "TARGET,HORIZON" or "" */
@@ -46,7 +47,8 @@ void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_
 /* --advantage of struct advantage_config: a table of its own, since the filters have no such option. */
 extern const struct opt ppo_advantage_options[];
 /* --ppo-epochs, --mini-batches, --target-kl, --adaptive-kl, --critic, --critic-warmup, --seed, --max-lag, --steps,
- * --run, --rollouts, --snapshot-every, --skip-bad-batches */
+ * --run, --rollouts, --snapshot-every, --skip-bad-batches,
+ * --checkpoint-every */
 extern const struct opt ppo_options[];
 
 /* Where evaluations stand (lib/ppo_eval.h). */
@@ -57,7 +59,7 @@ struct ppo_eval_state {
 };
 
 struct ppo {
-	/* set by the caller before ppo_open; borrowed */
+	/* set by the caller before ppo_begin, k before ppo_open; borrowed */
 	struct ppo_config *config;
 	struct advantage_config *advantage;
 	struct policy_loss_config *loss;
@@ -67,7 +69,7 @@ struct ppo {
 	const char *name;    /* of what is trained: "", or an adapter */
 	const char *options; /* effective options as JSON, for the log */
 	double waited;       /* seconds for the batch; set before each ppo_update */
-	/* set by ppo_open */
+	/* set by these */
 	struct trainer policy, value; /* value only with CRITIC_SEPARATE */
 	struct loop_run run;
 	char slot[64];
@@ -76,11 +78,15 @@ struct ppo {
 	struct advantage_moving moving;
 	struct kl_control kl; /* whose coefficient is put into *advantage or *loss before each update */
 	struct ppo_eval_state eval;
-	bool bad;             /* what failed was the batch (lib/ppo_bad.h) */
-	struct str passed;    /* why the last batch was passed over; empty: it was not */
+	int64_t checkpoint; /* version of the last commit of the run's state, or its base */
+	struct str pending; /* log entries since then, a line each */
+	bool bad;           /* what failed was the batch (lib/ppo_bad.h) */
+	struct str passed;  /* why the last batch was passed over; empty: it was not */
 };
 
-/* Reads the run, the models and the reference.  A run that is closed loads no model. */
+/* Reads the run, and forgets what is published of it; before samplers can see the trainer (loop_piped). */
+int ppo_begin(struct ppo *p, struct err *e);
+/* Then: reads the models and the reference.  A run that is closed loads no model. */
 int ppo_open(struct ppo *p, struct err *e);
 void ppo_close(struct ppo *p);
 

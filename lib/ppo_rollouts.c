@@ -39,8 +39,8 @@ int ppo_rollouts_open(const struct ppo *p, struct err *e)
 		if (number_of(d->d_name) > last)
 			last = number_of(d->d_name);
 	closedir(dir);
-	/* The file of the batch that comes next may have been written before a crash. */
-	if (last > p->run.batches)
+	/* The files of the batches up to the next commit may have been written before a crash. */
+	if (last > p->run.batches + p->config->checkpoint_every - 1)
 		return err_set(
 		        e,
 		        "'%s' has batch %lld, but run '%s' has trained %lld: these files are of another run, and "

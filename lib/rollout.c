@@ -300,20 +300,37 @@ static int same_as_before(struct rollout *r, struct store_ref *ref, struct err *
 	return got;
 }
 
+static int load_published(const struct rollout *r, struct loop_run *run, int64_t *published, struct err *e)
+{
+	struct store_view *v = store_view_open(r->store, e);
+	int64_t base;
+	*published = 0;
+	if (!v)
+		return -1;
+	int failed = loop_run_load(run, v, r->run, e);
+	int got = failed ? -1 : loop_published(v, r->run, &base, published, e);
+	store_view_close(v);
+	if (got > 0 && !run->begun)
+		run->base = base;
+	return got < 0 ? -1 : 0;
+}
+
 /* Has the run come far enough?  1 with *ref, 0 not yet, 2 closed, -1. */
 static int look(struct rollout *r, int64_t updates_wanted, struct store_ref *ref, struct err *e)
 {
 	struct loop_run run;
-	if (load_run(r, &run, e))
+	int64_t published;
+	if (load_published(r, &run, &published, e))
 		return -1;
+	int64_t batches = published > run.batches ? published : run.batches;
 	int result = 0;
 	if (loop_same_slot(&run, r->run, r->slot, e)) {
 		result = -1;
 	} else if (run.closed) {
 		result = 2;
-	} else if (!run.begun) {
-		result = updates_wanted == 0 ? resolve(r, r->slot, ref, e) : 0;
-	} else if (run.batches >= updates_wanted) {
+	} else if (!run.begun && updates_wanted == 0) {
+		result = resolve(r, r->slot, ref, e);
+	} else if (batches >= updates_wanted) {
 		*ref = (struct store_ref){.version = run.base + updates_wanted};
 		snprintf(ref->slot, sizeof ref->slot, "%s", r->slot);
 		result = 1;

@@ -119,6 +119,7 @@ int store_put_log(struct store_update *u, const char *json, size_t len, struct e
 /* Versions at or above this one of the slot are kept by the sweep even without a name (lag); default: only the current.
  */
 void store_keep_from(struct store_update *u, const char *slot, int64_t version);
+void store_keep_range(struct store_update *u, const char *slot, int64_t first, int64_t last); /* both included */
 /* The flip; then what nothing holds is deleted.  0, or -1 with the store as it was before store_update_begin.  u is
  * gone. */
 int store_update_commit(struct store_update *u, struct err *e);

@@ -39,7 +39,7 @@ struct op {
 
 struct keep {
 	char slot[STORE_MAX_SLOT + 1];
-	int64_t from;
+	int64_t first, last;
 };
 
 struct store_update {
@@ -425,10 +425,16 @@ int store_put_log(struct store_update *u, const char *json, size_t len, struct e
 
 void store_keep_from(struct store_update *u, const char *slot, int64_t version)
 {
+	store_keep_range(u, slot, version, INT64_MAX);
+}
+
+void store_keep_range(struct store_update *u, const char *slot, int64_t first, int64_t last)
+{
 	u->keep = xrealloc_array(u->keep, u->n_keep + 1, sizeof *u->keep);
 	struct keep *k = &u->keep[u->n_keep++];
 	snprintf(k->slot, sizeof k->slot, "%s", slot);
-	k->from = version;
+	k->first = first;
+	k->last = last;
 }
 
 /* ---- the end ---- */
@@ -543,7 +549,8 @@ static int mark_all(struct sweep *w)
 static bool kept(const struct store_update *u, const struct store_ref *ref)
 {
 	for (size_t i = 0; i < u->n_keep; i++)
-		if (!strcmp(u->keep[i].slot, ref->slot) && ref->version >= u->keep[i].from)
+		if (!strcmp(u->keep[i].slot, ref->slot) && ref->version >= u->keep[i].first &&
+		    ref->version <= u->keep[i].last)
 			return true;
 	return false;
 }

@@ -598,7 +598,7 @@ static int put_tensor(struct trainer *t, struct store_update *u, int64_t version
 	return store_put(u, t->slot, version, name, KN_F32, x->n_dims, x->shape, data, e);
 }
 
-static int put_tensors(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
+static int put_tensors(struct trainer *t, struct store_update *u, int64_t version, bool moments, struct err *e)
 {
 	const struct tensors *table = &t->info.table;
 	int64_t largest = 0;
@@ -612,8 +612,8 @@ static int put_tensors(struct trainer *t, struct store_update *u, int64_t versio
 		if (x->frozen)
 			continue;
 		failed = put_tensor(t, u, version, "", &t->w, x, host, e) ||
-		         put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
-		         (t->v.slab && put_tensor(t, u, version, "adam.v/", &t->v, x, host, e));
+		         (moments && (put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
+		                      (t->v.slab && put_tensor(t, u, version, "adam.v/", &t->v, x, host, e))));
 	}
 	free(host);
 	return failed ? -1 : 0;
@@ -624,11 +624,19 @@ int trainer_put(struct trainer *t, struct store_update *u, int64_t version, stru
 	const char *optim = optim_kind_names[t->optim];
 	char text[32];
 	snprintf(text, sizeof text, "%lld", (long long)t->step);
-	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, e) ||
+	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, true, e) ||
 	    (t->config && store_put_blob(u, t->slot, "file/config.json", t->config, strlen(t->config), e)) ||
 	    store_put_blob(u, t->slot, "trainer/step", text, strlen(text), e) ||
 	    store_put_blob(u, t->slot, "trainer/optim", optim, strlen(optim), e) ||
 	    store_put_current(u, t->slot, version, e))
+		return -1;
+	t->version = version;
+	return 0;
+}
+
+int trainer_publish(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
+{
+	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, false, e))
 		return -1;
 	t->version = version;
 	return 0;

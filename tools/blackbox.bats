@@ -329,3 +329,63 @@ refused() { # TEXT OPTIONS FILE
 		[ "$(jq 'select(has("bad")).batch' metrics.jsonl)" = $(((line - 1) / 8)) ]
 	done
 }
+
+# ---- commits of several updates ----
+
+@test "checkpoints: between them samplers have the policy alone; weights and metrics are those of a commit each time" {
+	for how in "" "--critic separate" "--advantage reinforce --baseline moving"; do
+		fresh
+		pipe "$generate < prompts.jsonl | $update $how > each.jsonl"
+		want=$(weights run.lmdb)
+		fresh
+		pipe "$generate < prompts.jsonl | $update $how --checkpoint-every 3 > metrics.jsonl"
+		cmp <(without_time each.jsonl) <(without_time metrics.jsonl)
+		[ "$(weights run.lmdb)" = "$want" ]
+		[ "$(rl-store log --json run.lmdb | jq 'select(.metrics).version' | paste -sd' ')" = "1 2 3 4" ]
+	done
+	# stopped after the fifth update: two were not committed
+	loop="$generate --epochs 2 < prompts.jsonl | $update --checkpoint-every 3"
+	fresh
+	pipe "$loop > whole.jsonl"
+	want=$(weights run.lmdb)
+	fresh
+	! pipe "${loop/| rl-ppo-step/| sed -u 40q | rl-ppo-step} > part.jsonl" 2>/dev/null
+	[ "$(wc -l <part.jsonl)" -eq 5 ]
+	rl-store show --json run.lmdb | jq -e '.slots[0].version == 3' >/dev/null
+	# what is published is the policy, without moments
+	[ "$(rl-store verify --json run.lmdb | jq .versions)" -eq 3 ]
+	rl-store log --json run.lmdb:policy | jq .version | tail -n 1 | grep -qx 3
+	# another program that writes takes what was published away, and the run goes on all the same
+	cp run.lmdb other.lmdb
+	rl-store snapshot other.lmdb here
+	[ "$(rl-store verify --json other.lmdb | jq .versions)" -eq 2 ]
+	for store in run.lmdb other.lmdb; do
+		RL_STORE=$store pipe "$loop > part.jsonl"
+		cmp <(without_time whole.jsonl) <(without_time part.jsonl)
+		[ "$(weights $store)" = "$want" ]
+	done
+	fails_with 2 "--skip-bad-batches goes back to the last commit" rl-ppo-step --checkpoint-every 2 --skip-bad-batches 1
+}
+
+@test "checkpoints: a lag, an adapter, and a second stage have the versions that they need" {
+	fresh
+	pipe "$generate --lag 2 < prompts.jsonl | $update --max-lag 2 > each.jsonl"
+	want=$(weights run.lmdb)
+	fresh
+	pipe "$generate --lag 2 < prompts.jsonl | $update --max-lag 2 --checkpoint-every 9 > metrics.jsonl"
+	cmp <(without_time each.jsonl) <(without_time metrics.jsonl)
+	[ "$(weights run.lmdb)" = "$want" ]
+	fresh
+	! pipe "$generate --lag 2 < prompts.jsonl | sed -u 24q | $update --max-lag 2 --checkpoint-every 2 > part.jsonl" 2>/dev/null
+	pipe "$generate --lag 2 < prompts.jsonl | $update --max-lag 2 --checkpoint-every 2 > metrics.jsonl"
+	cmp <(without_time each.jsonl) <(without_time metrics.jsonl)
+	[ "$(weights run.lmdb)" = "$want" ]
+	for every in 1 3; do
+		fresh
+		rl-store lora -q --lora-r 4 run.lmdb:a
+		RL_STORE=run.lmdb:a pipe "$generate < prompts.jsonl | rl-generate -q --as again --prompt .tokens --max-tokens 2 | tee again.$every | $update --checkpoint-every $every > metrics.$every"
+		weights run.lmdb:a >sum.$every
+	done
+	cmp sum.1 sum.3
+	cmp again.1 again.3
+}

@@ -37,8 +37,9 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
 	struct records_run *r = &s->dpo.run;
 	store_split(s->c.store, &s->path, &s->name);
-	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)) ||
-	    engine_open(&s->engine, &s->engine_config, e) || tool_open(&s->tool, operands, n_operands, e))
+	if (loop_trainer(&s->locks, s->path, e) || loop_piped(&s->locks, e) ||
+	    !(s->store = store_open(s->path, STORE_WRITE, e)) || engine_open(&s->engine, &s->engine_config, e) ||
+	    tool_open(&s->tool, operands, n_operands, e))
 		return -1;
 	r->k = s->engine.k;
 	r->store = s->store;

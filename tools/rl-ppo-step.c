@@ -115,12 +115,14 @@ static int train(struct state *s, struct err *e)
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
 	store_split(s->c.store, &s->path, &s->name);
-	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)) ||
-	    engine_open(&s->engine, &s->engine_config, e) || tool_open(&s->tool, operands, n_operands, e))
+	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)))
 		return -1;
-	s->ppo.k = s->engine.k;
 	s->ppo.store = s->store;
 	s->ppo.name = s->name;
+	if (ppo_begin(&s->ppo, e) || loop_piped(&s->locks, e) || engine_open(&s->engine, &s->engine_config, e) ||
+	    tool_open(&s->tool, operands, n_operands, e))
+		return -1;
+	s->ppo.k = s->engine.k;
 	if (ppo_open(&s->ppo, e))
 		return -1;
 	if (ppo_each_metrics(&s->ppo, print_line, s, e) || sink_flush(s->tool.out, e))
@@ -180,6 +182,10 @@ int main(int argc, char **argv)
 	ppo_eval_check(&s.ppo_config);
 	optim_check(&s.optim, s.ppo_config.steps);
 	settle_compat(&s);
+	if (s.ppo_config.best && s.ppo_config.checkpoint_every > 1)
+		cli_misuse("--best keeps a version that was committed: it needs --checkpoint-every 1");
+	if (s.ppo_config.skip_bad_batches && s.ppo_config.checkpoint_every > 1)
+		cli_misuse("--skip-bad-batches goes back to the last commit: it needs --checkpoint-every 1");
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
