@@ -3,7 +3,7 @@
 #   make            all tools into build/<flags>/bin        make demo    train the embedded example, before and after
 #   make test       everything that can fail                make lint    style, layers, options = help = man page
 #   make bench      ratios against peers (never in test)    make install PREFIX=... DESTDIR=...
-#   make soak       2 GiB and lines of 100 MB through every tool: how much memory each takes
+#   make soak       2 GiB and lines of 100 MB through every tool: how much memory each takes; runs killed 1,000 times
 #   make BUILD=debug | asan | tsan ...                       make deps    installs what is missing (Debian, Ubuntu)
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
@@ -152,6 +152,7 @@ bench-cuda: $(CUDA_SO) $B/kernels/bench
 	RL_LIBDIR=$B/lib $B/kernels/bench cuda
 soak: $(PROGRAMS)
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
+	PATH="$(CURDIR)/$B/bin:$$PATH" RL_KILLS=1000 bats tools/kills.bats
 unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))
 
 deps:

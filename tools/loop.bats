@@ -269,30 +269,6 @@ named_within_15_seconds() {
 	done
 }
 
-@test "resume: killed at a hundred random points, the same command ends with the same bits" {
-	pipe 60 "$generate < prompts.jsonl | $update > whole.jsonl"
-	whole=$(weights run.lmdb)
-	for trial in $(seq "${TRIALS:-34}"); do
-		fresh
-		for try in $(seq 40); do
-			setsid bash -o pipefail -c "$generate < prompts.jsonl | $update > part.jsonl" 2>/dev/null 3>&- &
-			pid=$!
-			if [ "$try" -lt 4 ]; then
-				sleep "0.0$((RANDOM % 90 + 10))"
-				case $((RANDOM % 3)) in
-				0) pkill -9 -s $pid -f '^rl-generate' || true ;;
-				1) pkill -9 -s $pid -f '^rl-ppo-step' || true ;;
-				2) kill -9 -- -$pid || true ;;
-				esac
-			fi
-			wait $pid && break
-		done
-		echo "trial $trial: $try tries"
-		[ "$(weights run.lmdb)" = "$whole" ]
-		diff <(without_time whole.jsonl) <(without_time part.jsonl)
-	done
-}
-
 @test "resume: a sampler that is slow to die keeps the next one waiting, not out of the loop" {
 	loop="$generate --epochs 8 < prompts.jsonl | $update"
 	pipe 60 "$loop > whole.jsonl"
@@ -455,61 +431,7 @@ of_again='[.again.tokens[] | if . < 32 then 1 else 0 end] | add / length'
 	[ ! -s said ]
 }
 
-@test "second stage: killed at random points, the same command ends with the same bits" {
-	export RL_REWARD=$of_again
-	loop="$generate < prompts.jsonl | $again | $update"
-	pipe 60 "$loop > whole.jsonl"
-	whole=$(weights run.lmdb)
-	for trial in $(seq "${TRIALS:-12}"); do
-		fresh
-		for try in $(seq 40); do
-			setsid bash -o pipefail -c "$loop > part.jsonl" 2>/dev/null 3>&- &
-			pid=$!
-			if [ "$try" -lt 4 ]; then
-				sleep "0.0$((RANDOM % 90 + 10))"
-				case $((RANDOM % 4)) in
-				0) pkill -9 -s $pid -f '^rl-generate' || true ;;
-				1) pkill -9 -s $pid -f '^rl-generate.*--as' || true ;;
-				2) pkill -9 -s $pid -f '^rl-ppo-step' || true ;;
-				3) kill -9 -- -$pid || true ;;
-				esac
-			fi
-			wait $pid && break
-		done
-		echo "trial $trial: $try tries"
-		[ "$(weights run.lmdb)" = "$whole" ]
-		diff <(without_time whole.jsonl) <(without_time part.jsonl)
-	done
-}
-
 # ---- a mix of rewards ----
-
-# killed LOOP: killed at random points, the same command ends with the weights and the metrics of one that was not.
-killed() {
-	local loop=$1 whole trial try pid
-	pipe 60 "$loop > whole.jsonl"
-	whole=$(weights run.lmdb)
-	for trial in $(seq "${TRIALS:-8}"); do
-		fresh
-		for try in $(seq 40); do
-			setsid bash -o pipefail -c "$loop > part.jsonl" 2>/dev/null 3>&- &
-			pid=$!
-			if [ "$try" -lt 4 ]; then
-				sleep "0.0$((RANDOM % 90 + 10))"
-				case $((RANDOM % 4)) in
-				0) pkill -9 -s $pid -f '^rl-generate' || true ;;
-				1) pkill -9 -s $pid -f '^rl-reward' || true ;;
-				2) pkill -9 -s $pid -f '^rl-ppo-step' || true ;;
-				3) kill -9 -- -$pid || true ;;
-				esac
-			fi
-			wait $pid && break
-		done
-		echo "trial $trial: $try tries"
-		[ "$(weights run.lmdb)" = "$whole" ]
-		diff <(without_time whole.jsonl) <(without_time part.jsonl)
-	done
-}
 
 components="rl-reward-jq -q low '$low' | rl-reward-jq -q each '[.tokens[] | . / 10]'"
 mix="rl-reward-mix -q -w low=1 -w each=0..0.5:3 --normalize low --normalize each --clip each=-2..2 --percentile 30 --percentile-warmup 12 --percentile-window 20"
@@ -538,11 +460,6 @@ mix="rl-reward-mix -q -w low=1 -w each=0..0.5:3 --normalize low --normalize each
 	pipe 60 "$loop | $update $baseline $moving > with.jsonl"
 	[ "$(weights run.lmdb)" = "$plain" ]
 	cmp <(without_time plain.jsonl) <(without_time with.jsonl)
-}
-
-@test "mix: killed at random points, the same command ends with the same bits" {
-	unset RL_REWARD
-	killed "$generate < prompts.jsonl | $components | $mix | $update"
 }
 
 @test "loop: a batch of which every row is skipped changes no weight, and the run goes on" {
