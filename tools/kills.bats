@@ -9,6 +9,7 @@ setup() {
 	export RL_STORE=run.lmdb
 	export RL_REWARD='[.tokens[] | if . < 32 then 1 else 0 end] | add / length'
 	cp "$testdata/tiny/prompts.jsonl" prompts.jsonl
+	jq -c '.id = "e" + .id | .prompt_tokens |= reverse' prompts.jsonl | sed 3q >held.jsonl
 	generate="rl-generate -q --max-tokens 6 --batch-size 8" update="rl-ppo-step -q --lr 1e-3 --ppo-epochs 2"
 }
 fresh() {
@@ -72,7 +73,7 @@ killed() {
 fresh_run() { fresh; }
 
 @test "kills: PPO, with the record of the run and a version to go on from every second batch" {
-	killed 20 "$generate < prompts.jsonl | $update --rollouts rollouts --snapshot-every 2"
+	killed 15 "$generate < prompts.jsonl | $update --rollouts rollouts --snapshot-every 2"
 }
 
 @test "kills: GRPO, four completions of each prompt" {
@@ -108,6 +109,12 @@ fresh_run() { fresh; }
 	mix="rl-reward-mix -q -w low=1 -w each=0..0.5:3 --normalize low --normalize each --clip each=-2..2 --percentile 30 --percentile-warmup 12 --percentile-window 20"
 	unset RL_REWARD
 	killed 10 "$generate < prompts.jsonl | $components | $mix | $update"
+}
+
+@test "kills: evaluations, the best version kept, until there is no progress" {
+	score="rl-reward-jq -q low '$RL_REWARD'"
+	unset RL_REWARD
+	killed 5 "$generate --eval held.jsonl --eval-every 1 --epochs 2 < prompts.jsonl | $score | rl-ppo-step -q --lr 3e-3 --ppo-epochs 2 --best eval/reward --patience 3"
 }
 
 @test "kills: supervised, with and without commits in between" {

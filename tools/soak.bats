@@ -34,6 +34,7 @@ options_here() {
 	*' -u '*) ;;
 	rl-chunk*) command+=(--max-words 500) ;;
 	rl-gae* | rl-rloo* | rl-grpo* | rl-reinforce*) command+=(--batch-size 60) ;; # else all is one batch
+	rl-reward-mix*--percentile*) command+=(--batch-size 60) ;;
 	rl-group*) command+=(--adjacent) ;;     # else a group may go on to the end of the input
 	rl-index*) command+=(--memory 32) ;;    # the least
 	rl-ppo-step*) command+=(--ppo-epochs 1) ;;
@@ -49,15 +50,15 @@ say() {
 # stream MB: the tool's records over and over, each with an id of its own and about 8 KB long.
 stream() {
 	jq -c 'with_entries(if IN(.key; "text", "completion", "reference") then .value = (.value + " ") * 40 else . end) |
-		. + {note: ("x" * ([1, 8000 - (tojson | length)] | max))}' "$input" |
-		awk -v bytes="$(($1 * 1048576))" '{l[NR] = substr($0, index($0, ",")); n += length($0)}
-			END {n = int(bytes / (n / NR)); for (i = 0; i < n; i++) print "{\"id\":\"" i "\"" l[i % NR + 1]}'
+		. + {note: ("x" * ([1, 8000 - (tojson | length)] | max))} | del(.id)' "$input" |
+		awk -v bytes="$(($1 * 1048576))" '{l[NR] = substr($0, 2); n += length($0)}
+			END {n = int(bytes / (n / NR)); for (i = 0; i < n; i++) print "{\"id\":\"" i "\"," l[i % NR + 1]}'
 }
 # What a tool may have more at the end than at an eighth, in KiB, that is no leak; its page says so.
 kept() {
 	case $tool in
 	rl-eval) echo $((stream_mb * 40)) ;;     # of 130 records a MB: id, epoch and sample, and a number for each measure
-	rl-sft-step) echo $((stream_mb * 40)) ;; # their tokens
+	rl-sft-step | rl-dpo-step | rl-rm-step) echo $((stream_mb * 40)) ;; # their tokens
 	rl-ppo-step) echo $((stream_mb * 8)) ;;  # pages of the store, mapped: its log has an entry for each update
 	rl-plot) echo $((stream_mb * 40)) ;;     # their numbers
 	rl-index) echo 40960 ;;                  # --memory 32
