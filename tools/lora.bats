@@ -68,18 +68,34 @@ PY
 	done
 }
 
-@test "adapters: peft reads what is exported" {
+@test "adapters: peft gives the log-probs of what is trained and exported here" {
 	python3 -c 'import peft' 2>/dev/null || skip "no peft"
-	shared golden golden/models/llama
-	rl-store import -q "$golden/model" s.lmdb
-	rl-store lora -q --lora-target-modules all-linear --lora-init gaussian s.lmdb:a
-	rl-store export -q s.lmdb:a out
-	python3 -c '
-import sys
+	shared golden golden/models
+	for case in llama gpt2; do
+		rm -rf s.lmdb* dir
+		rl-store import -q "$golden/$case/model" s.lmdb
+		rl-store lora -q --lora-r 3 --lora-target-modules all-linear --lora-init gaussian --rslora s.lmdb:a
+		jq -nc 'range(6) as $i | {prompt_tokens: [range(4) | . * 31 + $i], tokens: [range(5 + $i) | (. * . * 7 + $i * 11) % 290]}' >rows
+		rl-sft-step -q -s s.lmdb:a --batch-size 3 --epochs 4 --lr 2e-2 rows | jq -se '.[-1].loss < .[0].loss - 0.3' >/dev/null
+		rl-store export -q s.lmdb:a dir
+		rl-logprob -q -s s.lmdb:a --as lp rows >ours
+		python3 - "$golden/$case/model" <<'PY'
+import json, sys, torch
 from transformers import AutoModelForCausalLM
 from peft import PeftModel
-m = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(sys.argv[1]), "out")
-assert sum("lora_A" in n for n, _ in m.named_parameters()) == 14' "$golden/model"
+base = AutoModelForCausalLM.from_pretrained(sys.argv[1], torch_dtype=torch.float32)
+model = PeftModel.from_pretrained(base, "dir").eval()
+worst = 0
+for line in open("ours"):
+    r = json.loads(line)
+    ids = torch.tensor([r["prompt_tokens"] + r["tokens"]])
+    with torch.no_grad():
+        lp = torch.log_softmax(model(ids).logits[0].double(), -1)
+    for t, token in enumerate(r["tokens"]):
+        worst = max(worst, abs(lp[len(r["prompt_tokens"]) + t - 1, token].item() - r["lp"][t]))
+assert worst < 5e-5, worst
+PY
+	done
 }
 
 @test "adapters: a new one changes nothing; training it leaves the base alone, and its reference is the base" {
