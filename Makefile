@@ -152,7 +152,7 @@ bench-cuda: $(CUDA_SO) $B/kernels/bench
 	RL_LIBDIR=$B/lib $B/kernels/bench cuda
 soak: $(PROGRAMS)
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
-	PATH="$(CURDIR)/$B/bin:$$PATH" RL_KILLS=1000 bats tools/kills.bats
+	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_KILLS=1000 bats tools/kills.bats
 unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))
 
 deps:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # Runs that are killed at random points, one stage or all of them, and started again end with the bits of a run that was not.
-# `make test` has 100 kills in all, `make soak` 1,000: RL_KILLS says how many, and each test has its share of them.
+# `make test` has 100 kills in all, `make soak` 1,000: RLPIPE_KILLS says how many, and each test has its share of them.
 load common
 set -o pipefail
 
@@ -45,7 +45,7 @@ kill_one() {
 # killed SHARE LOOP: of 100 kills SHARE; a run is killed up to three times, then it ends.
 killed() {
 	local loop=$2 kills=0 runs=0 tries=0 started ms try killed
-	local wanted=$(((${RL_KILLS:-100} * $1 + 99) / 100))
+	local wanted=$(((${RLPIPE_KILLS:-100} * $1 + 99) / 100))
 	fresh_run
 	started=$(now_ms)
 	timeout 60 bash -o pipefail -c "$loop > whole.jsonl"
@@ -120,6 +120,12 @@ fresh_run() { fresh; }
 @test "kills: supervised, with and without commits in between" {
 	unset RL_REWARD
 	jq -c '{prompt_tokens, tokens: .prompt_tokens}' prompts.jsonl >sft.jsonl
-	killed 8 "rl-sft-step -q --batch-size 4 --steps 40 --lr 1e-2 --schedule cosine --warmup 3 sft.jsonl"
-	killed 7 "rl-sft-step -q --batch-size 4 --steps 40 --lr 1e-2 --schedule cosine --checkpoint-every 7 sft.jsonl"
+	killed 5 "rl-sft-step -q --batch-size 4 --steps 40 --lr 1e-2 --schedule cosine --warmup 3 sft.jsonl"
+	killed 5 "rl-sft-step -q --batch-size 4 --steps 40 --lr 1e-2 --schedule cosine --checkpoint-every 7 sft.jsonl"
+}
+
+@test "kills: preferences" {
+	unset RL_REWARD
+	jq -c '{prompt_tokens, chosen: [.prompt_tokens[] | (. * 7 + 3) % 60], rejected: [.prompt_tokens[] | (. * 5 + 1) % 60]}' prompts.jsonl >pairs.jsonl
+	killed 5 "rl-dpo-step -q --batch-size 4 --steps 40 --lr 1e-2 --beta 1 pairs.jsonl"
 }
