@@ -130,7 +130,7 @@ states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <m
 	pipe "$generate < prompts.jsonl | $update --rollouts whole > metrics.jsonl"
 	fresh
 	for kill in 12 20; do
-		! pipe "$generate < prompts.jsonl | sed -u ${kill}q | $update --rollouts parts > part.jsonl" 2>/dev/null
+		! pipe "$generate < prompts.jsonl | sed -u ${kill}q | $update --rollouts parts > part.jsonl" 2>/dev/null || false
 	done
 	# one that was written, but not committed
 	cp whole/000002.jsonl.zst parts/
@@ -264,7 +264,7 @@ refused() { # TEXT OPTIONS FILE
 		# stopped before it, behind it, and at once after it
 		for rows in 8 12 16 20; do
 			fresh
-			! pipe "${loop/| rl-ppo-step/| sed -u ${rows}q | rl-ppo-step} > part.jsonl" 2>/dev/null
+			! pipe "${loop/| rl-ppo-step/| sed -u ${rows}q | rl-ppo-step} > part.jsonl" 2>/dev/null || false
 			pipe "$loop > part.jsonl"
 			cmp <(without_time metrics.jsonl) <(without_time part.jsonl)
 			[ "$(weights run.lmdb)" = "$want" ]
@@ -305,7 +305,7 @@ refused() { # TEXT OPTIONS FILE
 
 @test "bad batches: one more than N is refused, and the next start goes on there; the first of a run can be one" {
 	both="$(spoil 0 3 '"values":[1e39]') | $(spoil 2 3 '"values":[1e39]')"
-	! pipe "$generate < prompts.jsonl | $both | $update --skip-bad-batches 1 > metrics.jsonl" 2>err
+	! pipe "$generate < prompts.jsonl | $both | $update --skip-bad-batches 1 > metrics.jsonl" 2>err || false
 	grep -q "batch 2: standard input:20: row 3: 'values' holds 1e+39 at index 0, not a float32; the store is as it was, and 1 of --skip-bad-batches 1 were passed over before" err
 	[ "$(jq -c '[.batch, .bad_batches]' metrics.jsonl | paste -sd' ')" = '[0,1] [1,1]' ]
 	pipe "$generate < prompts.jsonl | $both | $update --skip-bad-batches 2 > metrics.jsonl"
@@ -317,7 +317,7 @@ refused() { # TEXT OPTIONS FILE
 	grep -q "batch 0 is passed over: standard input:4: row 3: 'values' holds" err
 	# a line that says where the sampler stands is not lost in silence
 	fresh
-	! pipe "$generate < prompts.jsonl | $(spoil 1 7 '"x":NaN') | $update --skip-bad-batches 1 > metrics.jsonl" 2>err
+	! pipe "$generate < prompts.jsonl | $(spoil 1 7 '"x":NaN') | $update --skip-bad-batches 1 > metrics.jsonl" 2>err || false
 	grep -q "it may have said where the sampler stands" err
 	# a stream that names no batch
 	fresh
@@ -349,7 +349,7 @@ refused() { # TEXT OPTIONS FILE
 	pipe "$loop > whole.jsonl"
 	want=$(weights run.lmdb)
 	fresh
-	! pipe "${loop/| rl-ppo-step/| sed -u 40q | rl-ppo-step} > part.jsonl" 2>/dev/null
+	! pipe "${loop/| rl-ppo-step/| sed -u 40q | rl-ppo-step} > part.jsonl" 2>/dev/null || false
 	[ "$(wc -l <part.jsonl)" -eq 5 ]
 	rl-store show --json run.lmdb | jq -e '.slots[0].version == 3' >/dev/null
 	# what is published is the policy, without moments
@@ -376,7 +376,7 @@ refused() { # TEXT OPTIONS FILE
 	cmp <(without_time each.jsonl) <(without_time metrics.jsonl)
 	[ "$(weights run.lmdb)" = "$want" ]
 	fresh
-	! pipe "$generate --lag 2 < prompts.jsonl | sed -u 24q | $update --max-lag 2 --checkpoint-every 2 > part.jsonl" 2>/dev/null
+	! pipe "$generate --lag 2 < prompts.jsonl | sed -u 24q | $update --max-lag 2 --checkpoint-every 2 > part.jsonl" 2>/dev/null || false
 	pipe "$generate --lag 2 < prompts.jsonl | $update --max-lag 2 --checkpoint-every 2 > metrics.jsonl"
 	cmp <(without_time each.jsonl) <(without_time metrics.jsonl)
 	[ "$(weights run.lmdb)" = "$want" ]

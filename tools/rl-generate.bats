@@ -42,7 +42,7 @@ setup() {
 		rl-generate -q --seed $seed --max-tokens 6 queries.jsonl | jq -c .tokens >sampled.$seed
 	done
 	cmp greedy.1 greedy.2
-	! cmp -s sampled.1 sampled.2
+	! cmp -s sampled.1 sampled.2 || false
 }
 
 @test "rl-generate: --greedy adds one more of each prompt at temperature 0, and changes nothing else" {
@@ -90,7 +90,7 @@ setup() {
 		jq -r "select((.epoch // 0) == $e).id" out.jsonl >epoch.$e
 		sort epoch.$e | cmp - <(jq -r .query_id queries.jsonl | sort)
 	done
-	! cmp -s epoch.0 epoch.1
+	! cmp -s epoch.0 epoch.1 || false
 	[ "$(jq -c '[.batch, .batch_size]' out.jsonl | sort -u | tr -d '\n')" = '[0,5][1,5][2,2]' ]
 	rl-generate -q --epochs 2 --no-shuffle --max-tokens 1 queries.jsonl | jq -r .query_id | cmp - <(jq -r .query_id queries.jsonl queries.jsonl)
 }

@@ -270,7 +270,7 @@ in_or_out() {
 	$update batches >whole
 	want=$(weights run.lmdb)
 	again
-	! $update <(head -n 8 batches) >part 2>said
+	! $update <(head -n 8 batches) >part 2>said || false
 	grep -q "before the batch marked 'last'" said
 	cp run.lmdb stopped
 	$update batches >rest
@@ -285,7 +285,7 @@ in_or_out() {
 	[ "$(weights run.lmdb)" = "$want" ]
 	# one stopped with the filter, ended without it, and the other way round
 	again
-	! head -n 8 batches | rl-reinforce -q $moving | $update >part 2>said
+	! head -n 8 batches | rl-reinforce -q $moving | $update >part 2>said || false
 	$update batches >rest
 	[ "$(weights run.lmdb)" = "$want" ]
 	cp stopped run.lmdb
@@ -426,7 +426,7 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 			([[$a["objective/kl"] / .5 - 1, -.2] | max, .2] | min) as $step
 			| ($a["objective/kl_coef"] * (1 + $step * 4 / 10) - $b["objective/kl_coef"] | fabs) < 1e-12)) and .[1]["objective/kl_coef"] != .1' whole >/dev/null
 		again
-		! $update <(head -n 8 batches) >part 2>said
+		! $update <(head -n 8 batches) >part 2>said || false
 		grep -q "before the batch marked 'last'" said
 		$update batches >rest
 		[ "$(weights run.lmdb)" = "$want" ]
@@ -528,7 +528,7 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	once=$(weights run.lmdb)
 	[ "$once" != "$before" ]
 	again
-	! rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 <(head -n 4 batches) >metrics 2>said
+	! rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 <(head -n 4 batches) >metrics 2>said || false
 	[ "$(weights run.lmdb)" = "$before" ]
 	rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 batches >metrics
 	[ "$(weights run.lmdb)" = "$once" ]

@@ -81,7 +81,7 @@ scored() { # CASE
 	reward as_ids | jq .reward_model | cmp want -
 	reward --text '[.prompt, .completion]' answers | jq .reward_model | cmp want -
 	reward --text '[.prompt_tokens, .tokens]' as_ids | jq .reward_model | cmp want -
-	! reward --no-append-eos answers | jq .reward_model | cmp -s want -
+	! reward --no-append-eos answers | jq .reward_model | cmp -s want - || false
 	reward --no-append-eos answers | jq .reward_model >without
 	jq -c '.tokens |= .[:-1]' as_ids | reward | jq .reward_model | cmp without -
 	jq -c '.tokens |= .[:-1]' as_ids | reward --text '[.prompt_tokens, .tokens]' --as other | jq .other | cmp want -

@@ -76,7 +76,7 @@ golden() { # CASE
 	# and what is beside it is really read: learned, it changes both
 	fresh
 	tail -n 2 "$in" | rl-sft-step -q --batch-size 6 --lr 1e-2 | jq -c '[.loss, .grad_norm, .tokens]' >other
-	! cmp -s want other
+	! cmp -s want other || false
 	[ "$(weights)" != "$one" ]
 }
 
