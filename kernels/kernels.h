@@ -11,7 +11,8 @@
  *   F feed-forward size   V vocabulary   L layers   I, O in, out of a matrix
  *
  * Rules that hold for every op:
- *   - tensors are row-major float32 in the backend's memory unless said;
+ *   - tensors are row-major in the backend's memory: kn_real is the backend's
+ *     type of activations, all else float32 unless said;
  *   - forward overwrites, backward ADDS into gradients of parameters and of
  *     inputs (d + name), unless a comment says "overwrites";
  *   - outputs overlap no input unless a comment says "may be";
@@ -112,6 +113,17 @@ struct kn_attn {
 
 enum kn_act { KN_GELU_TANH, KN_GELU_ERF, KN_RELU, KN_SILU };
 
+/*
+ * One element of what flows through the model: activations, their gradients, cached keys and values.  The backend's
+ * `real` says what it is: float32, or bf16 in cuda-bf16.  So outside a backend such an array has its size, addresses
+ * and way to the host from lib/real.h, and is never indexed; lint compiles lib/ with KN_OPAQUE, where that is an error.
+ */
+#ifdef KN_OPAQUE
+typedef struct kn_opaque kn_real;
+#else
+typedef float kn_real;
+#endif
+
 /* One parameter group for the optimizer: n elements, all float32. */
 struct kn_adamw {
 	double lr, beta1, beta2, eps, weight_decay;
@@ -120,8 +132,9 @@ struct kn_adamw {
 };
 
 struct kernels {
-	const char *name; /* "ref", "cpu-avx512", "cpu-avx2", "cpu-neon", "cpu-plain", "cuda" */
-	void *ctx;        /* passed as the first argument of every op */
+	const char *name;   /* "ref", "cpu-avx512", "cpu-avx2", "cpu-neon", "cpu-plain", "cuda" */
+	void *ctx;          /* passed as the first argument of every op */
+	enum kn_dtype real; /* what a kn_real is: KN_F32 or KN_BF16 */
 
 	/* memory: alloc gives 64-byte aligned zeroed memory or NULL; put/get copy
 	 * host<->backend; sync waits and returns 0, or -1 with the reason. */
@@ -134,60 +147,61 @@ struct kernels {
 
 	/* y[N,C] = tok[token[n],:] (+ pos_table[pos[n],:] unless pos_table is NULL);
 	 * token, pos are host arrays [N], already checked against the tables. */
-	void (*embed_fwd)(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table,
+	void (*embed_fwd)(void *ctx, kn_real *y, const struct kn_mat *tok, const struct kn_mat *pos_table,
 	                  const int32_t *token, const int32_t *pos, int64_t N);
 	/* dtok[V,C], dpos[P,C] (or NULL) += rows of dy, tokens in row order */
-	void (*embed_bwd)(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token,
+	void (*embed_bwd)(void *ctx, float *dtok, float *dpos, const kn_real *dy, const int32_t *token,
 	                  const int32_t *pos, int64_t N, int64_t C);
 
 	/* y[N,O] = x[N,I] w[O,I]^T + b[O]; b may be NULL */
-	void (*matmul_fwd)(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N);
+	void (*matmul_fwd)(void *ctx, kn_real *y, const kn_real *x, const struct kn_mat *w, const float *b, int64_t N);
 	/* dx[N,I] = dy[N,O] w[O,I] (overwrites; add != 0: adds) */
-	void (*matmul_dx)(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
+	void (*matmul_dx)(void *ctx, kn_real *dx, const kn_real *dy, const struct kn_mat *w, int64_t N, int add);
 	/* dw[O,I] += dy[N,O]^T x[N,I]; db[O] += column sums of dy; db may be NULL */
-	void (*matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O,
+	void (*matmul_dw)(void *ctx, float *dw, float *db, const kn_real *dy, const kn_real *x, int64_t N, int64_t O,
 	                  int64_t I);
 
 	/* layer norm: y = (x - mean) rstd g + b, biased variance; mean[N], rstd[N] are kept for backward (may be NULL)
 	 */
-	void (*layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g,
+	void (*layernorm_fwd)(void *ctx, kn_real *y, float *mean, float *rstd, const kn_real *x, const float *g,
 	                      const float *b, float eps, int64_t N, int64_t C);
-	void (*layernorm_bwd)(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x,
+	void (*layernorm_bwd)(void *ctx, kn_real *dx, float *dg, float *db, const kn_real *dy, const kn_real *x,
 	                      const float *mean, const float *rstd, const float *g, int64_t N, int64_t C);
 	/* rms norm: y = x rstd g, rstd = 1/sqrt(mean(x^2) + eps); rstd[N] may be NULL.  Rows may be heads (N*H, D). */
-	void (*rmsnorm_fwd)(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N,
+	void (*rmsnorm_fwd)(void *ctx, kn_real *y, float *rstd, const kn_real *x, const float *g, float eps, int64_t N,
 	                    int64_t C);
-	void (*rmsnorm_bwd)(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd,
+	void (*rmsnorm_bwd)(void *ctx, kn_real *dx, float *dg, const kn_real *dy, const kn_real *x, const float *rstd,
 	                    const float *g, int64_t N, int64_t C);
 
 	/* rotate-half RoPE in place on x[N, heads, D] with row stride `stride`: pairs (j, j+D/2) turn by
 	 * pos[n] * inv_freq[j]; dir = +1 forward, -1 backward (the transpose).  inv_freq: host [D/2]; pos: host [N].
 	 * The angle is computed in double from the float32 inv_freq, so that it does not depend on the backend. */
-	void (*rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads,
+	void (*rope)(void *ctx, kn_real *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads,
 	             int64_t D, int64_t stride, int dir);
 
 	/* causal attention.  o[N, H*D] (dense); lse[N,H] = log sum exp of the scaled scores (may be NULL) */
-	void (*attention_fwd)(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
+	void (*attention_fwd)(void *ctx, kn_real *o, float *lse, const kn_real *q, const kn_real *k, const kn_real *v,
 	                      const struct kn_attn *a);
 	/* dq, dk, dv have the strides of q, k, v and are added to; o, lse from forward; scratch >= N*H floats */
-	void (*attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o,
-	                      const float *lse, const float *q, const float *k, const float *v, const struct kn_attn *a,
-	                      float *scratch);
+	void (*attention_bwd)(void *ctx, kn_real *dq, kn_real *dk, kn_real *dv, const kn_real *do_, const kn_real *o,
+	                      const float *lse, const kn_real *q, const kn_real *k, const kn_real *v,
+	                      const struct kn_attn *a, float *scratch);
 
 	/* elementwise: y = act(x); dx = dy act'(x) (overwrites; dx may be dy) */
-	void (*act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
-	void (*act_bwd)(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
+	void (*act_fwd)(void *ctx, kn_real *y, const kn_real *x, enum kn_act act, int64_t n);
+	void (*act_bwd)(void *ctx, kn_real *dx, const kn_real *dy, const kn_real *x, enum kn_act act, int64_t n);
 	/* gated: y[N,F] = act(g[N,F]) u[N,F]; backward overwrites dg, du (dg may be g's own gradient buffer) */
-	void (*glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n);
-	void (*glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u,
+	void (*glu_fwd)(void *ctx, kn_real *y, const kn_real *g, const kn_real *u, enum kn_act act, int64_t n);
+	void (*glu_bwd)(void *ctx, kn_real *dg, kn_real *du, const kn_real *dy, const kn_real *g, const kn_real *u,
 	                enum kn_act act, int64_t n);
 
-	/* y += x;  y = a x + y, where x may be y */
-	void (*add)(void *ctx, float *y, const float *x, int64_t n);
+	/* y += x;  y = a x;  on float32, y = a x + y, where x may be y */
+	void (*add)(void *ctx, kn_real *y, const kn_real *x, int64_t n);
+	void (*scale)(void *ctx, kn_real *y, float a, const kn_real *x, int64_t n);
 	void (*axpy)(void *ctx, float *y, float a, const float *x, int64_t n);
 	/* y[m,C] = x[row[m],C];  x[row[m],C] += y[m,C] (rows in rising m order); row: host [M] */
-	void (*gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
-	void (*scatter_rows)(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
+	void (*gather_rows)(void *ctx, kn_real *y, const kn_real *x, const int64_t *row, int64_t M, int64_t C);
+	void (*scatter_rows)(void *ctx, kn_real *x, const kn_real *y, const int64_t *row, int64_t M, int64_t C);
 
 	/*
 	 * The fused output head over M rows: z = (h w^T + b) * inv_temp[m], then
@@ -201,7 +215,7 @@ struct kernels {
 	 * keep, unless NULL, is room for M rows of KN_KEEP_STRIDE(V) floats: what head_bwd would else compute again.
 	 */
 	size_t (*head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
-	void (*head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
+	void (*head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const kn_real *h,
 	                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
 	                 int64_t M, float *keep, void *scratch);
 	/*
@@ -209,12 +223,12 @@ struct kernels {
 	 * dh[M,C] overwrites; dw[V,C], db[V] add (may be NULL: frozen head); dentropy and entropy may be NULL.
 	 * keep: as head_fwd left it for the same rows, used up here; or NULL.  The bits are the same either way.
 	 */
-	void (*head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
-	                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target,
+	void (*head_bwd)(void *ctx, kn_real *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
+	                 const kn_real *h, const struct kn_mat *w, const float *b, const int32_t *target,
 	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M, float *keep,
 	                 void *scratch);
 	/* plain logits[M,V] = h w^T + b, same bits as inside head_fwd before inv_temp: for the sampler */
-	void (*head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b,
+	void (*head_logits)(void *ctx, float *logits, const kn_real *h, const struct kn_mat *w, const float *b,
 	                    int64_t M);
 	/* the statistics of head_fwd from logits in memory (same bits); rows of V floats */
 	void (*logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax,

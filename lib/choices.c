@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/real.h"
 #include "lib/util.h"
 
 enum { LOGIT_ROWS = 64 }; /* prompts whose logits are in memory at once */
@@ -31,8 +32,9 @@ struct scoring {
 	float *inv_temp, *logprob, **to;
 	int64_t n_ended; /* prompts whose last token is in it */
 	int64_t *end_row, *end_slot;
-	/* backend: [cap,C] [cap,C] [cap] [cap] [group,C] [LOGIT_ROWS,V] [2,LOGIT_ROWS] */
-	float *h, *hm, *lp, *lse, *prompt_h, *logits, *stats;
+	/* backend: [cap,C] [cap,C] [group,C]; [cap] [cap] [LOGIT_ROWS,V] [2,LOGIT_ROWS] */
+	kn_real *h, *hm, *prompt_h;
+	float *lp, *lse, *logits, *stats;
 };
 
 int64_t choices_tokens(const struct choices_row *row)
@@ -68,20 +70,22 @@ static int scoring_init(struct scoring *s, int64_t n_rows, struct err *e)
 	s->end_slot = xcalloc(cap, sizeof *s->end_slot);
 	struct {
 		float **to;
-		int64_t rows, cols;
-	} const want[] = {{&s->h, s->cap, C},        {&s->hm, s->cap, C},       {&s->lp, s->cap, 1},
-	                  {&s->lse, s->cap, 1},      {&s->prompt_h, s->cap, C}, {&s->logits, LOGIT_ROWS, V},
-	                  {&s->stats, 2, LOGIT_ROWS}};
-	for (size_t i = 0; i < ARRAY_LEN(want); i++)
-		if (!(*want[i].to = k->alloc(k->ctx, (size_t)(want[i].rows * want[i].cols) * sizeof(float))))
-			return err_set(e, "no memory for a pass over %lld tokens", (long long)s->cap);
-	return 0;
+		int64_t n;
+	} const floats[] = {
+	        {&s->lp, s->cap}, {&s->lse, s->cap}, {&s->logits, LOGIT_ROWS * V}, {&s->stats, 2L * LOGIT_ROWS}};
+	kn_real **const reals[] = {&s->h, &s->hm, &s->prompt_h};
+	bool there = true;
+	for (size_t i = 0; i < ARRAY_LEN(reals); i++)
+		there = there && (*reals[i] = real_alloc(k, s->cap * C));
+	for (size_t i = 0; i < ARRAY_LEN(floats); i++)
+		there = there && (*floats[i].to = k->alloc(k->ctx, (size_t)floats[i].n * sizeof(float)));
+	return there ? 0 : err_set(e, "no memory for a pass over %lld tokens", (long long)s->cap);
 }
 
 static void scoring_release(struct scoring *s)
 {
 	const struct kernels *k = s->d->k;
-	float *const device[] = {s->h, s->hm, s->lp, s->lse, s->prompt_h, s->logits, s->stats};
+	void *const device[] = {s->h, s->hm, s->lp, s->lse, s->prompt_h, s->logits, s->stats};
 	for (size_t i = 0; i < ARRAY_LEN(device); i++)
 		k->free(k->ctx, device[i]);
 	if (s->cache.k)
@@ -113,7 +117,7 @@ static int run_pass(struct scoring *s, struct err *e)
 	if (decoder_forward(s->d, s->w, &s->b, &s->cache, NULL, s->h, e))
 		return -1;
 	for (int64_t i = 0; i < s->n_ended; i++)
-		k->gather_rows(k->ctx, s->prompt_h + s->end_slot[i] * C, s->h, s->end_row + i, 1, C);
+		k->gather_rows(k->ctx, real_at(k, s->prompt_h, s->end_slot[i] * C), s->h, s->end_row + i, 1, C);
 	if (M) {
 		k->gather_rows(k->ctx, s->hm, s->h, s->head_row, M, C);
 		if (decoder_head(s->d, s->w, s->hm, M, s->target, s->inv_temp, s->lp, s->lse, NULL, NULL, false, e))
@@ -206,7 +210,7 @@ static int end_group(struct scoring *s, struct err *e)
 	for (int64_t at = 0; at < s->n; at += LOGIT_ROWS) {
 		const struct choices_row *row = s->row + s->first + at;
 		int64_t n = s->n - at < LOGIT_ROWS ? s->n - at : LOGIT_ROWS, most = 0;
-		if (decoder_logits(s->d, s->w, s->prompt_h + at * s->d->arch->C, n, s->logits, e))
+		if (decoder_logits(s->d, s->w, real_at(s->d->k, s->prompt_h, at * s->d->arch->C), n, s->logits, e))
 			return -1;
 		for (int64_t j = 0; j < n; j++)
 			most = row[j].n > most ? row[j].n : most;

@@ -9,65 +9,75 @@
 
 /* ---- buffers ---- */
 
-/* A backend has alignment of 64 bytes for what it allocates; pieces of a slab keep it. */
-static int64_t padded(int64_t floats)
-{
-	return (floats + 15) & ~(int64_t)15;
-}
+/* A piece of a slab: alignment of 64 bytes, which is what a backend gives to the slab. */
+struct carver {
+	char *slab; /* NULL: only counts */
+	size_t used;
+	const struct kernels *k;
+	int64_t N;
+};
 
-/* Takes room from a slab that may be NULL (then it only counts). */
-static float *carve(float *slab, int64_t *used, int64_t N, int64_t cols)
+static void *carve(struct carver *c, int64_t cols, size_t width)
 {
-	float *at = slab && cols ? slab + *used : NULL;
-	*used += padded(N * cols);
+	void *at = c->slab && cols ? c->slab + c->used : NULL;
+	c->used += ((size_t)(c->N * cols) * width + 63) & ~(size_t)63;
 	return at;
 }
 
-static void carve_qkv(struct layer_acts *l, float *slab, int64_t *used, const struct arch *a, int64_t N)
+static kn_real *carve_reals(struct carver *c, int64_t cols)
+{
+	return carve(c, cols, real_bytes(c->k, 1));
+}
+
+static float *carve_floats(struct carver *c, int64_t cols)
+{
+	return carve(c, cols, sizeof(float));
+}
+
+static void carve_qkv(struct layer_acts *l, struct carver *c, const struct arch *a)
 {
 	int64_t q = arch_q_width(a), kv = arch_kv_width(a);
 	if (a->fused_qkv) {
-		l->q = carve(slab, used, N, q + 2 * kv);
-		l->k = l->q ? l->q + q : NULL;
-		l->v = l->q ? l->k + kv : NULL;
+		l->q = carve_reals(c, q + 2 * kv);
+		l->k = real_at(c->k, l->q, q);
+		l->v = real_at(c->k, l->q, q + kv);
 	} else {
-		l->q = carve(slab, used, N, q);
-		l->k = carve(slab, used, N, kv);
-		l->v = carve(slab, used, N, kv);
+		l->q = carve_reals(c, q);
+		l->k = carve_reals(c, kv);
+		l->v = carve_reals(c, kv);
 	}
-	l->q_raw = carve(slab, used, N, a->qk_norm ? q : 0);
-	l->k_raw = carve(slab, used, N, a->qk_norm ? kv : 0);
-	l->q_rstd = carve(slab, used, N, a->qk_norm ? a->H : 0);
-	l->k_rstd = carve(slab, used, N, a->qk_norm ? a->G : 0);
+	l->q_raw = carve_reals(c, a->qk_norm ? q : 0);
+	l->k_raw = carve_reals(c, a->qk_norm ? kv : 0);
+	l->q_rstd = carve_floats(c, a->qk_norm ? a->H : 0);
+	l->k_rstd = carve_floats(c, a->qk_norm ? a->G : 0);
 }
 
-static int64_t carve_layer(struct layer_acts *l, float *slab, const struct arch *a, int64_t N)
+static void carve_layer(struct layer_acts *l, struct carver *c, const struct arch *a)
 {
-	int64_t used = 0, mean = a->rms_norm ? 0 : 1;
-	l->x = carve(slab, &used, N, a->C);
-	l->mean1 = carve(slab, &used, N, mean);
-	l->rstd1 = carve(slab, &used, N, 1);
-	carve_qkv(l, slab, &used, a, N);
-	l->lse = carve(slab, &used, N, a->H);
-	l->o = carve(slab, &used, N, arch_q_width(a));
-	l->x_mid = carve(slab, &used, N, a->C);
-	l->mean2 = carve(slab, &used, N, mean);
-	l->rstd2 = carve(slab, &used, N, 1);
-	l->gate = carve(slab, &used, N, a->gated ? a->F : 0);
-	l->up = carve(slab, &used, N, a->F);
-	return used;
+	int64_t mean = a->rms_norm ? 0 : 1;
+	l->x = carve_reals(c, a->C);
+	l->mean1 = carve_floats(c, mean);
+	l->rstd1 = carve_floats(c, 1);
+	carve_qkv(l, c, a);
+	l->lse = carve_floats(c, a->H);
+	l->o = carve_reals(c, arch_q_width(a));
+	l->x_mid = carve_reals(c, a->C);
+	l->mean2 = carve_floats(c, mean);
+	l->rstd2 = carve_floats(c, 1);
+	l->gate = carve_reals(c, a->gated ? a->F : 0);
+	l->up = carve_reals(c, a->F);
 }
 
-static int64_t activations_floats(const struct arch *a, int64_t layers, int64_t N)
+/* All pieces of N rows; without a slab: how large it has to be. */
+static size_t carve_all(struct activations *a, char *slab, int64_t N)
 {
-	struct layer_acts l;
-	int64_t used = carve_layer(&l, NULL, a, N) * layers;
-	return used + padded(N * a->C) + 2 * padded(N);
-}
-
-size_t activations_bytes(const struct arch *arch, int64_t N)
-{
-	return (size_t)activations_floats(arch, arch->L, N) * sizeof(float);
+	struct carver c = {.slab = slab, .k = a->k, .N = N};
+	for (int64_t l = 0; l < a->n_layers; l++)
+		carve_layer(a->layer + l, &c, a->arch);
+	a->x = carve_reals(&c, a->arch->C);
+	a->mean = carve_floats(&c, 1);
+	a->rstd = carve_floats(&c, 1);
+	return c.used;
 }
 
 static struct activations *activations_of(const struct decoder *d, int64_t layers)
@@ -98,24 +108,18 @@ int activations_reserve(struct activations *a, int64_t N, struct err *e)
 {
 	if (N <= a->cap)
 		return 0;
-	size_t bytes = (size_t)activations_floats(a->arch, a->n_layers, N) * sizeof(float);
+	size_t bytes = carve_all(a, NULL, N);
 	a->k->free(a->k->ctx, a->slab);
 	a->cap = 0;
 	a->slab = a->k->alloc(a->k->ctx, bytes);
 	if (!a->slab)
 		return err_set(e, "no memory for the activations of %lld tokens: %zu MB", (long long)N, bytes >> 20);
 	a->cap = N;
-	float *at = a->slab;
-	for (int64_t l = 0; l < a->n_layers; l++)
-		at += carve_layer(a->layer + l, at, a->arch, N);
-	int64_t used = 0;
-	a->x = carve(at, &used, N, a->arch->C);
-	a->mean = carve(at, &used, N, 1);
-	a->rstd = carve(at, &used, N, 1);
+	carve_all(a, a->slab, N);
 	return 0;
 }
 
-float *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t bytes, struct err *e)
+void *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t bytes, struct err *e)
 {
 	struct decoder_impl *m = d->impl;
 	if (bytes > m->buffer[which].bytes || !m->buffer[which].p) {
@@ -130,9 +134,9 @@ float *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t byte
 	return m->buffer[which].p;
 }
 
-float *decoder_rows(struct decoder *d, enum decoder_buffer which, int64_t N, int64_t cols, struct err *e)
+kn_real *decoder_rows(struct decoder *d, enum decoder_buffer which, int64_t N, int64_t cols, struct err *e)
 {
-	return decoder_scratch(d, which, (size_t)N * (size_t)cols * sizeof(float), e);
+	return decoder_scratch(d, which, real_bytes(d->k, N * cols), e);
 }
 
 int decoder_init(struct decoder *d, const struct arch *arch, const struct tensors *table, const struct kernels *k,
@@ -186,8 +190,8 @@ float *decoder_grad(const struct decoder *d, const struct weights *g, int64_t la
 
 /* ---- forward ---- */
 
-void decoder_norm(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
-                  float *mean, float *rstd, const float *x, int64_t N)
+void decoder_norm(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, kn_real *y,
+                  float *mean, float *rstd, const kn_real *x, int64_t N)
 {
 	const struct kernels *k = d->k;
 	const struct arch *a = d->arch;
@@ -204,8 +208,8 @@ _Static_assert(PART_NORM_BIAS == PART_NORM + 1 && PART_NORM1_BIAS == PART_NORM1 
                "a norm's bias comes after its gain");
 
 /* y = x W^T + b for a matrix of the block and its bias, which is the next part; and its adapter. */
-static int project(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
-                   const float *x, int64_t N, struct err *e)
+static int project(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, kn_real *y,
+                   const kn_real *x, int64_t N, struct err *e)
 {
 	d->k->matmul_fwd(d->k->ctx, y, x, decoder_mat(d, w, layer, part), decoder_vec(d, w, layer, part + 1), N);
 	return decoder_lora_forward(d, w, layer, part, y, x, N, e);
@@ -234,7 +238,7 @@ struct kn_attn decoder_attn(const struct decoder *d, const struct batch *b, int6
 
 /* q, k, v of a layer from its normed input: norms of heads, positions. */
 static int forward_qkv(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer,
-                       const struct layer_acts *l, const float *y, struct err *e)
+                       const struct layer_acts *l, const kn_real *y, struct err *e)
 {
 	const struct kernels *k = d->k;
 	const struct arch *a = d->arch;
@@ -276,9 +280,9 @@ static void store_keys(struct decoder *d, const struct batch *b, int64_t layer, 
 		int64_t to = (s->own_row + s->pos - s->prefix_n) * c->width;
 		for (int64_t i = 0; i < s->n_q; i++)
 			m->row[i] = i * pieces;
-		k->gather_rows(k->ctx, c->key[layer] + to, l->k + s->q_row * pieces * c->width, m->row, s->n_q,
-		               c->width);
-		k->gather_rows(k->ctx, c->value[layer] + to, l->v + s->q_row * pieces * c->width, m->row, s->n_q,
+		int64_t from = s->q_row * pieces * c->width;
+		k->gather_rows(k->ctx, real_at(k, c->key[layer], to), real_at(k, l->k, from), m->row, s->n_q, c->width);
+		k->gather_rows(k->ctx, real_at(k, c->value[layer], to), real_at(k, l->v, from), m->row, s->n_q,
 		               c->width);
 	}
 }
@@ -297,7 +301,7 @@ static void forward_attention(struct decoder *d, const struct batch *b, int64_t 
 	k->attention_fwd(k->ctx, l->o, l->lse, l->q, c->key[layer], c->value[layer], &at);
 }
 
-void decoder_act(struct decoder *d, const struct layer_acts *a, float *y, int64_t N)
+void decoder_act(struct decoder *d, const struct layer_acts *a, kn_real *y, int64_t N)
 {
 	const struct kernels *k = d->k;
 	if (d->arch->gated)
@@ -308,11 +312,11 @@ void decoder_act(struct decoder *d, const struct layer_acts *a, float *y, int64_
 
 /* next = the layer's output; it may be l->x. */
 static int forward_layer(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer,
-                         const struct layer_acts *l, struct kvcache *c, float *next, struct err *e)
+                         const struct layer_acts *l, struct kvcache *c, kn_real *next, struct err *e)
 {
 	const struct kernels *k = d->k;
 	const struct arch *a = d->arch;
-	float *y = decoder_rows(d, BUFFER_Y, b->N, a->C, e), *act = decoder_rows(d, BUFFER_ACT, b->N, a->F, e);
+	kn_real *y = decoder_rows(d, BUFFER_Y, b->N, a->C, e), *act = decoder_rows(d, BUFFER_ACT, b->N, a->F, e);
 	if (!y || !act)
 		return -1;
 	decoder_norm(d, w, layer, PART_NORM1, y, l->mean1, l->rstd1, l->x, b->N);
@@ -362,7 +366,7 @@ static void reserve_copy_rows(struct decoder_impl *m, int64_t n)
 }
 
 int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
-                    struct activations *acts, float *h, struct err *e)
+                    struct activations *acts, kn_real *h, struct err *e)
 {
 	const struct kernels *k = d->k;
 	struct decoder_impl *m = d->impl;
@@ -376,7 +380,7 @@ int decoder_forward(struct decoder *d, const struct weights *w, const struct bat
 	             b->token, b->pos, b->N);
 	for (int64_t l = 0; l < d->arch->L; l++) {
 		const struct layer_acts *at = a->layer + (acts ? l : 0);
-		float *next = l + 1 == d->arch->L ? a->x : acts ? a->layer[l + 1].x : at->x;
+		kn_real *next = l + 1 == d->arch->L ? a->x : acts ? a->layer[l + 1].x : at->x;
 		if (forward_layer(d, w, b, l, at, cache, next, e))
 			return -1;
 	}
@@ -387,7 +391,7 @@ int decoder_forward(struct decoder *d, const struct weights *w, const struct bat
 /* ---- projections of one layer ---- */
 
 /* Columns of q and k out of rows of a fused buffer, in pieces as wide as a key. */
-static void split_columns(struct decoder *d, const float *fused, int64_t N, float *q, float *k)
+static void split_columns(struct decoder *d, const kn_real *fused, int64_t N, kn_real *q, kn_real *k)
 {
 	const struct kernels *kn = d->k;
 	struct decoder_impl *m = d->impl;
@@ -403,8 +407,8 @@ static void split_columns(struct decoder *d, const float *fused, int64_t N, floa
 		kn->gather_rows(kn->ctx, k, fused, m->row, N, width);
 }
 
-int decoder_project(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer, float *q,
-                    float *k, struct err *e)
+int decoder_project(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer, kn_real *q,
+                    kn_real *k, struct err *e)
 {
 	const struct kernels *kn = d->k;
 	struct decoder_impl *m = d->impl;
@@ -415,7 +419,7 @@ int decoder_project(struct decoder *d, const struct weights *w, const struct bat
 		               (long long)d->arch->L);
 	if (check_batch(d, b, e) || activations_reserve(a, b->N, e))
 		return -1;
-	float *y = decoder_rows(d, BUFFER_Y, b->N, d->arch->C, e);
+	kn_real *y = decoder_rows(d, BUFFER_Y, b->N, d->arch->C, e);
 	if (!y)
 		return -1;
 	m->drop_key = 0;

@@ -78,7 +78,7 @@ struct batch {
 struct kvcache {
 	const struct kernels *k;
 	int64_t L, rows, width;
-	float **key, **value;
+	kn_real **key, **value;
 };
 int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *arch, int64_t rows, struct err *e);
 void kvcache_release(struct kvcache *c);
@@ -87,8 +87,6 @@ void kvcache_release(struct kvcache *c);
 struct activations;
 struct activations *activations_new(const struct decoder *d);
 void activations_free(struct activations *a);
-/* Bytes that a training pass over N tokens keeps, for --plan and for the micro-batch size. */
-size_t activations_bytes(const struct arch *arch, int64_t N);
 
 /*
  * h[N,C] = final-normed hidden states.  With a cache, the key of row i of sequence s at position p is written to cache
@@ -97,14 +95,14 @@ size_t activations_bytes(const struct arch *arch, int64_t N);
  * backward.
  */
 int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
-                    struct activations *acts, float *h, struct err *e);
+                    struct activations *acts, kn_real *h, struct err *e);
 /*
  * What the query and key projections of a layer give, with their biases, before norms of heads and positions: q[N,HD],
  * k[N,GD] in backend memory; either may be NULL.  Runs the layers below that one only; the keys are those of the batch
  * (prefix_n = 0, own_row = q_row).
  */
-int decoder_project(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer, float *q,
-                    float *k, struct err *e);
+int decoder_project(struct decoder *d, const struct weights *w, const struct batch *b, int64_t layer, kn_real *q,
+                    kn_real *k, struct err *e);
 /*
  * Adds the gradients of all tensors (but the head's own, when it is not tied) to g->slab.  dh[N,C] is used up.  Several
  * calls (micro-batches, cut between sequences) give the same bits as one; for that the tokens' share of a tied
@@ -112,7 +110,7 @@ int decoder_project(struct decoder *d, const struct weights *w, const struct bat
  * micro-batch, before g->slab is read; then the next batch begins.
  */
 int decoder_backward(struct decoder *d, const struct weights *w, const struct batch *b, struct activations *acts,
-                     float *dh, struct weights *g, struct err *e);
+                     kn_real *dh, struct weights *g, struct err *e);
 void decoder_backward_finish(struct decoder *d, struct weights *g);
 
 /*
@@ -120,17 +118,19 @@ void decoder_backward_finish(struct decoder *d, struct weights *g);
  * backend memory; entropy, argmax may be NULL.  keep: decoder_head_backward over the same rows is the next call of the
  * two, and the logits of as many of them as go into half a gigabyte wait for it, which saves one product of four there.
  */
-int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
+int decoder_head(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, const int32_t *target,
                  const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, bool keep,
                  struct err *e);
-int decoder_head_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
-                          const float *inv_temp, const float *lse, const float *entropy, const float *dlogprob,
-                          const float *dentropy, float *dh, struct weights *g, struct err *e);
+int decoder_head_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
+                          const int32_t *target, const float *inv_temp, const float *lse, const float *entropy,
+                          const float *dlogprob, const float *dentropy, kn_real *dh, struct weights *g, struct err *e);
 /* logits[M,V], for the sampler. */
-int decoder_logits(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *logits, struct err *e);
+int decoder_logits(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, float *logits,
+                   struct err *e);
 /* values[M] = score.weight . h (tensor "score.weight" [1,C] of the table); backward adds to dh and to the gradient. */
-int decoder_values(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *values, struct err *e);
-int decoder_values_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const float *dvalues,
-                            float *dh, struct weights *g, struct err *e);
+int decoder_values(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, kn_real *values,
+                   struct err *e);
+int decoder_values_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
+                            const kn_real *dvalues, kn_real *dh, struct weights *g, struct err *e);
 
 #endif

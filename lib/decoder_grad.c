@@ -17,18 +17,20 @@ struct pass {
 	struct weights *g;
 	const struct batch *b;
 	int64_t N;
-	float *y, *act, *dx, *dy, *dqkv, *draw, *do_, *delta, *dgate, *dup, *nowhere;
+	kn_real *y, *act, *dx, *dy, *dqkv, *draw, *do_, *dgate, *dup;
+	float *delta, *nowhere;
 };
 
 static int take_buffers(struct pass *p, struct err *e)
 {
 	const struct arch *a = p->a;
 	int64_t widest = a->C > a->D ? a->C : a->D;
-	p->nowhere = decoder_rows(p->d, BUFFER_NOWHERE, 2, widest, e);
-	if (!p->nowhere)
+	p->nowhere = decoder_scratch(p->d, BUFFER_NOWHERE, (size_t)(2 * widest) * sizeof(float), e);
+	p->delta = decoder_scratch(p->d, BUFFER_DELTA, (size_t)(p->N * a->H) * sizeof(float), e);
+	if (!p->nowhere || !p->delta)
 		return -1;
 	struct {
-		float **p;
+		kn_real **p;
 		enum decoder_buffer which;
 		int64_t cols;
 	} want[] = {
@@ -39,7 +41,6 @@ static int take_buffers(struct pass *p, struct err *e)
 	        {&p->dqkv, BUFFER_DQKV, arch_qkv_width(a)},
 	        {&p->draw, BUFFER_DRAW, a->qk_norm ? arch_q_width(a) + arch_kv_width(a) : 0},
 	        {&p->do_, BUFFER_DO, arch_q_width(a)},
-	        {&p->delta, BUFFER_DELTA, a->H},
 	        {&p->dgate, BUFFER_DGATE, a->gated ? a->F : 0},
 	        {&p->dup, BUFFER_DUP, a->F},
 	};
@@ -52,8 +53,8 @@ static int take_buffers(struct pass *p, struct err *e)
 }
 
 /* Gradient of y = x W^T + b by W and b, unless they are frozen, and by x into dx (add: adds); and of the adapter. */
-static int back_project(struct pass *p, int64_t layer, enum tensor_part part, float *dx, const float *dy,
-                        const float *x, int add, struct err *e)
+static int back_project(struct pass *p, int64_t layer, enum tensor_part part, kn_real *dx, const kn_real *dy,
+                        const kn_real *x, int add, struct err *e)
 {
 	const struct kn_mat *mat = decoder_mat(p->d, p->w, layer, part);
 	float *dw = decoder_grad(p->d, p->g, layer, part);
@@ -72,8 +73,8 @@ static float *vector_grad(struct pass *p, int64_t layer, enum tensor_part part, 
 }
 
 /* dx += gradient of norm(x) */
-static void back_norm(struct pass *p, int64_t layer, enum tensor_part part, float *dx, const float *dy, const float *x,
-                      const float *mean, const float *rstd)
+static void back_norm(struct pass *p, int64_t layer, enum tensor_part part, kn_real *dx, const kn_real *dy,
+                      const kn_real *x, const float *mean, const float *rstd)
 {
 	const float *gain = decoder_vec(p->d, p->w, layer, part);
 	float *dgain = vector_grad(p, layer, part, 0);
@@ -108,11 +109,11 @@ static int back_mlp(struct pass *p, int64_t layer, const struct layer_acts *l, s
 }
 
 /* Through the norm of each head: *dq becomes the gradient before it. */
-static void back_head_norm(struct pass *p, int64_t layer, enum tensor_part part, float *draw, float **dq,
-                           const float *raw, const float *rstd, int64_t heads)
+static void back_head_norm(struct pass *p, int64_t layer, enum tensor_part part, kn_real *draw, kn_real **dq,
+                           const kn_real *raw, const float *rstd, int64_t heads)
 {
 	const struct kernels *k = p->k;
-	k->zero(k->ctx, draw, (size_t)(p->N * heads * p->a->D) * sizeof(float));
+	real_zero(k, draw, p->N * heads * p->a->D);
 	k->rmsnorm_bwd(k->ctx, draw, vector_grad(p, layer, part, 0), *dq, raw, rstd,
 	               decoder_vec(p->d, p->w, layer, part), p->N * heads, p->a->D);
 	*dq = draw;
@@ -126,8 +127,9 @@ static int back_qkv(struct pass *p, int64_t layer, const struct layer_acts *l, s
 	const struct decoder_impl *m = p->d->impl;
 	int64_t q = arch_q_width(a), kv = arch_kv_width(a);
 	struct kn_attn at = decoder_attn(p->d, p->b, layer);
-	float *dq = p->dqkv, *dk = dq + (a->fused_qkv ? q : p->N * q), *dv = dk + (a->fused_qkv ? kv : p->N * kv);
-	k->zero(k->ctx, p->dqkv, (size_t)(p->N * (q + 2 * kv)) * sizeof(float));
+	kn_real *dq = p->dqkv, *dk = real_at(k, dq, a->fused_qkv ? q : p->N * q),
+	        *dv = real_at(k, dk, a->fused_qkv ? kv : p->N * kv);
+	real_zero(k, p->dqkv, p->N * (q + 2 * kv));
 	k->attention_bwd(k->ctx, dq, dk, dv, p->do_, l->o, l->lse, l->q, l->k, l->v, &at, p->delta);
 	if (m->inv_freq) {
 		k->rope(k->ctx, dq, p->b->pos, m->inv_freq, p->N, a->H, a->D, at.q_stride, -1);
@@ -135,7 +137,7 @@ static int back_qkv(struct pass *p, int64_t layer, const struct layer_acts *l, s
 	}
 	if (a->qk_norm) {
 		back_head_norm(p, layer, PART_Q_NORM, p->draw, &dq, l->q_raw, l->q_rstd, a->H);
-		back_head_norm(p, layer, PART_K_NORM, p->draw + p->N * q, &dk, l->k_raw, l->k_rstd, a->G);
+		back_head_norm(p, layer, PART_K_NORM, real_at(k, p->draw, p->N * q), &dk, l->k_raw, l->k_rstd, a->G);
 	}
 	if (a->fused_qkv)
 		return back_project(p, layer, PART_QKV, p->dy, dq, p->y, 0, e);
@@ -182,7 +184,7 @@ void decoder_backward_finish(struct decoder *d, struct weights *g)
 }
 
 int decoder_backward(struct decoder *d, const struct weights *w, const struct batch *b, struct activations *acts,
-                     float *dh, struct weights *g, struct err *e)
+                     kn_real *dh, struct weights *g, struct err *e)
 {
 	struct pass p = {.d = d, .k = d->k, .a = d->arch, .w = w, .g = g, .b = b, .N = b->N};
 	struct decoder_impl *m = d->impl;
@@ -190,7 +192,7 @@ int decoder_backward(struct decoder *d, const struct weights *w, const struct ba
 		return -1;
 	m->drop_key = d->table->lora_dropout > 0 ? d->dropout : 0;
 	m->drop_first = b->first;
-	p.k->zero(p.k->ctx, p.dx, (size_t)(p.N * p.a->C) * sizeof(float));
+	real_zero(p.k, p.dx, p.N * p.a->C);
 	back_norm(&p, -1, PART_NORM, p.dx, dh, acts->x, acts->mean, acts->rstd);
 	for (int64_t l = p.a->L; l-- > 0;) {
 		if (back_mlp(&p, l, acts->layer + l, e) || back_attention(&p, l, acts->layer + l, e))

@@ -43,7 +43,7 @@ static void *head_scratch(struct decoder *d, int64_t M, struct err *e)
 
 #define FROM(p, at) ((p) ? (p) + (at) : NULL)
 
-int decoder_head(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
+int decoder_head(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, const int32_t *target,
                  const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, bool keep,
                  struct err *e)
 {
@@ -57,15 +57,16 @@ int decoder_head(struct decoder *d, const struct weights *w, const float *h, int
 	for (int64_t m = 0, n; m < M; m += n) {
 		n = rows_alike(m, M, impl->kept);
 		d->k->head_fwd(d->k->ctx, FROM(logprob, m), lse + m, FROM(entropy, m), FROM(argmax, m),
-		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), n,
-		               m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL, scratch);
+		               real_at(d->k, h, m * d->arch->C), &w->mat[head], NULL, FROM(target, m),
+		               FROM(inv_temp, m), n, m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL,
+		               scratch);
 	}
 	return decoder_sync(d, e);
 }
 
-int decoder_head_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const int32_t *target,
-                          const float *inv_temp, const float *lse, const float *entropy, const float *dlogprob,
-                          const float *dentropy, float *dh, struct weights *g, struct err *e)
+int decoder_head_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
+                          const int32_t *target, const float *inv_temp, const float *lse, const float *entropy,
+                          const float *dlogprob, const float *dentropy, kn_real *dh, struct weights *g, struct err *e)
 {
 	int head = head_index(d, e);
 	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
@@ -76,16 +77,17 @@ int decoder_head_backward(struct decoder *d, const struct weights *w, const floa
 	      *room = impl->buffer[BUFFER_KEEP].p;
 	for (int64_t m = 0, n; m < M; m += n) {
 		n = rows_alike(m, M, impl->kept);
-		d->k->head_bwd(d->k->ctx, dh + m * d->arch->C, dw, NULL, FROM(dlogprob, m), FROM(dentropy, m),
-		               h + m * d->arch->C, &w->mat[head], NULL, FROM(target, m), FROM(inv_temp, m), lse + m,
-		               FROM(entropy, m), n, m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL,
-		               scratch);
+		d->k->head_bwd(d->k->ctx, real_at(d->k, dh, m * d->arch->C), dw, NULL, FROM(dlogprob, m),
+		               FROM(dentropy, m), real_at(d->k, h, m * d->arch->C), &w->mat[head], NULL,
+		               FROM(target, m), FROM(inv_temp, m), lse + m, FROM(entropy, m), n,
+		               m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL, scratch);
 	}
 	impl->kept = 0; /* they are gradients now */
 	return decoder_sync(d, e);
 }
 
-int decoder_logits(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *logits, struct err *e)
+int decoder_logits(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, float *logits,
+                   struct err *e)
 {
 	int head = head_index(d, e);
 	if (head < 0)
@@ -100,7 +102,8 @@ static int score_index(const struct decoder *d, struct err *e)
 	return i < 0 ? err_set(e, "the model has no value head: 'score.weight' is missing") : i;
 }
 
-int decoder_values(struct decoder *d, const struct weights *w, const float *h, int64_t M, float *values, struct err *e)
+int decoder_values(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, kn_real *values,
+                   struct err *e)
 {
 	int score = score_index(d, e);
 	if (score < 0)
@@ -109,8 +112,8 @@ int decoder_values(struct decoder *d, const struct weights *w, const float *h, i
 	return decoder_sync(d, e);
 }
 
-int decoder_values_backward(struct decoder *d, const struct weights *w, const float *h, int64_t M, const float *dvalues,
-                            float *dh, struct weights *g, struct err *e)
+int decoder_values_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
+                            const kn_real *dvalues, kn_real *dh, struct weights *g, struct err *e)
 {
 	int score = score_index(d, e);
 	if (score < 0)

@@ -8,18 +8,20 @@
 #define LIB_DECODER_IMPL_H
 
 #include "lib/decoder.h"
+#include "lib/real.h"
 
 /* Of one layer, N rows each; NULL where the architecture has no such thing. */
 struct layer_acts {
-	float *x;               /* [C] what comes in */
+	kn_real *x;             /* [C] what comes in */
 	float *mean1, *rstd1;   /* [1] of the norm before attention */
-	float *q, *k, *v;       /* [HD] [GD] [GD] after norm and rope; columns of one buffer when fused */
-	float *q_raw, *k_raw;   /* before their norm */
+	kn_real *q, *k, *v;     /* [HD] [GD] [GD] after norm and rope; columns of one buffer when fused */
+	kn_real *q_raw, *k_raw; /* before their norm */
 	float *q_rstd, *k_rstd; /* [H] [G] */
-	float *lse, *o;         /* [H] [HD] of attention */
-	float *x_mid;           /* [C] after attention */
+	float *lse;             /* [H] of attention */
+	kn_real *o;             /* [HD] */
+	kn_real *x_mid;         /* [C] after attention */
 	float *mean2, *rstd2;   /* [1] */
-	float *gate, *up;       /* [F] before the activation */
+	kn_real *gate, *up;     /* [F] before the activation */
 };
 
 struct activations {
@@ -28,8 +30,9 @@ struct activations {
 	int64_t cap;              /* rows there is room for */
 	struct layer_acts *layer; /* [n_layers] */
 	int64_t n_layers;
-	float *x, *mean, *rstd; /* [C] [1] [1] before the final norm */
-	float *slab;
+	kn_real *x;         /* [C] before the final norm */
+	float *mean, *rstd; /* [1] of it */
+	char *slab;
 };
 /* Room for N rows; -1 when memory is out. */
 int activations_reserve(struct activations *a, int64_t N, struct err *e);
@@ -58,7 +61,7 @@ enum decoder_buffer {
 struct decoder_impl {
 	float *inv_freq; /* host [D/2]; NULL: learned positions */
 	struct {
-		float *p;
+		void *p;
 		size_t bytes;
 	} buffer[BUFFER_COUNT];
 	struct activations *one; /* of inference: one layer */
@@ -70,8 +73,8 @@ struct decoder_impl {
 };
 
 /* At least `bytes`; contents are lost when it grows.  NULL: *e. */
-float *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t bytes, struct err *e);
-float *decoder_rows(struct decoder *d, enum decoder_buffer which, int64_t N, int64_t cols, struct err *e);
+void *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t bytes, struct err *e);
+kn_real *decoder_rows(struct decoder *d, enum decoder_buffer which, int64_t N, int64_t cols, struct err *e);
 
 /* A block's tensor, or NULL when the model has none. */
 const struct kn_mat *decoder_mat(const struct decoder *d, const struct weights *w, int64_t layer,
@@ -81,24 +84,25 @@ const float *decoder_vec(const struct decoder *d, const struct weights *w, int64
 float *decoder_grad(const struct decoder *d, const struct weights *g, int64_t layer, enum tensor_part part);
 
 /* y[N,C] = norm(x); mean, rstd are written (layer norm: both). */
-void decoder_norm(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
-                  float *mean, float *rstd, const float *x, int64_t N);
+void decoder_norm(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, kn_real *y,
+                  float *mean, float *rstd, const kn_real *x, int64_t N);
 /* a[N,F] = act(gate) * up, or act(up). */
-void decoder_act(struct decoder *d, const struct layer_acts *a, float *y, int64_t N);
+void decoder_act(struct decoder *d, const struct layer_acts *a, kn_real *y, int64_t N);
 /* The attention of a layer over the batch's own rows. */
 struct kn_attn decoder_attn(const struct decoder *d, const struct batch *b, int64_t layer);
 /* y += what the adapter of the matrix makes of x; nothing without one. */
-int decoder_lora_forward(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
-                         const float *x, int64_t N, struct err *e);
+int decoder_lora_forward(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, kn_real *y,
+                         const kn_real *x, int64_t N, struct err *e);
 /* Its gradients, and dx += that by x. */
 int decoder_lora_backward(struct decoder *d, const struct weights *w, const struct weights *g, int64_t layer,
-                          enum tensor_part part, float *dx, const float *dy, const float *x, int64_t N, struct err *e);
+                          enum tensor_part part, kn_real *dx, const kn_real *dy, const kn_real *x, int64_t N,
+                          struct err *e);
 /* 0, or -1 with a device's error. */
 int decoder_sync(const struct decoder *d, struct err *e);
 
 /* Gradient rows of a tied embedding that wait for decoder_backward_finish: one micro-batch. */
 struct pending {
-	float *dx; /* backend memory, room for cap rows */
+	kn_real *dx; /* backend memory, room for cap rows */
 	int32_t *token, *pos;
 	int64_t N, cap;
 };
@@ -117,6 +121,6 @@ void weights_set_piece(struct weights *w, int i, enum kn_dtype dtype, const void
 /* Backend memory that weights_release frees; NULL when there is none. */
 void *weights_own(struct weights *w, size_t bytes);
 /* Keeps a copy of dx. */
-int weights_pend(struct weights *g, const float *dx, const struct batch *b, int64_t C, struct err *e);
+int weights_pend(struct weights *g, const kn_real *dx, const struct batch *b, int64_t C, struct err *e);
 
 #endif

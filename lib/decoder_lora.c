@@ -33,7 +33,8 @@ static bool find_pair(const struct decoder *d, const struct weights *w, int64_t 
  * x with a share of its elements taken out and the others made larger for it.  The draw of an element depends on the
  * key, the matrix, the token's place in the mini-batch and the column: on nothing that micro-batches or threads change.
  */
-static const float *dropped(struct decoder *d, int at, const float *x, int64_t N, int64_t cols, float *mask, float *y)
+static const kn_real *dropped(struct decoder *d, int at, const kn_real *x, int64_t N, int64_t cols, kn_real *mask,
+                              kn_real *y)
 {
 	const struct decoder_impl *m = d->impl;
 	const char *name = d->table->tensor[at].name;
@@ -48,36 +49,35 @@ static const float *dropped(struct decoder *d, int at, const float *x, int64_t N
 				rng_words(word, m->drop_key, id, (uint32_t)(m->drop_first + n), (uint32_t)(c / 4));
 			host[n * cols + c] = word[c % 4] < least ? 0 : kept;
 		}
-	d->k->put(d->k->ctx, mask, host, (size_t)(N * cols) * sizeof *host);
+	real_put(d->k, mask, host, N * cols);
 	free(host);
 	d->k->glu_fwd(d->k->ctx, y, mask, x, KN_RELU, N * cols);
 	return y;
 }
 
 /* us[N,r] = s A x; *x becomes what A was given.  NULL without memory. */
-static float *down(struct decoder *d, const struct pair *p, const float **x, int64_t N, struct err *e)
+static kn_real *down(struct decoder *d, const struct pair *p, const kn_real **x, int64_t N, struct err *e)
 {
 	const struct decoder_impl *m = d->impl;
 	int64_t r = p->a->rows, in = p->a->cols;
-	float *u = decoder_rows(d, BUFFER_LORA, 2 * N, r, e), *us = u ? u + N * r : NULL;
-	float *mask = m->drop_key ? decoder_rows(d, BUFFER_LORA_X, 2 * N, in, e) : NULL;
+	kn_real *u = decoder_rows(d, BUFFER_LORA, 2 * N, r, e), *us = real_at(d->k, u, N * r);
+	kn_real *mask = m->drop_key ? decoder_rows(d, BUFFER_LORA_X, 2 * N, in, e) : NULL;
 	if (!u || (m->drop_key && !mask))
 		return NULL;
 	if (mask)
-		*x = dropped(d, p->at, *x, N, in, mask, mask + N * in);
+		*x = dropped(d, p->at, *x, N, in, mask, real_at(d->k, mask, N * in));
 	d->k->matmul_fwd(d->k->ctx, u, *x, p->a, NULL, N);
-	d->k->zero(d->k->ctx, us, (size_t)(N * r) * sizeof *us);
-	d->k->axpy(d->k->ctx, us, p->scale, u, N * r);
+	d->k->scale(d->k->ctx, us, p->scale, u, N * r);
 	return us;
 }
 
-int decoder_lora_forward(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, float *y,
-                         const float *x, int64_t N, struct err *e)
+int decoder_lora_forward(struct decoder *d, const struct weights *w, int64_t layer, enum tensor_part part, kn_real *y,
+                         const kn_real *x, int64_t N, struct err *e)
 {
 	struct pair p;
 	if (!find_pair(d, w, layer, part, &p))
 		return 0;
-	float *us = down(d, &p, &x, N, e), *add = decoder_rows(d, BUFFER_LORA_Y, N, p.b->rows, e);
+	kn_real *us = down(d, &p, &x, N, e), *add = decoder_rows(d, BUFFER_LORA_Y, N, p.b->rows, e);
 	if (!us || !add)
 		return -1;
 	d->k->matmul_fwd(d->k->ctx, add, us, p.b, NULL, N);
@@ -86,7 +86,8 @@ int decoder_lora_forward(struct decoder *d, const struct weights *w, int64_t lay
 }
 
 int decoder_lora_backward(struct decoder *d, const struct weights *w, const struct weights *g, int64_t layer,
-                          enum tensor_part part, float *dx, const float *dy, const float *x, int64_t N, struct err *e)
+                          enum tensor_part part, kn_real *dx, const kn_real *dy, const kn_real *x, int64_t N,
+                          struct err *e)
 {
 	const struct decoder_impl *m = d->impl;
 	const struct kernels *k = d->k;
@@ -94,21 +95,20 @@ int decoder_lora_backward(struct decoder *d, const struct weights *w, const stru
 	if (!find_pair(d, w, layer, part, &p))
 		return 0;
 	int64_t r = p.a->rows, in = p.a->cols, out = p.b->rows;
-	float *us = down(d, &p, &x, N, e), *du = us ? us - N * r : NULL;
-	float *dropped_dx = m->drop_key ? decoder_rows(d, BUFFER_LORA_Y, N, in, e) : dx;
+	kn_real *us = down(d, &p, &x, N, e), *du = m->buffer[BUFFER_LORA].p;
+	kn_real *dropped_dx = m->drop_key ? decoder_rows(d, BUFFER_LORA_Y, N, in, e) : dx;
 	if (!us || !dropped_dx)
 		return -1;
 	const struct tensor *a = &d->table->tensor[p.at], *b = a + 1;
 	k->matmul_dw(k->ctx, g->slab + b->offset, NULL, dy, us, N, out, r);
 	/* us is not needed any more: it becomes the gradient before the factor s */
 	k->matmul_dx(k->ctx, us, dy, p.b, N, 0);
-	k->zero(k->ctx, du, (size_t)(N * r) * sizeof *du);
-	k->axpy(k->ctx, du, p.scale, us, N * r);
+	k->scale(k->ctx, du, p.scale, us, N * r);
 	k->matmul_dw(k->ctx, g->slab + a->offset, NULL, du, x, N, r, in);
 	k->matmul_dx(k->ctx, dropped_dx, du, p.a, N, !m->drop_key);
 	if (m->drop_key) {
 		/* the mask is where down() left it */
-		float *mask = m->buffer[BUFFER_LORA_X].p, *y = mask + N * in;
+		kn_real *mask = m->buffer[BUFFER_LORA_X].p, *y = real_at(k, mask, N * in);
 		k->glu_fwd(k->ctx, y, mask, dropped_dx, KN_RELU, N * in);
 		k->add(k->ctx, dx, y, N * in);
 	}

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/real.h"
 #include "lib/rng.h"
 #include "lib/sampler.h"
 #include "lib/util.h"
@@ -68,8 +69,8 @@ struct generator {
 	bool warped;
 	float inv_temp;
 	int64_t V, C, h_rows;
-	float *h, *prompt_h, *draw_h, *logits,
-	        *stats; /* backend: [h_rows,C] [max_run,C] [DRAW_ROWS,C] [DRAW_ROWS,V] [2,DRAW_ROWS] */
+	kn_real *h, *prompt_h, *draw_h; /* [h_rows,C] [max_run,C] [DRAW_ROWS,C] */
+	float *logits, *stats;          /* backend: [DRAW_ROWS,V] [2,DRAW_ROWS] */
 	float *host_logits;
 	int32_t *token, *pos;
 	struct kn_seq *seq;
@@ -210,9 +211,9 @@ static int generator_init(struct generator *g, struct err *e)
 	g->owner = xcalloc((size_t)g->h_rows, sizeof *g->owner);
 	g->host_logits = xcalloc((size_t)DRAW_ROWS * (size_t)g->V, sizeof *g->host_logits);
 	g->sampler = sampler_new(g->V);
-	g->h = floats(g, g->h_rows, g->C);
-	g->prompt_h = floats(g, g->max_run, g->C);
-	g->draw_h = floats(g, DRAW_ROWS, g->C);
+	g->h = real_alloc(g->d->k, g->h_rows * g->C);
+	g->prompt_h = real_alloc(g->d->k, g->max_run * g->C);
+	g->draw_h = real_alloc(g->d->k, DRAW_ROWS * g->C);
 	g->logits = floats(g, DRAW_ROWS, g->V);
 	g->stats = floats(g, 2, DRAW_ROWS);
 	if (!g->h || !g->prompt_h || !g->draw_h || !g->logits || !g->stats)
@@ -223,7 +224,7 @@ static int generator_init(struct generator *g, struct err *e)
 static void generator_release(struct generator *g)
 {
 	const struct kernels *k = g->d->k;
-	float *buffer[] = {g->h, g->prompt_h, g->draw_h, g->logits, g->stats};
+	void *const buffer[] = {g->h, g->prompt_h, g->draw_h, g->logits, g->stats};
 	for (size_t i = 0; i < ARRAY_LEN(buffer); i++)
 		k->free(k->ctx, buffer[i]);
 	kvcache_release(&g->cache);
@@ -331,7 +332,7 @@ static int prefill_pass(struct generator *g, int64_t *at, int64_t end, struct er
 		const struct prompt_state *p = g->prompt + g->owner[s];
 		int64_t last = g->seq[s].q_row + g->seq[s].n_q - 1;
 		if (p->prefilled == g->request[g->owner[s]].n_prompt)
-			k->gather_rows(k->ctx, g->prompt_h + p->slot * g->C, g->h, &last, 1, g->C);
+			k->gather_rows(k->ctx, real_at(k, g->prompt_h, p->slot * g->C), g->h, &last, 1, g->C);
 	}
 	return 0;
 }
@@ -354,7 +355,7 @@ static int reached_stop(struct generator *g, const struct generate_result *r, bo
 }
 
 /* Draws one token for each of n <= DRAW_ROWS running sequences from rows of h. */
-static int draw_rows(struct generator *g, const struct running *run, int64_t n, const float *h, const int64_t *row,
+static int draw_rows(struct generator *g, const struct running *run, int64_t n, const kn_real *h, const int64_t *row,
                      struct err *e)
 {
 	const struct kernels *k = g->d->k;
@@ -414,7 +415,7 @@ static void leave(struct generator *g, const struct running *run)
 
 /* Draws for run[from..n_run): h holds one row per prompt slot (first tokens) or one per sequence; then the ended leave.
  */
-static int draw_all(struct generator *g, int64_t from, const float *h, bool by_slot, struct err *e)
+static int draw_all(struct generator *g, int64_t from, const kn_real *h, bool by_slot, struct err *e)
 {
 	for (int64_t i = from; i < g->n_run; i += DRAW_ROWS) {
 		int64_t n = g->n_run - i < DRAW_ROWS ? g->n_run - i : DRAW_ROWS, row[DRAW_ROWS];

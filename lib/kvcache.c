@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/decoder.h"
+#include "lib/real.h"
 #include "lib/util.h"
 
 int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *arch, int64_t rows, struct err *e)
@@ -15,7 +16,7 @@ int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *
 	c->key = xcalloc((size_t)c->L, sizeof *c->key);
 	c->value = xcalloc((size_t)c->L, sizeof *c->value);
 	size_t bytes;
-	bool fits = size_mul((size_t)rows, (size_t)c->width * sizeof(float), &bytes);
+	bool fits = size_mul((size_t)rows, real_bytes(k, c->width), &bytes);
 	for (int64_t l = 0; fits && l < c->L; l++) {
 		c->key[l] = k->alloc(k->ctx, bytes);
 		c->value[l] = k->alloc(k->ctx, bytes);

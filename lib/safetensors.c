@@ -440,3 +440,11 @@ int safetensors_bytes(const struct safetensors *s, const struct safetensor *t, v
 {
 	return read_at(s, out, t->bytes, s->data + t->begin, e);
 }
+
+float bf16_to_float(uint16_t h)
+{
+	uint32_t u = (uint32_t)h << 16;
+	float x;
+	memcpy(&x, &u, sizeof x);
+	return x;
+}

@@ -75,6 +75,7 @@ int safetensors_dtype_of(const char *name, size_t len, enum safetensors_dtype *o
 uint16_t float_to_half(float x);
 uint16_t float_to_bf16(float x);
 float half_to_float(uint16_t h);
+float bf16_to_float(uint16_t h);
 
 /* ---- writing: the header first, then the data of each tensor in the order of the list ---- */
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/real.h"
 #include "lib/util.h"
 
 int64_t select_width(const struct arch *a, enum select_side side)
@@ -38,12 +39,12 @@ struct pass {
 	enum select_position position;
 	int32_t *token, *pos;
 	struct kn_seq *seq;
-	float *device, *host; /* [cap, width] */
+	kn_real *device; /* [cap, width], and on the host */
+	float *host;
 };
 
 static int run_pass(struct pass *p, const struct select_text *text, int64_t n, float *out, struct err *e)
 {
-	const struct kernels *k = p->d->k;
 	struct batch b = {.token = p->token, .pos = p->pos, .seq = p->seq, .n_seq = n};
 	for (int64_t s = 0; s < n; s++) {
 		p->seq[s] = (struct kn_seq){.q_row = b.N, .n_q = text[s].n, .own_row = b.N};
@@ -56,7 +57,7 @@ static int run_pass(struct pass *p, const struct select_text *text, int64_t n, f
 	bool query = p->side == SELECT_QUERY;
 	if (decoder_project(p->d, p->w, &b, p->layer, query ? p->device : NULL, query ? NULL : p->device, e))
 		return -1;
-	k->get(k->ctx, p->host, p->device, (size_t)(b.N * p->width) * sizeof(float));
+	real_get(p->d->k, p->host, p->device, b.N * p->width);
 	for (int64_t s = 0; s < n; s++)
 		pool_rows(p->host + p->seq[s].q_row * p->width, text[s].n, p->width, p->position, out + s * p->width);
 	return 0;
@@ -69,12 +70,12 @@ int select_embed(struct decoder *d, const struct weights *w, const struct select
 	struct pass p = {d, w, layer, select_width(d->arch, side), max_tokens, side, position, .device = NULL};
 	for (int64_t i = 0; i < n; i++)
 		p.cap = text[i].n > p.cap ? text[i].n : p.cap;
-	size_t cap = (size_t)p.cap, bytes = cap * (size_t)p.width * sizeof(float);
+	size_t cap = (size_t)p.cap;
 	p.token = xcalloc(cap, sizeof *p.token);
 	p.pos = xcalloc(cap, sizeof *p.pos);
 	p.seq = xcalloc(cap, sizeof *p.seq);
-	p.host = xmalloc(bytes);
-	p.device = k->alloc(k->ctx, bytes);
+	p.host = xcalloc(cap * (size_t)p.width, sizeof *p.host);
+	p.device = real_alloc(k, p.cap * p.width);
 	int failed = p.device ? 0 : err_set(e, "no memory for a pass over %lld tokens", (long long)p.cap);
 	for (int64_t i = 0, count; i < n && !failed; i += count) {
 		int64_t tokens = 0;

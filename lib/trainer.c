@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/loop.h"
+#include "lib/real.h"
 #include "lib/str.h"
 #include "lib/util.h"
 
@@ -228,8 +229,9 @@ struct pass {
 	float *inv_temp;
 	struct kn_seq *seq;
 	int64_t *head_row, *value_row;
-	float *h, *hm, *dh, *dhm; /* [N,C], [max(M,S),C] */
-	float *logprob, *lse, *entropy, *value, *d, *d_entropy;
+	kn_real *h, *hm, *dh, *dhm; /* [N,C], [max(M,S),C] */
+	kn_real *value, *d_value;   /* [S] */
+	float *logprob, *lse, *entropy, *d, *d_entropy;
 	float *host;
 };
 
@@ -243,8 +245,8 @@ static void pass_release(struct pass *p)
 	free(p->head_row);
 	free(p->value_row);
 	free(p->host);
-	float *const device[] = {p->h,   p->hm,      p->dh,    p->dhm, p->logprob,
-	                         p->lse, p->entropy, p->value, p->d,   p->d_entropy};
+	void *const device[] = {p->h,       p->hm,  p->dh,      p->dhm, p->value,    p->d_value,
+	                        p->logprob, p->lse, p->entropy, p->d,   p->d_entropy};
 	for (size_t i = 0; i < ARRAY_LEN(device); i++)
 		p->k->free(p->k->ctx, device[i]);
 }
@@ -261,22 +263,28 @@ static int pass_alloc(struct pass *p, int64_t n_rows, int64_t C, bool backward, 
 	p->value_row = xcalloc(wide, sizeof *p->value_row);
 	p->host = xcalloc(wide, f);
 	struct {
+		kn_real **to;
+		size_t n;
+	} const reals[] = {{&p->h, N * (size_t)C},
+	                   {&p->hm, wide * (size_t)C},
+	                   {&p->value, wide},
+	                   {&p->dh, backward ? N * (size_t)C : 0},
+	                   {&p->dhm, backward ? wide * (size_t)C : 0},
+	                   {&p->d_value, backward ? wide : 0}};
+	struct {
 		float **to;
-		size_t floats;
-	} const want[] = {{&p->h, N * (size_t)C},
-	                  {&p->hm, wide * (size_t)C},
-	                  {&p->logprob, wide},
-	                  {&p->lse, wide},
-	                  {&p->entropy, wide},
-	                  {&p->value, wide},
-	                  {&p->dh, backward ? N * (size_t)C : 0},
-	                  {&p->dhm, backward ? wide * (size_t)C : 0},
-	                  {&p->d, backward ? wide : 0},
-	                  {&p->d_entropy, backward ? wide : 0}};
-	for (size_t i = 0; i < ARRAY_LEN(want); i++)
-		if (want[i].floats && !(*want[i].to = p->k->alloc(p->k->ctx, want[i].floats * f)))
-			return err_set(e, "no memory for a pass over %lld tokens", (long long)p->N);
-	return 0;
+		size_t n;
+	} const floats[] = {{&p->logprob, wide},
+	                    {&p->lse, wide},
+	                    {&p->entropy, wide},
+	                    {&p->d, backward ? wide : 0},
+	                    {&p->d_entropy, backward ? wide : 0}};
+	bool there = true;
+	for (size_t i = 0; i < ARRAY_LEN(reals); i++)
+		there = there && (!reals[i].n || (*reals[i].to = real_alloc(p->k, (int64_t)reals[i].n)));
+	for (size_t i = 0; i < ARRAY_LEN(floats); i++)
+		there = there && (!floats[i].n || (*floats[i].to = p->k->alloc(p->k->ctx, floats[i].n * f)));
+	return there ? 0 : err_set(e, "no memory for a pass over %lld tokens", (long long)p->N);
 }
 
 static void pass_fill(struct pass *p, const struct trainer_row *row, int64_t n_rows)
@@ -309,12 +317,10 @@ static bool any(const struct trainer_row *row, int64_t n_rows, size_t field)
 }
 #define ANY(row, n, field) any(row, n, offsetof(struct trainer_row, field))
 
-/* Hands out a device array [sum of lengths] to the rows' own; extra = 1 for values. */
-static void hand_out(struct pass *p, const float *from, const struct trainer_row *row, int64_t n_rows, size_t field,
-                     int64_t extra)
+/* Hands out p->host [sum of lengths] to the rows' own; extra = 1 for values. */
+static void hand_out(const struct pass *p, const struct trainer_row *row, int64_t n_rows, size_t field, int64_t extra)
 {
-	int64_t total = extra ? p->S : p->M, at = 0;
-	p->k->get(p->k->ctx, p->host, from, (size_t)total * sizeof(float));
+	int64_t at = 0;
 	for (int64_t i = 0; i < n_rows; i++) {
 		float *to = *(float *const *)(const void *)((const char *)&row[i] + field);
 		if (to)
@@ -323,9 +329,15 @@ static void hand_out(struct pass *p, const float *from, const struct trainer_row
 	}
 }
 
+static void hand_out_floats(struct pass *p, const float *from, const struct trainer_row *row, int64_t n_rows,
+                            size_t field)
+{
+	p->k->get(p->k->ctx, p->host, from, (size_t)p->M * sizeof(float));
+	hand_out(p, row, n_rows, field, 0);
+}
+
 /* The other way; rows without one give zeros. */
-static void collect(struct pass *p, float *to, const struct trainer_row *row, int64_t n_rows, size_t field,
-                    int64_t extra)
+static void collect(struct pass *p, const struct trainer_row *row, int64_t n_rows, size_t field, int64_t extra)
 {
 	int64_t at = 0;
 	for (int64_t i = 0; i < n_rows; i++) {
@@ -337,7 +349,12 @@ static void collect(struct pass *p, float *to, const struct trainer_row *row, in
 			memset(p->host + at, 0, bytes);
 		at += row[i].n + extra;
 	}
-	p->k->put(p->k->ctx, to, p->host, (size_t)at * sizeof(float));
+}
+
+static void collect_floats(struct pass *p, float *to, const struct trainer_row *row, int64_t n_rows, size_t field)
+{
+	collect(p, row, n_rows, field, 0);
+	p->k->put(p->k->ctx, to, p->host, (size_t)p->M * sizeof(float));
 }
 
 /* Hidden states and exact KL, row by row. */
@@ -346,9 +363,9 @@ static int kl_forward(struct pass *p, struct decoder *d, const struct weights *w
 {
 	int64_t C = d->arch->C, at = 0;
 	for (int64_t i = 0; i < n_rows; at += row[i++].n) {
-		const float *h = p->hm + at * C;
+		const kn_real *h = real_at(p->k, p->hm, at * C);
 		if (row[i].hidden)
-			p->k->get(p->k->ctx, row[i].hidden, h, (size_t)(row[i].n * C) * sizeof(float));
+			real_get(p->k, row[i].hidden, h, row[i].n * C);
 		if (row[i].kl && row[i].n &&
 		    decoder_kl(d, w, h, row[i].reference, row[i].ref_hidden, row[i].n, p->inv_temp + at, row[i].kl,
 		               NULL, NULL, NULL, e))
@@ -376,15 +393,16 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 		if (decoder_head(d, w, p->hm, p->M, p->target, p->inv_temp, p->logprob, p->lse,
 		                 entropy ? p->entropy : NULL, NULL, acts != NULL && !exact, e))
 			return -1;
-		hand_out(p, p->logprob, row, n_rows, offsetof(struct trainer_row, logprobs), 0);
+		hand_out_floats(p, p->logprob, row, n_rows, offsetof(struct trainer_row, logprobs));
 		if (entropy)
-			hand_out(p, p->entropy, row, n_rows, offsetof(struct trainer_row, entropy), 0);
+			hand_out_floats(p, p->entropy, row, n_rows, offsetof(struct trainer_row, entropy));
 	}
 	if (ANY(row, n_rows, values)) {
 		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->value_row, p->S, C);
 		if (decoder_values(d, w, p->hm, p->S, p->value, e))
 			return -1;
-		hand_out(p, p->value, row, n_rows, offsetof(struct trainer_row, values), 1);
+		real_get(p->k, p->host, p->value, p->S);
+		hand_out(p, row, n_rows, offsetof(struct trainer_row, values), 1);
 	}
 	return 0;
 }
@@ -395,10 +413,10 @@ static int exact_backward(struct pass *p, struct trainer *t, const struct traine
 {
 	bool head = entropy || ANY(row, n_rows, dlogprobs);
 	int64_t C = t->info.arch.C, at = 0;
-	p->k->zero(p->k->ctx, p->dhm, (size_t)(p->M * C) * sizeof(float));
+	real_zero(p->k, p->dhm, p->M * C);
 	for (int64_t i = 0; i < n_rows; at += row[i++].n) {
 		int64_t n = row[i].n;
-		float *h = p->hm + at * C, *dh = p->dhm + at * C;
+		kn_real *h = real_at(p->k, p->hm, at * C), *dh = real_at(p->k, p->dhm, at * C);
 		if (head && n &&
 		    decoder_head_backward(&t->d, &t->w, h, n, p->target + at, p->inv_temp + at, p->lse + at,
 		                          entropy ? p->entropy + at : NULL, p->d + at,
@@ -420,9 +438,9 @@ static int head_backward(struct pass *p, struct trainer *t, const struct trainer
 	bool entropy = ANY(row, n_rows, dentropy);
 	if (!p->M || !(entropy || ANY(row, n_rows, dlogprobs) || ANY(row, n_rows, dkl)))
 		return 0;
-	collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs), 0);
+	collect_floats(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs));
 	if (entropy)
-		collect(p, p->d_entropy, row, n_rows, offsetof(struct trainer_row, dentropy), 0);
+		collect_floats(p, p->d_entropy, row, n_rows, offsetof(struct trainer_row, dentropy));
 	k->gather_rows(k->ctx, p->hm, p->h, p->head_row, p->M, C);
 	if (ANY(row, n_rows, dkl) && exact_backward(p, t, row, n_rows, entropy, e))
 		return -1;
@@ -441,10 +459,11 @@ static int values_backward(struct pass *p, struct trainer *t, const struct train
 	int64_t C = t->info.arch.C;
 	if (!ANY(row, n_rows, dvalues))
 		return 0;
-	collect(p, p->d, row, n_rows, offsetof(struct trainer_row, dvalues), 1);
+	collect(p, row, n_rows, offsetof(struct trainer_row, dvalues), 1);
+	real_put(k, p->d_value, p->host, p->S);
 	k->gather_rows(k->ctx, p->hm, p->h, p->value_row, p->S, C);
-	k->zero(k->ctx, p->dhm, (size_t)(p->S * C) * sizeof(float));
-	if (decoder_values_backward(&t->d, &t->w, p->hm, p->S, p->d, p->dhm, &t->g, e))
+	real_zero(k, p->dhm, p->S * C);
+	if (decoder_values_backward(&t->d, &t->w, p->hm, p->S, p->d_value, p->dhm, &t->g, e))
 		return -1;
 	k->scatter_rows(k->ctx, p->dh, p->dhm, p->value_row, p->S, C);
 	return 0;

@@ -79,7 +79,7 @@ static struct pending *next_chunk(struct weights_impl *m)
 	return m->pending + m->n_pending;
 }
 
-int weights_pend(struct weights *g, const float *dx, const struct batch *b, int64_t C, struct err *e)
+int weights_pend(struct weights *g, const kn_real *dx, const struct batch *b, int64_t C, struct err *e)
 {
 	const struct kernels *k = g->k;
 	struct weights_impl *m = g->impl;
@@ -87,7 +87,7 @@ int weights_pend(struct weights *g, const float *dx, const struct batch *b, int6
 	if (b->N > p->cap) {
 		k->free(k->ctx, p->dx);
 		p->cap = 0;
-		p->dx = k->alloc(k->ctx, (size_t)(b->N * C) * sizeof *p->dx);
+		p->dx = real_alloc(k, b->N * C);
 		p->token = xrealloc_array(p->token, (size_t)b->N, sizeof *p->token);
 		p->pos = xrealloc_array(p->pos, (size_t)b->N, sizeof *p->pos);
 		if (!p->dx)
@@ -97,7 +97,7 @@ int weights_pend(struct weights *g, const float *dx, const struct batch *b, int6
 	p->N = b->N;
 	memcpy(p->token, b->token, (size_t)b->N * sizeof *p->token);
 	memcpy(p->pos, b->pos, (size_t)b->N * sizeof *p->pos);
-	k->zero(k->ctx, p->dx, (size_t)(b->N * C) * sizeof *p->dx);
+	real_zero(k, p->dx, b->N * C);
 	k->add(k->ctx, p->dx, dx, b->N * C);
 	m->n_pending++;
 	return 0;

@@ -1,11 +1,11 @@
 /* weights_store - tensors of a version in the store, mapped or copied; see decoder.h */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/decoder.h"
 #include "lib/decoder_impl.h"
 #include "lib/lora.h"
+#include "lib/safetensors.h"
 #include "lib/util.h"
 
 bool weights_on_host(const struct kernels *k)
@@ -20,27 +20,13 @@ static size_t width(enum kn_dtype dtype)
 
 /* ---- conversion on the host ---- */
 
-static float from_half(uint16_t h)
-{
-	int exponent = h >> 10 & 31, mantissa = h & 1023;
-	float size = exponent == 31  ? (mantissa ? NAN : INFINITY)
-	             : exponent == 0 ? ldexpf((float)mantissa, -24)
-	                             : ldexpf((float)(1024 + mantissa), exponent - 25);
-	return h & 0x8000 ? -size : size;
-}
-
 static void to_float(float *y, enum kn_dtype dtype, const void *x, int64_t n)
 {
 	const uint16_t *h = x;
 	if (dtype == KN_F32)
 		memcpy(y, x, (size_t)n * sizeof *y);
-	for (int64_t i = 0; i < n && dtype != KN_F32; i++) {
-		uint32_t bits = (uint32_t)h[i] << 16;
-		if (dtype == KN_BF16)
-			memcpy(y + i, &bits, sizeof bits);
-		else
-			y[i] = from_half(h[i]);
-	}
+	for (int64_t i = 0; i < n && dtype != KN_F32; i++)
+		y[i] = dtype == KN_BF16 ? bf16_to_float(h[i]) : half_to_float(h[i]);
 }
 
 /* A stored tensor to float32 in backend memory. */

@@ -184,6 +184,11 @@ static void add(struct run *r, const int64_t *d)
 	r->k->add(r->k->ctx, y, check_in(r, d[0], 1), d[0]);
 }
 
+static void scale(struct run *r, const int64_t *d)
+{
+	r->k->scale(r->k->ctx, check_out(r, d[0]), -0.37f, check_in(r, d[0], 1), d[0]);
+}
+
 static void axpy(struct run *r, const int64_t *d)
 {
 	float *y = check_add(r, d[0]);
@@ -312,6 +317,7 @@ const struct check_case check_cases[] = {
         CASE(glu_fwd, glu_fwd_silu, 1e-12, flat_dims),
         CASE(glu_bwd, glu_bwd_silu, 1e-12, flat_dims),
         CASE(add, add, 0, flat_dims),
+        CASE(scale, scale, 1e-14, flat_dims),
         CASE(axpy, axpy, 1e-14, flat_dims),
         CASE(axpy, axpy_self, 1e-14, flat_dims),
         CASE(gather_rows, gather_rows, 0, row_dims),

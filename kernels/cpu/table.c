@@ -21,6 +21,7 @@ void KN(fill_table)(struct kernels *k)
 	SLOT(glu_fwd);
 	SLOT(glu_bwd);
 	SLOT(add);
+	SLOT(scale);
 	SLOT(axpy);
 	SLOT(gather_rows);
 	SLOT(scatter_rows);

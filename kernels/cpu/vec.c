@@ -34,6 +34,14 @@ static void add_item(void *arg, int64_t item, int worker)
 		f->y[i] += f->x[i];
 }
 
+static void scale_item(void *arg, int64_t item, int worker)
+{
+	(void)worker;
+	const struct flat *f = arg;
+	for (int64_t i = item * CHUNK; i < chunk_end(f, item); i++)
+		f->y[i] = f->a * f->x[i];
+}
+
 static void axpy_item(void *arg, int64_t item, int worker)
 {
 	(void)worker;
@@ -51,6 +59,11 @@ static void axpy_item(void *arg, int64_t item, int worker)
 void KN(add)(void *ctx, float *y, const float *x, int64_t n)
 {
 	flat_run(&(struct flat){.cpu = ctx, .y = y, .x = x, .n = n}, add_item);
+}
+
+void KN(scale)(void *ctx, float *y, float a, const float *x, int64_t n)
+{
+	flat_run(&(struct flat){.cpu = ctx, .y = y, .x = x, .n = n, .a = a}, scale_item);
 }
 
 void KN(axpy)(void *ctx, float *y, float a, const float *x, int64_t n)

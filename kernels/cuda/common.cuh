@@ -223,6 +223,7 @@ void cu_scatter_rows(void *ctx, float *x, const float *y, const int64_t *row, in
 void cu_add_rows(struct cuda *cu, float *to, const float *from, const int64_t *row, int64_t M, int64_t C);
 void cu_add_rows32(struct cuda *cu, float *to, const float *from, const int32_t *row, int64_t M, int64_t C);
 void cu_add(void *ctx, float *y, const float *x, int64_t n);
+void cu_scale(void *ctx, float *y, float a, const float *x, int64_t n);
 void cu_axpy(void *ctx, float *y, float a, const float *x, int64_t n);
 double cu_sum_squares(void *ctx, const float *x, int64_t n);
 int64_t cu_count_nonfinite(void *ctx, const float *x, int64_t n);

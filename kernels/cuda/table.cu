@@ -284,6 +284,7 @@ static void fill_table(struct kernels *k)
 	k->glu_fwd = cu_glu_fwd;
 	k->glu_bwd = cu_glu_bwd;
 	k->add = cu_add;
+	k->scale = cu_scale;
 	k->axpy = cu_axpy;
 	k->gather_rows = cu_gather_rows;
 	k->scatter_rows = cu_scatter_rows;

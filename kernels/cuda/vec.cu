@@ -9,6 +9,12 @@ static __global__ void add_kernel(float *y, const float *x, int64_t n)
 		y[i] += x[i];
 }
 
+static __global__ void scale_kernel(float *y, float a, const float *x, int64_t n)
+{
+	for (CU_EACH(i, n))
+		y[i] = a * x[i];
+}
+
 static __global__ void axpy_kernel(float *y, float a, const float *x, int64_t n)
 {
 	for (CU_EACH(i, n))
@@ -20,6 +26,13 @@ void cu_add(void *ctx, float *y, const float *x, int64_t n)
 	struct cuda *cu = (struct cuda *)ctx;
 	if (n > 0 && cu_enter(cu))
 		CU_LAUNCH(cu, add_kernel, cu_grid(cu, n), CU_THREADS, y, x, n);
+}
+
+void cu_scale(void *ctx, float *y, float a, const float *x, int64_t n)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	if (n > 0 && cu_enter(cu))
+		CU_LAUNCH(cu, scale_kernel, cu_grid(cu, n), CU_THREADS, y, a, x, n);
 }
 
 void cu_axpy(void *ctx, float *y, float a, const float *x, int64_t n)

@@ -57,6 +57,7 @@ void REF(glu_bwd)(void *ctx, real *dg, real *du, const real *dy, const real *g, 
                   int64_t n);
 
 void REF(add)(void *ctx, real *y, const real *x, int64_t n);
+void REF(scale)(void *ctx, real *y, float a, const real *x, int64_t n);
 void REF(axpy)(void *ctx, real *y, float a, const real *x, int64_t n);
 void REF(gather_rows)(void *ctx, real *y, const real *x, const int64_t *row, int64_t M, int64_t C);
 void REF(scatter_rows)(void *ctx, real *x, const real *y, const int64_t *row, int64_t M, int64_t C);

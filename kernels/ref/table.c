@@ -71,6 +71,7 @@ static const struct kernels ref_table = {
         .glu_fwd = ref_glu_fwd,
         .glu_bwd = ref_glu_bwd,
         .add = ref_add,
+        .scale = ref_scale,
         .axpy = ref_axpy,
         .gather_rows = ref_gather_rows,
         .scatter_rows = ref_scatter_rows,

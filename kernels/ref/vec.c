@@ -8,6 +8,13 @@ void REF(add)(void *ctx, real *y, const real *x, int64_t n)
 		y[i] += x[i];
 }
 
+void REF(scale)(void *ctx, real *y, float a, const real *x, int64_t n)
+{
+	(void)ctx;
+	for (int64_t i = 0; i < n; i++)
+		y[i] = (real)((double)a * x[i]);
+}
+
 void REF(axpy)(void *ctx, real *y, float a, const real *x, int64_t n)
 {
 	(void)ctx;
