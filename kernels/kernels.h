@@ -52,6 +52,7 @@
 #define KN_VOCAB_BLOCK 512
 #define KN_OUT_BLOCK 256
 #define KN_MAX_THREADS 256
+#define KN_MAX_DRAW (1 << 19) /* tokens that draw chooses from */
 #define KN_MAX_HEAD 1024 /* largest D of attention and rope */
 
 enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2 };
@@ -123,6 +124,17 @@ typedef struct kn_opaque kn_real;
 #else
 typedef float kn_real;
 #endif
+
+/* How a token is drawn: each warper works on what the one before left.  temperature 0: the largest logit. */
+struct kn_warp {
+	double temperature;
+	int64_t top_k;       /* 0: off */
+	double top_p, min_p; /* 1, 0: off */
+};
+struct kn_drawn {
+	int64_t token;        /* -1: the row holds NaN or +inf, or is all -inf */
+	uint64_t weight, sum; /* its own and that of all tokens that were left: weight / sum is its probability */
+};
 
 /* One parameter group for the optimizer: n elements, all float32. */
 struct kn_adamw {
@@ -233,6 +245,19 @@ struct kernels {
 	/* the statistics of head_fwd from logits in memory (same bits); rows of V floats */
 	void (*logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax,
 	                     const float *logits, const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
+
+	/*
+	 * Draws a token of each row of logits[M,V], V at most KN_MAX_DRAW.  The weight of a token is
+	 *     2^44 exp((z - max z) * (float)(1 / temperature))
+	 * rounded to a whole number, so that no sum depends on an order.  top-k keeps the k largest, then top-p the
+	 * smallest set that has a share of at least p of what is left, ties in the order of ids; then min-p keeps what
+	 * has at least min_p of the largest.  The token is the first whose running sum in the order of ids is above
+	 * u[m] times the sum.  weight[M,V] is left as it was drawn from: 0 for what the warpers took out.  With
+	 * temperature 0 the token is the lowest id of the largest logit, alone with weight 1, and `weight` is not used.
+	 * drawn, u: host; weight: the backend's.  The same on every backend, given the same logits.
+	 */
+	void (*draw)(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,
+	             const struct kn_warp *c, int64_t M, int64_t V);
 
 	/* sum of squares in double: blocks of 4096 elements from 0, each in order 1 (16 partial sums) but with multiply
 	 * and add instead of fma, blocks added in rising order */

@@ -127,6 +127,9 @@ int decoder_head_backward(struct decoder *d, const struct weights *w, const kn_r
 /* logits[M,V], for the sampler. */
 int decoder_logits(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, float *logits,
                    struct err *e);
+/* A token of each row of them: drawn, u on the host, weight[M,V] in backend memory; see draw in kernels.h. */
+int decoder_draw(struct decoder *d, const float *logits, int64_t M, const struct kn_warp *warp, const double *u,
+                 uint64_t *weight, struct kn_drawn *drawn, struct err *e);
 /* values[M] = score.weight . h (tensor "score.weight" [1,C] of the table); backward adds to dh and to the gradient. */
 int decoder_values(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, kn_real *values,
                    struct err *e);

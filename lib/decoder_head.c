@@ -96,6 +96,16 @@ int decoder_logits(struct decoder *d, const struct weights *w, const kn_real *h,
 	return decoder_sync(d, e);
 }
 
+int decoder_draw(struct decoder *d, const float *logits, int64_t M, const struct kn_warp *warp, const double *u,
+                 uint64_t *weight, struct kn_drawn *drawn, struct err *e)
+{
+	if (d->arch->V > KN_MAX_DRAW)
+		return err_set(e, "the model has %lld tokens, and at most %d can be drawn from", (long long)d->arch->V,
+		               KN_MAX_DRAW);
+	d->k->draw(d->k->ctx, drawn, weight, logits, u, warp, M, d->arch->V);
+	return decoder_sync(d, e);
+}
+
 static int score_index(const struct decoder *d, struct err *e)
 {
 	int i = tensors_part(d->table, -1, PART_SCORE);

@@ -4,8 +4,6 @@
  */
 #include "lib/decoder_test.h"
 
-#include "lib/sampler.h"
-
 struct golden {
 	struct test_file file;
 	int64_t N, M, n_seq, len[8], prompt[8];
@@ -300,31 +298,39 @@ static void check_sampling(const struct golden *g, struct test_model *m)
 {
 	static const struct {
 		const char *key;
-		struct sampler_config c;
+		struct kn_warp c;
 	} warper[] = {{"sampling.temperature", {.7, 0, 1, 0}},
 	              {"sampling.top_k", {1, 10, 1, 0}},
 	              {"sampling.top_p", {1, 0, .9, 0}},
 	              {"sampling.min_p", {1, 0, 1, .05}},
 	              {"sampling.temperature_top_k_top_p", {.7, 10, .9, 0}}};
+	const struct kernels *k = m->k;
+	const double u = 0.5;
+	struct kn_drawn drawn;
 	int64_t n = 0, V = m->arch.V, row = 58;
-	double *logits = test_tensor(&g->file, "logits", &n), *p = xcalloc((size_t)V, sizeof *p);
-	float *z = xcalloc((size_t)V, sizeof *z);
-	struct sampler *s = sampler_new(V);
+	double *logits = test_tensor(&g->file, "logits", &n);
+	float *z = xcalloc((size_t)V, sizeof *z), *device = k->alloc(k->ctx, (size_t)V * sizeof *z);
+	uint64_t *weight = xcalloc((size_t)V, sizeof *weight), *left = k->alloc(k->ctx, (size_t)V * sizeof *left);
 	for (int64_t v = 0; v < V; v++)
 		z[v] = (float)logits[row * V + v];
+	k->put(k->ctx, device, z, (size_t)V * sizeof *z);
 	for (size_t i = 0; i < ARRAY_LEN(warper); i++) {
 		double *truth = test_tensor(&g->file, warper[i].key, &n);
 		CHECK(truth && n == V);
-		CHECK_INT(sampler_probabilities(s, &warper[i].c, z, p), 0);
+		k->draw(k->ctx, &drawn, left, device, &u, &warper[i].c, 1, V);
+		k->get(k->ctx, weight, left, (size_t)V * sizeof *left);
 		int wrong = 0;
-		for (int64_t v = 0; truth && v < V; v++)
-			wrong += (p[v] > 0) != (truth[v] > 0) || !(fabs(p[v] - truth[v]) <= 1e-5);
+		for (int64_t v = 0; truth && v < V; v++) {
+			double p = (double)weight[v] / (double)drawn.sum;
+			wrong += (p > 0) != (truth[v] > 0) || !(fabs(p - truth[v]) <= 1e-5);
+		}
 		CHECK_INT(wrong, 0);
 		free(truth);
 	}
-	sampler_free(s);
+	k->free(k->ctx, device);
+	k->free(k->ctx, left);
 	free(logits);
-	free(p);
+	free(weight);
 	free(z);
 }
 

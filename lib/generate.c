@@ -13,7 +13,6 @@
 
 #include "lib/real.h"
 #include "lib/rng.h"
-#include "lib/sampler.h"
 #include "lib/util.h"
 
 enum {
@@ -64,14 +63,13 @@ struct generator {
 	bool *slot_used; /* [max_running] */
 	int64_t next_request, next_sample;
 	int64_t first_result; /* of next_request */
-	struct sampler *sampler;
-	struct sampler_config warp;
+	struct kn_warp warp;
 	bool warped;
 	float inv_temp;
 	int64_t V, C, h_rows;
 	kn_real *h, *prompt_h, *draw_h; /* [h_rows,C] [max_run,C] [DRAW_ROWS,C] */
 	float *logits, *stats;          /* backend: [DRAW_ROWS,V] [2,DRAW_ROWS] */
-	float *host_logits;
+	uint64_t *weight;               /* [DRAW_ROWS,V] */
 	int32_t *token, *pos;
 	struct kn_seq *seq;
 	int64_t *owner; /* request of each sequence of a prefill pass */
@@ -147,7 +145,7 @@ static int check_config(struct generator *g, struct err *e)
 	const struct generate_config *c = g->c;
 	if (c->n_stop && !g->m->tokenizer)
 		return err_set(e, "--stop needs a tokenizer, and the store has none");
-	g->warp = (struct sampler_config){c->temperature, c->top_k, c->top_p, c->min_p};
+	g->warp = (struct kn_warp){c->temperature, c->top_k, c->top_p, c->min_p};
 	g->warped = c->temperature > 0 && (c->top_k > 0 || c->top_p < 1 || c->min_p > 0);
 	g->inv_temp = c->temperature > 0 ? (float)(1 / c->temperature) : 1;
 	if (!(c->temperature >= 0) || !isfinite(g->inv_temp) || g->inv_temp == 0)
@@ -209,14 +207,13 @@ static int generator_init(struct generator *g, struct err *e)
 	g->pos = xcalloc((size_t)g->h_rows, sizeof *g->pos);
 	g->seq = xcalloc((size_t)g->h_rows, sizeof *g->seq);
 	g->owner = xcalloc((size_t)g->h_rows, sizeof *g->owner);
-	g->host_logits = xcalloc((size_t)DRAW_ROWS * (size_t)g->V, sizeof *g->host_logits);
-	g->sampler = sampler_new(g->V);
 	g->h = real_alloc(g->d->k, g->h_rows * g->C);
 	g->prompt_h = real_alloc(g->d->k, g->max_run * g->C);
 	g->draw_h = real_alloc(g->d->k, DRAW_ROWS * g->C);
 	g->logits = floats(g, DRAW_ROWS, g->V);
 	g->stats = floats(g, 2, DRAW_ROWS);
-	if (!g->h || !g->prompt_h || !g->draw_h || !g->logits || !g->stats)
+	g->weight = g->d->k->alloc(g->d->k->ctx, (size_t)(DRAW_ROWS * g->V) * sizeof *g->weight);
+	if (!g->h || !g->prompt_h || !g->draw_h || !g->logits || !g->stats || !g->weight)
 		return err_set(e, "out of memory on the device for %lld sequences", (long long)g->max_run);
 	return 0;
 }
@@ -224,11 +221,10 @@ static int generator_init(struct generator *g, struct err *e)
 static void generator_release(struct generator *g)
 {
 	const struct kernels *k = g->d->k;
-	void *const buffer[] = {g->h, g->prompt_h, g->draw_h, g->logits, g->stats};
+	void *const buffer[] = {g->h, g->prompt_h, g->draw_h, g->logits, g->stats, g->weight};
 	for (size_t i = 0; i < ARRAY_LEN(buffer); i++)
 		k->free(k->ctx, buffer[i]);
 	kvcache_release(&g->cache);
-	sampler_free(g->sampler);
 	free(g->rows.used);
 	free(g->prompt);
 	free(g->run);
@@ -237,7 +233,6 @@ static void generator_release(struct generator *g)
 	free(g->pos);
 	free(g->seq);
 	free(g->owner);
-	free(g->host_logits);
 	str_release(&g->text);
 }
 
@@ -361,21 +356,28 @@ static int draw_rows(struct generator *g, const struct running *run, int64_t n, 
 	const struct kernels *k = g->d->k;
 	int32_t target[DRAW_ROWS];
 	float inv_temp[DRAW_ROWS], logprob[DRAW_ROWS];
+	double u[DRAW_ROWS];
+	struct kn_drawn drawn[DRAW_ROWS];
 	k->gather_rows(k->ctx, g->draw_h, h, row, n, g->C);
 	if (decoder_logits(g->d, g->w, g->draw_h, n, g->logits, e))
 		return -1;
-	k->get(k->ctx, g->host_logits, g->logits, (size_t)n * (size_t)g->V * sizeof(float));
+	for (int64_t i = 0; i < n; i++) {
+		const struct generate_request *q = g->request + run[i].request;
+		u[i] = rng_uniform(q->key ? q->key : g->c->key, q->id, (uint32_t)(q->first_sample + run[i].sample),
+		                   (uint32_t)run[i].result->n);
+	}
+	if (decoder_draw(g->d, g->logits, n, &g->warp, u, g->weight, drawn, e))
+		return -1;
 	for (int64_t i = 0; i < n; i++) {
 		struct generate_result *r = run[i].result;
 		const struct generate_request *q = g->request + run[i].request;
-		double u = rng_uniform(q->key ? q->key : g->c->key, q->id, (uint32_t)(q->first_sample + run[i].sample),
-		                       (uint32_t)r->n);
-		target[i] = sampler_choose(g->sampler, &g->warp, g->host_logits + i * g->V, u,
-		                           g->warped ? r->sampling_logprob + r->n : NULL);
-		inv_temp[i] = g->inv_temp;
-		if (target[i] < 0)
+		if (drawn[i].token < 0)
 			return err_set(e, "request %lld: the model's logits after token %lld are not finite",
 			               (long long)run[i].request, (long long)(q->n_prompt + r->n - 1));
+		target[i] = (int32_t)drawn[i].token;
+		inv_temp[i] = g->inv_temp;
+		if (g->warped)
+			r->sampling_logprob[r->n] = (float)log((double)drawn[i].weight / (double)drawn[i].sum);
 	}
 	k->logits_stats(k->ctx, g->stats, g->stats + DRAW_ROWS, NULL, NULL, g->logits, target, inv_temp, n, g->V);
 	k->get(k->ctx, logprob, g->stats, (size_t)n * sizeof(float));

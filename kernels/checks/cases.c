@@ -280,6 +280,52 @@ static void adamw(struct run *r, const int64_t *d)
 
 static const int64_t adamw_dims[][CHECK_DIMS] = {{1, 1}, {17, 1}, {1000, 2}, {40001, 10}, {64, 100000}, {0, 1}, END};
 
+/* the largest weights, and ties: logits are multiples of 1/8 */
+static void draw(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], V = d[1];
+	struct kn_warp c = {
+	        .temperature = 0.8, .top_k = d[2], .top_p = (double)d[3] / 100, .min_p = (double)d[4] / 100};
+	float *host = check_host(r, (size_t)(M * V) * sizeof *host);
+	double *u = check_host(r, (size_t)M * sizeof *u);
+	struct kn_drawn *drawn = check_host(r, (size_t)M * sizeof *drawn);
+	for (int64_t i = 0; i < M * V; i++)
+		host[i] = (float)((double)check_below(r, 96) / 8);
+	for (int64_t m = 0; m < M; m++)
+		u[m] = 0.5 + check_random(r) / 2;
+	uint64_t *weight = check_bytes(r, (size_t)(M * V) * sizeof *weight, ROLE_OUT);
+	r->k->draw(r->k->ctx, drawn, weight, check_in_from(r, host, M * V), u, &c, M, V);
+	r->k->put(r->k->ctx, check_bytes(r, (size_t)M * sizeof *drawn, ROLE_OUT), drawn, (size_t)M * sizeof *drawn);
+}
+
+static void draw_greedy(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], V = d[1];
+	struct kn_warp c = {.top_p = 1};
+	float *host = check_host(r, (size_t)(M * V) * sizeof *host);
+	struct kn_drawn *drawn = check_host(r, (size_t)M * sizeof *drawn);
+	for (int64_t i = 0; i < M * V; i++)
+		host[i] = (float)check_below(r, 96);
+	/* rows that are no distribution, and one that has a single token */
+	for (int64_t v = 0; M > 3 && v < V; v++)
+		host[V + v] = host[2 * V + v] = -INFINITY;
+	if (M > 3) {
+		host[2 * V + V / 2] = -3;
+		host[3 * V + V - 1] = NAN;
+		host[4 * V] = INFINITY;
+	}
+	r->k->draw(r->k->ctx, drawn, NULL, check_in_from(r, host, M * V), NULL, &c, M, V);
+	r->k->put(r->k->ctx, check_bytes(r, (size_t)M * sizeof *drawn, ROLE_OUT), drawn, (size_t)M * sizeof *drawn);
+}
+
+static const int64_t draw_dims[][CHECK_DIMS] = {{1, 1, 0, 100, 0},    {3, 17, 0, 100, 0},
+                                                {5, 515, 0, 100, 0},  {4, 5000, 0, 100, 0},
+                                                {3, 300, 1, 100, 0},  {3, 300, 10, 100, 0},
+                                                {3, 700, 0, 90, 0},   {3, 700, 0, 1, 0},
+                                                {3, 700, 40, 50, 0},  {3, 700, 0, 100, 5},
+                                                {3, 700, 50, 90, 10}, {6, 1025, 0, 100, 0},
+                                                {0, 10, 0, 100, 0},   END};
+
 /*
  * Bounds: a float result of correctly rounded arithmetic has NMSE 1.2e-15; sums of n terms in 16 chains, or in chains
  * of 256, stay under 1e-12 for the sizes here, and a wrong or lost term is above 1e-6.  head_bwd takes lse in float32,
@@ -326,6 +372,8 @@ const struct check_case check_cases[] = {
         CASE(head_bwd, check_head_bwd, 1e-10, check_head_dims),
         CASE(head_logits, check_head_logits, 1e-13, check_head_dims),
         CASE(logits_stats, check_logits_stats, 1e-12, check_head_dims),
+        CASE(draw, draw, 0, draw_dims),
+        CASE(draw, draw_greedy, 0, draw_dims),
         CASE(sum_squares, sum_squares, 1e-14, sum_dims),
         CASE(count_nonfinite, count_nonfinite, 0, sum_dims),
         CASE(adamw, adamw, 1e-13, adamw_dims),

@@ -2,6 +2,7 @@
 #define KN_ISA plain
 #include "kernels/cpu/vec_math.h"
 #include "kernels/checks/check.h"
+#include "kernels/draw.h"
 
 #include <math.h>
 
@@ -77,6 +78,19 @@ static void special(void)
 	check_result(ok, "cpu exp, log, tanh, erf: infinities, NaN, zero and one");
 }
 
+/* In units of the weight's last place, a half of which is rounding. */
+static void draw_weights(void)
+{
+	double worst = 0;
+	for (int64_t i = 0; i <= 400000; i++) {
+		double x = -35.0 * (double)i / 400000;
+		double e = fabs((double)kn_draw_weight(x) - exp(x) * 0x1p44);
+		worst = e > worst ? e : worst;
+	}
+	check_result(worst <= 0.52 && kn_draw_weight(0) == KN_DRAW_ONE && kn_draw_weight(-INFINITY) == 0,
+	             "weights of draw: worst error %.3f of a unit, at most .52", worst);
+}
+
 void check_math(void)
 {
 	sweep("exp", vector_exp, exp, -104, 88.72, 0, 1.5);
@@ -87,5 +101,6 @@ void check_math(void)
 	sweep("tanh near 0", vector_tanh, tanh, -0.7, 0.7, 0, 2.5);
 	sweep("erf", vector_erf, erf, -5, 5, 0, 2.5);
 	sweep_angles();
+	draw_weights();
 	special();
 }

@@ -138,6 +138,9 @@ void KN(glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_ac
 void KN(glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
                  int64_t n);
 void KN(add)(void *ctx, float *y, const float *x, int64_t n);
+void KN(draw)(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,
+              const struct kn_warp *c, int64_t M, int64_t V);
+
 void KN(scale)(void *ctx, float *y, float a, const float *x, int64_t n);
 void KN(axpy)(void *ctx, float *y, float a, const float *x, int64_t n);
 void KN(gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);

@@ -30,6 +30,7 @@ void KN(fill_table)(struct kernels *k)
 	SLOT(head_bwd);
 	SLOT(head_logits);
 	SLOT(logits_stats);
+	SLOT(draw);
 	SLOT(sum_squares);
 	SLOT(count_nonfinite);
 	SLOT(adamw);

@@ -215,6 +215,9 @@ void cu_head_logits(void *ctx, float *logits, const float *h, const struct kn_ma
 void cu_logits_stats(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
                      const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
 
+void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,
+             const struct kn_warp *c, int64_t M, int64_t V);
+
 void cu_adamw(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
 
 void cu_gather_rows(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);

@@ -293,6 +293,7 @@ static void fill_table(struct kernels *k)
 	k->head_bwd = cu_head_bwd;
 	k->head_logits = cu_head_logits;
 	k->logits_stats = cu_logits_stats;
+	k->draw = cu_draw;
 	k->sum_squares = cu_sum_squares;
 	k->count_nonfinite = cu_count_nonfinite;
 	k->adamw = cu_adamw;

@@ -80,6 +80,7 @@ static const struct kernels ref_table = {
         .head_bwd = ref_head_bwd,
         .head_logits = ref_head_logits,
         .logits_stats = ref_logits_stats,
+        .draw = ref_draw,
         .sum_squares = ref_sum_squares,
         .count_nonfinite = ref_count_nonfinite,
         .adamw = ref_adamw,
