@@ -53,7 +53,7 @@
 #define KN_OUT_BLOCK 256
 #define KN_MAX_THREADS 256
 #define KN_MAX_DRAW (1 << 19) /* tokens that draw chooses from */
-#define KN_MAX_HEAD 1024 /* largest D of attention and rope */
+#define KN_MAX_HEAD 1024      /* largest D of attention and rope */
 
 enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2 };
 

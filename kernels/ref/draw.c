@@ -1,52 +1,53 @@
-/* draw - see kernels.h: the tokens sorted by weight, then taken from the top */
-#include "kernels/ref/ref.h"
-
+/* draw - see kernels.h: tokens are taken one after the other, the heaviest first, and the rest is left out */
 #include "kernels/draw.h"
 
-#include <stdlib.h>
+#include "kernels/ref/ref.h"
 
-struct entry {
+/* Tokens down to this one, in falling order of weight and rising order of ids, are kept. */
+struct last {
 	uint64_t weight;
 	int64_t id;
 };
 
-static int heavier_first(const void *a, const void *b)
+static int is_kept(const uint64_t *weight, int64_t v, struct last last)
 {
-	const struct entry *x = a, *y = b;
-	if (x->weight != y->weight)
-		return x->weight > y->weight ? -1 : 1;
-	return x->id < y->id ? -1 : 1;
+	return weight[v] > last.weight || (weight[v] == last.weight && v <= last.id);
 }
 
-/* How many of the sorted tokens are kept. */
-static int64_t kept(const struct entry *sorted, const struct kn_warp *c, int64_t V)
+/* The first token behind `last`; there is one. */
+static struct last next(const uint64_t *weight, int64_t V, struct last last)
 {
-	int64_t n = c->top_k > 0 && c->top_k < V ? c->top_k : V, least = 0;
+	struct last best = {0, V};
+	for (int64_t v = 0; v < V; v++)
+		if (!is_kept(weight, v, last) && (best.id == V || weight[v] > best.weight))
+			best = (struct last){weight[v], v};
+	return best;
+}
+
+static struct last keep(const uint64_t *weight, const struct kn_warp *c, int64_t V)
+{
+	const struct last none = {UINT64_MAX, -1}, all = {0, V};
+	struct last k = c->top_k > 0 && c->top_k < V ? none : all, p = none;
+	for (int64_t i = 0; k.id != V && i < c->top_k; i++)
+		k = next(weight, V, k);
+	if (c->top_p >= 1)
+		return k;
 	uint64_t sum = 0, have = 0;
-	for (int64_t i = 0; i < n; i++)
-		sum += sorted[i].weight;
-	if (c->top_p < 1) {
-		uint64_t mass = kn_draw_mass(c->top_p, sum);
-		while (have < mass)
-			have += sorted[least++].weight;
-		n = least;
+	for (int64_t v = 0; v < V; v++)
+		sum += is_kept(weight, v, k) ? weight[v] : 0;
+	while (have < kn_draw_mass(c->top_p, sum)) {
+		p = next(weight, V, p);
+		have += p.weight;
 	}
-	while (n > 0 && sorted[n - 1].weight < kn_draw_least(c->min_p))
-		n--;
-	return n;
+	return p;
 }
 
 static void warp(uint64_t *weight, const struct kn_warp *c, int64_t V)
 {
-	struct entry *sorted = malloc((size_t)V * sizeof *sorted);
-	if (!sorted)
-		abort();
+	struct last last = keep(weight, c, V);
 	for (int64_t v = 0; v < V; v++)
-		sorted[v] = (struct entry){weight[v], v};
-	qsort(sorted, (size_t)V, sizeof *sorted, heavier_first);
-	for (int64_t i = kept(sorted, c, V); i < V; i++)
-		weight[sorted[i].id] = 0;
-	free(sorted);
+		if (!is_kept(weight, v, last) || weight[v] < kn_draw_least(c->min_p))
+			weight[v] = 0;
 }
 
 static struct kn_drawn draw_row(uint64_t *weight, const float *z, double u, const struct kn_warp *c, int64_t V)

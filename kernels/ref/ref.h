@@ -58,7 +58,7 @@ void REF(glu_bwd)(void *ctx, real *dg, real *du, const real *dy, const real *g, 
 
 void REF(add)(void *ctx, real *y, const real *x, int64_t n);
 void ref_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,
-               const struct kn_warp *c, int64_t M, int64_t V);
+              const struct kn_warp *c, int64_t M, int64_t V);
 
 void REF(scale)(void *ctx, real *y, float a, const real *x, int64_t n);
 void REF(axpy)(void *ctx, real *y, float a, const real *x, int64_t n);
