@@ -134,6 +134,22 @@ $B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart
 
+
+# ---- the same sources for the CPU, with kernels/cuda/emu as CUDA: for tests; never installed ----
+# A fused multiply-add is an instruction where there is one, else the exact one of the math library.
+EMU_FLAGS := -Ikernels/cuda/emu -fPIC -fvisibility=hidden -fno-ipa-icf -fno-math-errno -Wno-unknown-pragmas \
+             $(if $(shell grep -m 1 -ow fma /proc/cpuinfo),-mfma)
+EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) \
+           $(patsubst kernels/cuda/emu/%.cc,$B/emu/emu/%.o,$(wildcard kernels/cuda/emu/*.cc))
+$B/emu/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ -x c++ $<
+$B/emu/%.o: kernels/cuda/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ $<
+$B/emu/rl-kernels-cuda.so: $(EMU_OBJ)
+	$(CXX) $(CXXFLAGS) -shared $(LDFLAGS) -o $@ $^ -ldl
+
 include $(wildcard $B/*/*.d $B/*/*/*.d)
 
 # ---- checks ----
@@ -148,12 +164,17 @@ bench: $(PROGRAMS) $(KN_PROGRAMS) $(BENCHES:%=$B/bench/%)
 check-cuda: $(CUDA_SO) $B/kernels/check
 	RL_LIBDIR=$B/lib $B/kernels/check cuda
 	RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/lib $B/kernels/check cuda
+# Two orders of threads, work at once and as late as can be, and the products of cuBLASLt.
+check-cuda-emulated: $B/emu/rl-kernels-cuda.so $B/kernels/check
+	EMU_SEED=1 RL_LIBDIR=$B/emu $B/kernels/check cuda
+	EMU_SEED=2 EMU_DEFER=1 RL_LIBDIR=$B/emu $B/kernels/check cuda
+	EMU_SEED=3 RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/emu $B/kernels/check cuda
 bench-cuda: $(CUDA_SO) $B/kernels/bench
 	RL_LIBDIR=$B/lib $B/kernels/bench cuda
 soak: $(PROGRAMS)
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_KILLS=1000 bats tools/kills.bats
-unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS))
+unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS)) $B/emu/rl-kernels-cuda.so
 
 deps:
 	@scripts/deps
@@ -180,4 +201,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test lint bench soak check-cuda bench-cuda unit deps demo install clean
+.PHONY: all test lint bench soak check-cuda check-cuda-emulated bench-cuda unit deps demo install clean

@@ -65,7 +65,7 @@ static int find_object(char *path, size_t path_len, char *why, size_t why_len)
 	return 0;
 }
 
-/* Looked for first, since without it everything else fails with words about something else. */
+/* Said rather than what the runtime would say, which without it has words about something else. */
 static int driver_is_there(char *why, size_t why_len)
 {
 	void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -81,13 +81,19 @@ static int driver_is_there(char *why, size_t why_len)
 struct kernels *kernels_cuda(int device, char *why, size_t why_len)
 {
 	char path[PATH_MAX];
-	if (!find_object(path, sizeof path, why, why_len) || !driver_is_there(why, why_len))
+	if (!find_object(path, sizeof path, why, why_len))
 		return NULL;
+	char error[256] = "";
 	void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!object)
+		snprintf(error, sizeof error, "%s", dlerror());
+	/* the object of kernels/cuda/emu says so, and needs no driver */
+	if ((!object || !dlsym(object, "rl_kernels_cuda_emulated")) && !driver_is_there(why, why_len))
+		return NULL;
 	if (!object) {
 		snprintf(why, why_len,
 		         "cannot load '%s': %s; the CUDA runtime and cuBLAS must be where ldconfig finds them", path,
-		         dlerror());
+		         error);
 		return NULL;
 	}
 	open_fn *open_backend;

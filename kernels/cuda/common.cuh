@@ -71,9 +71,14 @@ const void *cu_ring_send(struct cuda *cu, const void *taken, size_t bytes);
 /* A host array on the device; NULL for NULL.  Sets *ok to 0 if it cannot be done. */
 const void *cu_stage(struct cuda *cu, const void *host, size_t bytes, int *ok);
 
+#ifdef CU_EMULATED /* kernels/cuda/emu */
+#define CU_QUEUE(kernel, grid, block, shared, stream, ...) EMU_LAUNCH(kernel, grid, block, shared, stream, __VA_ARGS__)
+#else
+#define CU_QUEUE(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#endif
 #define CU_LAUNCH(cu, kernel, grid, block, ...)                                                                        \
 	do {                                                                                                           \
-		kernel<<<grid, block, 0, (cu)->stream>>>(__VA_ARGS__);                                                 \
+		CU_QUEUE(kernel, grid, block, 0, (cu)->stream, __VA_ARGS__);                                           \
 		cu_failed(cu, cudaGetLastError(), #kernel);                                                            \
 	} while (0)
 
