@@ -47,7 +47,7 @@ LIB_CXX := $(sort $(wildcard lib/*.cc))
 TESTS   := $(sort $(patsubst lib/%.c,%,$(wildcard lib/*_test.c)))
 REF_SRC := $(sort $(wildcard kernels/ref/*.c))
 CPU_SRC := $(filter-out kernels/cpu/dispatch.c,$(sort $(wildcard kernels/cpu/*.c)))
-CU_SRC  := $(sort $(wildcard kernels/cuda/*.cu))
+CU_SRC  := $(filter-out %_check.cu,$(sort $(wildcard kernels/cuda/*.cu)))
 
 MACHINE := $(shell $(CC) -dumpmachine | cut -d- -f1)
 ifeq ($(MACHINE),x86_64)
@@ -133,14 +133,16 @@ $B/kernels/cuda/%.o: kernels/cuda/%.cu
 $B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart
-
+$B/kernels/cuda/mma_check: $B/kernels/cuda/mma_check.o
+	$(NVCC) $(NVARCH) -o $@ $^ -lcudart
 
 # ---- the same sources for the CPU, with kernels/cuda/emu as CUDA: for tests; never installed ----
 # A fused multiply-add is an instruction where there is one, else the exact one of the math library.
 EMU_FLAGS := -Ikernels/cuda/emu -fPIC -fvisibility=hidden -fno-ipa-icf -fno-math-errno -Wno-unknown-pragmas \
              $(if $(shell grep -m 1 -ow fma /proc/cpuinfo),-mfma)
-EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) \
-           $(patsubst kernels/cuda/emu/%.cc,$B/emu/emu/%.o,$(wildcard kernels/cuda/emu/*.cc))
+EMU_SRC := $(filter-out %_check.cc,$(sort $(wildcard kernels/cuda/emu/*.cc)))
+EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) $(EMU_SRC:kernels/cuda/%.cc=$B/emu/%.o)
+EMU_CHECKS := $B/emu/mma_check $(patsubst kernels/cuda/%.cc,$B/emu/%,$(wildcard kernels/cuda/emu/*_check.cc))
 $B/emu/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ -x c++ $<
@@ -149,6 +151,8 @@ $B/emu/%.o: kernels/cuda/%.cc
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ $<
 $B/emu/rl-kernels-cuda.so: $(EMU_OBJ)
 	$(CXX) $(CXXFLAGS) -shared $(LDFLAGS) -o $@ $^ -ldl
+$(EMU_CHECKS): %: %.o $(EMU_OBJ)
+	$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -ldl
 
 include $(wildcard $B/*/*.d $B/*/*/*.d)
 
@@ -161,11 +165,13 @@ lint:
 bench: $(PROGRAMS) $(KN_PROGRAMS) $(BENCHES:%=$B/bench/%)
 	@$B/kernels/bench
 	@for b in $(BENCHES); do $B/bench/$$b; done
-check-cuda: $(CUDA_SO) $B/kernels/check
+check-cuda: $(CUDA_SO) $B/kernels/check $(if $(CUDA_SO),$B/kernels/cuda/mma_check)
+	$(if $(CUDA_SO),$B/kernels/cuda/mma_check)
 	RL_LIBDIR=$B/lib $B/kernels/check cuda
 	RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/lib $B/kernels/check cuda
 # Two orders of threads, work at once and as late as can be, and the products of cuBLASLt.
-check-cuda-emulated: $B/emu/rl-kernels-cuda.so $B/kernels/check
+check-cuda-emulated: $B/emu/rl-kernels-cuda.so $B/kernels/check $(EMU_CHECKS)
+	for check in $(EMU_CHECKS); do $$check; done
 	EMU_SEED=1 RL_LIBDIR=$B/emu $B/kernels/check cuda
 	EMU_SEED=2 EMU_DEFER=1 RL_LIBDIR=$B/emu $B/kernels/check cuda
 	EMU_SEED=3 RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/emu $B/kernels/check cuda
@@ -174,7 +180,7 @@ bench-cuda: $(CUDA_SO) $B/kernels/bench
 soak: $(PROGRAMS)
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_KILLS=1000 bats tools/kills.bats
-unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS)) $B/emu/rl-kernels-cuda.so
+unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS)) $B/emu/rl-kernels-cuda.so $(EMU_CHECKS)
 
 deps:
 	@scripts/deps

@@ -51,6 +51,11 @@ const char *emu_running(void)
 	return running ? running->name : NULL;
 }
 
+int emu_thread(void)
+{
+	return current;
+}
+
 void emu_abort(const char *fmt, ...)
 {
 	va_list ap;
@@ -278,6 +283,7 @@ char *emu_dynamic_shared(void)
 
 static void run_block(const struct emu_kernel &k)
 {
+	emu_copies_forget();
 	emu_static_shared_fill(k.address);
 	dynamic_shared = emu_shared_block(k.shared);
 	n_done = n_barrier = 0;

@@ -52,8 +52,10 @@ typedef void emu_act(void **lanes, unsigned mask);
 void emu_meet(unsigned mask, const char *what, int line, emu_act *act, void *mine);
 /* One line that names kernel, block and thread; ends the process. */
 void emu_abort(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
-/* 0 .. n-1, from EMU_SEED */
-unsigned emu_below(unsigned n);
+/* mma.cuh's copies that do not wait: copy.cc */
+void emu_copy_async(void *shared, const void *global, int bytes);
+void emu_copy_commit(void);
+void emu_copy_wait(int pending);
 /* This block's dynamic shared memory. */
 char *emu_dynamic_shared(void);
 

@@ -18,6 +18,12 @@ void emu_run(const struct emu_kernel &kernel);
 /* Names of what runs, for messages; NULL outside kernels. */
 const char *emu_running(void);
 
+int emu_thread(void);           /* the thread that runs, by its number in the block */
+unsigned emu_below(unsigned n); /* 0 .. n-1, from EMU_SEED */
+
+/* copy.cc: before each block */
+void emu_copies_forget(void);
+
 /* shared.cc: bytes of the __shared__ variables of a kernel, and NaN into them */
 size_t emu_static_shared(const void *kernel);
 void emu_static_shared_fill(const void *kernel);
