@@ -31,12 +31,12 @@ struct draws {
 struct shared {
 	whole total[DIGIT_VALUES], part[THREADS];
 	float max[THREADS / CU_WARP];
-	int id[THREADS / CU_WARP], bad;
+	int id[THREADS / CU_WARP], bad[THREADS / CU_WARP];
 	whole cut, goal; /* find_cut: the weight so far, and what is still to be reached; then how many ties are kept */
 	whole sum;
 };
 
-/* The largest logit and its lowest id, in max[0] and id[0]; bad: a NaN or +inf. */
+/* The largest logit and its lowest id, in max[0] and id[0]; bad[0]: the row is no distribution. */
 static __device__ inline void find_largest(struct shared *s, const float *z, int64_t V)
 {
 	float max = -INFINITY;
@@ -51,6 +51,7 @@ static __device__ inline void find_largest(struct shared *s, const float *z, int
 	for (int width = CU_WARP / 2; width; width /= 2) {
 		float other = __shfl_xor_sync(0xffffffffu, max, width);
 		int other_id = __shfl_xor_sync(0xffffffffu, id, width);
+		bad |= __shfl_xor_sync(0xffffffffu, bad, width);
 		if (other > max || (other == max && other_id < id)) {
 			max = other;
 			id = other_id;
@@ -58,14 +59,17 @@ static __device__ inline void find_largest(struct shared *s, const float *z, int
 	}
 	s->max[warp] = max;
 	s->id[warp] = id;
-	bad = __syncthreads_or(bad);
+	s->bad[warp] = bad;
+	__syncthreads();
 	if (threadIdx.x == 0) {
-		for (int i = 1; i < THREADS / CU_WARP; i++)
+		for (int i = 1; i < THREADS / CU_WARP; i++) {
+			s->bad[0] |= s->bad[i];
 			if (s->max[i] > s->max[0] || (s->max[i] == s->max[0] && s->id[i] < s->id[0])) {
 				s->max[0] = s->max[i];
 				s->id[0] = s->id[i];
 			}
-		s->bad = bad || !(s->max[0] > -INFINITY);
+		}
+		s->bad[0] |= !(s->max[0] > -INFINITY);
 	}
 	__syncthreads();
 }
@@ -183,9 +187,9 @@ static __global__ void __launch_bounds__(THREADS) draw_kernel(const struct draws
 	int64_t m = blockIdx.x;
 	const float *z = d.logits + m * d.V;
 	find_largest(&s, z, d.V);
-	if (s.bad || d.by == 0) {
+	if (s.bad[0] || d.by == 0) {
 		if (threadIdx.x == 0)
-			d.drawn[m] = s.bad ? kn_drawn{-1, 0, 0} : kn_drawn{s.id[0], 1, 1};
+			d.drawn[m] = s.bad[0] ? kn_drawn{-1, 0, 0} : kn_drawn{s.id[0], 1, 1};
 		return;
 	}
 	uint64_t *weight = d.weight + m * d.V;
