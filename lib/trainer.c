@@ -582,7 +582,7 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 	for (int i = 0; i < n; i++) {
 		decoder_backward_finish(&t[i]->d, &t[i]->g);
 		if (t[i]->k->sync(t[i]->k->ctx, why, sizeof why))
-			return err_set(e, "%s", why);
+			return err_set(e, "%s: %s", t[i]->k->name, why);
 		squares += squares_of(t[i]);
 	}
 	*norm = sqrt(squares);

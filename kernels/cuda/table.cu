@@ -11,7 +11,7 @@ int cu_failed(struct cuda *cu, cudaError_t error, const char *what)
 {
 	if (error != cudaSuccess && !cu->failed) {
 		cu->failed = 1;
-		snprintf(cu->why, sizeof cu->why, "cuda: %s: %s", what, cudaGetErrorString(error));
+		snprintf(cu->why, sizeof cu->why, "%s: %s", what, cudaGetErrorString(error));
 	}
 	return cu->failed;
 }
@@ -20,7 +20,7 @@ int cu_lt_failed(struct cuda *cu, cublasStatus_t status, const char *what)
 {
 	if (status != CUBLAS_STATUS_SUCCESS && !cu->failed) {
 		cu->failed = 1;
-		snprintf(cu->why, sizeof cu->why, "cuda: %s: %s", what, cublasLtGetStatusString(status));
+		snprintf(cu->why, sizeof cu->why, "%s: %s", what, cublasLtGetStatusString(status));
 	}
 	return cu->failed;
 }
