@@ -73,8 +73,12 @@ const void *cu_stage(struct cuda *cu, const void *host, size_t bytes, int *ok);
 
 #ifdef CU_EMULATED /* kernels/cuda/emu */
 #define CU_QUEUE(kernel, grid, block, shared, stream, ...) EMU_LAUNCH(kernel, grid, block, shared, stream, __VA_ARGS__)
+#define CU_DYNAMIC_SHARED(name) char *name = emu_dynamic_shared()
 #else
 #define CU_QUEUE(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define CU_DYNAMIC_SHARED(name)                                                                                        \
+	extern __shared__ __align__(128) char cu_dynamic_shared[];                                                     \
+	char *name = cu_dynamic_shared
 #endif
 #define CU_LAUNCH(cu, kernel, grid, block, ...)                                                                        \
 	do {                                                                                                           \

@@ -281,7 +281,8 @@ static int fresh(void)
 
 static __global__ void dynamic_kernel(float *out, int n)
 {
-	float *x = (float *)emu_dynamic_shared();
+	CU_DYNAMIC_SHARED(shared);
+	float *x = (float *)shared;
 	x[n - 1] = 3;
 	*out = x[n - 1];
 }
@@ -307,6 +308,20 @@ static int limits(void)
 	return !ok;
 }
 
+static __global__ void large_kernel(float *out)
+{
+	__shared__ float x[12 * 1024 + 1];
+	x[threadIdx.x * 12 * 1024] = 1;
+	*out = x[0];
+}
+
+static int too_much_static(void)
+{
+	float *out = (float *)device_new(sizeof *out);
+	START(large_kernel, 1, 1, out);
+	return 0;
+}
+
 /* 1 if a copy out of pinned memory brings what was written there after it was queued. */
 static int late_copy(void)
 {
@@ -316,6 +331,24 @@ static int late_copy(void)
 	cudaMemcpyAsync(p, pinned, sizeof *p, cudaMemcpyHostToDevice, stream);
 	*pinned = 2;
 	return fetch(p) == 2;
+}
+
+/* Many times what the ring of the backend holds, so that each of its segments is used again and again. */
+static int through_the_ring(void)
+{
+	const size_t n = 6 << 20;
+	char why[256];
+	struct kernels *k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	float *x = (float *)malloc(n * sizeof *x), *y = (float *)malloc(n * sizeof *y);
+	float *p = k ? (float *)k->alloc(k->ctx, n * sizeof *p) : NULL;
+	if (!p || !x || !y)
+		return 2;
+	for (size_t i = 0; i < n; i++)
+		x[i] = (float)i;
+	for (int turn = 0; turn < 2; turn++)
+		k->put(k->ctx, p, x, n * sizeof *p);
+	k->get(k->ctx, y, p, n * sizeof *p);
+	return memcmp(x, y, n * sizeof *x) != 0;
 }
 
 /* ---- the backend when there is too little, or something fails ---- */
@@ -423,6 +456,9 @@ int main(void)
 	check_code(limits, NULL, 0, "", "threads and shared memory beyond the limits");
 	check_code(late_copy, "EMU_DEFER=0", 0, "", "a pinned buffer used again after its copy");
 	check_code(late_copy, "EMU_DEFER=1", 1, "", "a pinned buffer used again before its copy");
+	check_ends(too_much_static, "has 49156 bytes of static shared memory, at most 49152",
+	           "static shared memory that a compiler would refuse");
+	check_code(through_the_ring, "EMU_DEFER=1", 0, "", "the backend's ring waits before a segment is used again");
 	check_code(opens, "EMU_MEMORY=1000000", 1, "out of memory", "the backend on a device with too little memory");
 	check_code(opens, "EMU_DEVICES=0", 1, "sees no GPU", "the backend without a device");
 	check_code(opens, "EMU_CAPABILITY=7", 1, "has compute capability 7.0", "the backend on an old device");
