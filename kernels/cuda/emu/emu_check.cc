@@ -443,6 +443,8 @@ int main(void)
 #ifdef __SANITIZE_ADDRESS__
 	/* AddressSanitizer ends the process with its own status */
 	check_code(writes_behind, NULL, 1, "AddressSanitizer", "a write just behind an allocation");
+	check_code(writes_far, NULL, 1, "AddressSanitizer", "a write far from every allocation");
+	check_code(uses_freed, NULL, 1, "AddressSanitizer", "a write to what was freed");
 #else
 	check_ends(writes_behind, "something wrote 0 bytes behind an allocation of 400 bytes",
 	           "a write just behind an allocation");
