@@ -92,6 +92,7 @@ struct advantage_row {
 	bool cut;               /* finish is "length" */
 	bool has_bootstrap;
 	double bootstrap_value;
+	bool fills_batch;  /* compat trl: no cell behind the last token, see advantage_widths */
 	const char *group; /* NULL: a group of its own */
 	int64_t sample;    /* its number in the group, from 0; 0 where not known */
 	bool greedy;       /* sampled at temperature 0 */
@@ -114,6 +115,14 @@ struct advantage_moving {
  * the row.  moving: read and, on success, updated by baseline moving; may be NULL for the others. */
 int advantage_compute(const struct advantage_config *c, struct advantage_moving *moving, struct advantage_row *row,
                       int64_t n_rows, int64_t *bad, struct err *e);
+
+/* Sets fills_batch of those rows that none of the batch is longer than: TRL has as many columns as they have tokens,
+ * and so no cell behind their end.  For callers whose bootstrap_value says no more than what the critic thinks there.
+ */
+void advantage_widths(struct advantage_row *row, int64_t n_rows);
+
+/* What logits are divided by of a record that was sampled at t: TRL adds 1e-7. */
+double advantage_temperature(int compat, double t);
 
 /* What missing_eos_penalty takes from the row's score: 0 when it ended itself. */
 double advantage_penalty(const struct advantage_config *c, const struct advantage_row *r);

@@ -77,6 +77,11 @@ const struct advantage_compat *advantage_compat(const struct advantage_config *c
 	return &table[c->compat];
 }
 
+double advantage_temperature(int compat, double t)
+{
+	return compat == ADVANTAGE_TRL ? t + 1e-7 : t;
+}
+
 static bool whitens(const struct advantage_config *c)
 {
 	return c->method == ADVANTAGE_GAE ||

@@ -27,6 +27,16 @@ double advantage_kl_of(const struct advantage_config *c, double d)
 
 /* ---- rewards ---- */
 
+void advantage_widths(struct advantage_row *row, int64_t n_rows)
+{
+	int64_t longest = 0;
+	for (int64_t i = 0; i < n_rows; i++)
+		if (!row[i].left_out && row[i].n > longest)
+			longest = row[i].n;
+	for (int64_t i = 0; i < n_rows; i++)
+		row[i].fills_batch = row[i].n == longest;
+}
+
 int64_t advantage_nearest(const struct advantage_row *r, int64_t t)
 {
 	for (int64_t i = t; i >= 0; i--)
@@ -84,7 +94,8 @@ static double place_score(const struct advantage_batch *b, struct advantage_row 
 
 static void make_rewards(const struct advantage_batch *b, struct advantage_row *r, double *x)
 {
-	r->has_terminal = b->k->score == SCORE_BEHIND && b->c->method == ADVANTAGE_GAE && r->has_bootstrap && !r->cut;
+	r->has_terminal = b->k->score == SCORE_BEHIND && b->c->method == ADVANTAGE_GAE && r->has_bootstrap && !r->cut &&
+	                  !r->fills_batch;
 	r->score = r->kl = r->bootstrap_reward = r->bootstrap_return = 0;
 	if (b->given && !r->is_baseline) {
 		for (int64_t t = 0; t < r->n; t++)

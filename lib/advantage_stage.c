@@ -82,6 +82,7 @@ static int compute(struct whole_batch *b, struct batch_row **order, int64_t *bad
 	struct advantage_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
 	for (int64_t i = 0; i < b->n; i++)
 		row[i] = *(struct advantage_row *)order[i]->data;
+	advantage_widths(row, b->n);
 	if (advantage_compute(&s->config.advantage, &s->moving, row, b->n, bad, e))
 		return -1;
 	for (int64_t i = 0; i < b->n; i++)

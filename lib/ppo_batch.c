@@ -63,12 +63,10 @@ static void init_row(struct ppo_batch *b, struct ppo_row *r, const struct rollou
 	r->returns = floats(b, s->n + 1);
 	if (critic)
 		r->values = floats(b, s->n + 1);
-	/* TRL divides by temperature + 1e-7. */
-	double temperature = s->temperature + (p->advantage->compat == ADVANTAGE_TRL ? 1e-7 : 0);
 	r->pass = (struct trainer_row){.token = s->token,
 	                               .n_prompt = s->n_prompt,
 	                               .n = s->n,
-	                               .temperature = temperature,
+	                               .temperature = advantage_temperature(p->advantage->compat, s->temperature),
 	                               .logprobs = floats(b, s->n),
 	                               .entropy = floats(b, s->n),
 	                               .values = critic ? floats(b, s->n + 1) : NULL,
@@ -241,11 +239,10 @@ static int score_proximal(struct ppo_batch *b, struct ppo *p, struct err *e)
 	return 0;
 }
 
-bool ppo_row_bootstraps(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r)
+/* The value after the last token: as the record says; where values are computed here every row has one. */
+static bool bootstraps(const struct ppo_row *r)
 {
-	if (r->source->values)
-		return r->source->has_bootstrap;
-	return r->values && (p->advantage->compat != ADVANTAGE_TRL || r->n < b->longest);
+	return r->source->values ? r->source->has_bootstrap : r->values != NULL;
 }
 
 /* A row that is not trained on: a baseline, or one that only counts in the size of its group. */
@@ -262,8 +259,7 @@ static void beside(struct advantage_row *a, const struct rollout_row *s)
 	                            .greedy = s->greedy};
 }
 
-static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, const struct ppo *p,
-                         const struct ppo_row *r)
+static void to_advantage(struct advantage_row *a, const struct ppo_row *r)
 {
 	const struct rollout_row *s = r->source;
 	*a = (struct advantage_row){.n = r->n,
@@ -279,7 +275,7 @@ static void to_advantage(struct advantage_row *a, const struct ppo_batch *b, con
 	                            .reward = s->reward,
 	                            .given_rewards = s->rewards,
 	                            .cut = s->cut,
-	                            .has_bootstrap = ppo_row_bootstraps(b, p, r),
+	                            .has_bootstrap = bootstraps(r),
 	                            .bootstrap_value = r->values ? r->values[r->n] : 0,
 	                            .rewards = r->rewards,
 	                            .advantages = r->advantages,
@@ -292,9 +288,10 @@ static int estimate(struct ppo_batch *b, struct ppo *p, const struct rollout_row
 	int64_t bad = -1, k = 0;
 	for (int64_t i = 0; i < rows->n; i++)
 		if (k < b->n && b->row[k].source == &rows->row[i])
-			to_advantage(&a[i], b, p, &b->row[k++]);
+			to_advantage(&a[i], &b->row[k++]);
 		else
 			beside(&a[i], &rows->row[i]);
+	advantage_widths(a, rows->n);
 	if (advantage_compute(p->advantage, &p->moving, a, rows->n, &bad, e)) {
 		p->bad = bad >= 0;
 		return p->bad ? err_where(e, "row %lld ('%s')", (long long)bad, rows->row[bad].id) : -1;
@@ -331,7 +328,7 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 			r->returns[r->n] = (float)s->bootstrap_return;
 		}
 		struct advantage_row a;
-		to_advantage(&a, b, p, r);
+		to_advantage(&a, r);
 		r->score = s->score - advantage_penalty(p->advantage, &a);
 		for (int64_t t = 0; r->ref_logprobs && t < r->n; t++)
 			if (!r->mask || r->mask[t])

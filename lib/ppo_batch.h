@@ -41,10 +41,6 @@ void ppo_batch_release(struct ppo_batch *b);
  * under reference and critic where that is missing; advantages. */
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e);
 
-/* The value after the last token counts: as the record says; where values are computed here every row has one, but with
- * compat trl those that fill the batch's width, behind which TRL has no cell. */
-bool ppo_row_bootstraps(const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r);
-
 /* The KL of the policy that sampled to the reference, by the estimator: over rows, the mean of their sums and its
  * standard error, and the mean of their means over tokens; 0 without a reference. */
 struct ppo_kl {

@@ -77,7 +77,7 @@ static void add_number(struct adding *a, const char *name, double x)
 	a->field[a->n_fields++] = (struct added){name, NULL, x};
 }
 
-static void computed(struct adding *a, const struct ppo_batch *b, const struct ppo *p, const struct ppo_row *r)
+static void computed(struct adding *a, const struct ppo_row *r)
 {
 	const struct rollout_row *s = r->source;
 	a->n = r->n;
@@ -85,8 +85,7 @@ static void computed(struct adding *a, const struct ppo_batch *b, const struct p
 		add_array(a, "ref_logprobs", r->ref_logprobs);
 	if (r->values && !s->values) {
 		add_array(a, "values", r->values);
-		if (ppo_row_bootstraps(b, p, r))
-			add_number(a, "bootstrap_value", r->values[r->n]);
+		add_number(a, "bootstrap_value", r->values[r->n]);
 	}
 	if (!s->advantages) {
 		if (!s->rewards)
@@ -200,7 +199,7 @@ static int write_rows(const struct ppo *p, const struct ppo_batch *b, const stru
 			continue;
 		}
 		if (b && k < b->n && b->row[k].source == &rows->row[i]) {
-			computed(&a, b, p, &b->row[k++]);
+			computed(&a, &b->row[k++]);
 			a.state = state.len ? state.buf : NULL;
 		}
 		size_t len;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/advantage.h"
 #include "lib/choices_record.h"
 #include "lib/filter.h"
 #include "lib/prompt.h"
@@ -17,7 +18,7 @@
 struct config {
 	const char *store, *as, *run, *prompt, *choices;
 	bool entropy, values;
-	int normalize;
+	int normalize, compat;
 	double temperature;
 };
 
@@ -34,6 +35,8 @@ static const struct opt options[] = {
         {"as", 0, OPT_STR, AT(as), "ref_logprobs", "NAME", "name of the added field; default with --choices: choices",
          0, 0},
         {"temperature", 0, OPT_NUM, AT(temperature), "0", "T", "0: the record's own, else 1", 0, 1000},
+        {"compat", 0, OPT_CHOICE, AT(compat), "none", "none|trl-old|trl|verl|openrlhf",
+         "follow another framework: trl adds 1e-7 to the temperature", 0, 0},
         {"entropy", 0, OPT_FLAG, AT(entropy), NULL, NULL, "add entropy, of the model at each token", 0, 0},
         {"values", 0, OPT_FLAG, AT(values), NULL, NULL, "add values and bootstrap_value, of the model's critic", 0, 0},
         {"run", 0, OPT_STR, AT(run), "", "NAME", "name of the run whose reference is meant", 0, 0},
@@ -58,6 +61,7 @@ static int read_temperature(const struct state *s, const struct record *r, doubl
 		return -1;
 	if (*temperature == 0)
 		*temperature = 1;
+	*temperature = advantage_temperature(s->c.compat, *temperature);
 	float by = (float)(1 / *temperature);
 	if (!(by > 0) || !isfinite(by))
 		return err_set(e, "'temperature' is %g, which is out of range", *temperature);

@@ -221,6 +221,29 @@ names='["loss", "grad_norm", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio
 	done
 }
 
+@test "rl-ppo-step: with --compat trl too: no cell behind the longest, and the temperature + 1e-7" {
+	rl-ppo-step -q --lr 1e-3 rollouts.jsonl >first
+	cp run.lmdb begun
+	# lengths 5 to 2; of the longest one was cut, the others ended by themselves
+	jq -c '(2 + input_line_number % 4) as $n | .tokens |= .[:$n] | .logprobs |= .[:$n]
+		| if input_line_number != 3 then .finish = "eos" else . end' rollouts.jsonl >ragged
+	[ "$(jq -c 'select(.tokens | length == 5) | .finish' ragged | sort -u | wc -l)" -eq 2 ]
+	export RL_RUN=second RL_COMPAT=trl RL_LR=1e-3
+	for options in "" "--bootstrap" "--whiten-rewards --lam .5"; do
+		for stage in cat 'rl-logprob -q' 'rl-logprob -q --values' "rl-logprob -q --values | rl-gae -q $options"; do
+			rm -f run.lmdb*
+			cp begun run.lmdb
+			# shellcheck disable=SC2086
+			bash -o pipefail -c "cat ragged | $stage" | rl-ppo-step -q $options >with
+			[ "$stage" != cat ] || { plain=$(weights run.lmdb) && cp with plain; }
+			[ "$(weights run.lmdb)" = "$plain" ] || { echo "$options: $stage: other weights"; return 1; }
+			cmp <(without_time plain) <(without_time with)
+		done
+	done
+	# 1e-7 more is not nothing
+	[ "$(rl-logprob -q ragged | jq -c .ref_logprobs | sha256sum)" != "$(rl-logprob -q --compat none ragged | jq -c .ref_logprobs | sha256sum)" ]
+}
+
 # in_or_out OPTIONS ROLLOUTS STAGE...: each stage before the trainer ends with the bits of no stage.
 in_or_out() {
 	local options=$1 rollouts=$2
