@@ -152,12 +152,12 @@ names='["loss", "grad_norm", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio
 				| if $case.name == "kl-truncated" then .advantages = [.tokens[] | $case.advantages[$i]] else . end' \
 				"$golden/$trainer/records.jsonl" >records
 			# where all gradients are far below eps Adam's first step is the gradient times lr / eps; here it has norm .1
-			for step in "--lr 1e3 --eps 1 --max-grad-norm 1e-4" "--lr 2e-4 --eps 1e-8"; do
+			for step in "--lr 1e3 --eps 1 --max-grad-norm 1e-4" "--lr 2e-4 --eps 1e-8 --max-grad-norm 0"; do
 				rm -f grouped.lmdb*
 				cp begun.lmdb grouped.lmdb
 				# shellcheck disable=SC2086
 				rl-ppo-step -q -s grouped.lmdb --batch-size 12 --weight-decay 0 $step "${options[@]}" records >metrics
-				[ "$step" != "--lr 2e-4 --eps 1e-8" ] || continue
+				[ "$step" != "--lr 2e-4 --eps 1e-8 --max-grad-norm 0" ] || continue
 				exported after
 				wrong=$(gradient_norms before/model.safetensors after/model.safetensors "$(jq .grad_norm metrics)" "$(jq -c .grad_norms <<<"$case")")
 				[ -z "$wrong" ] || { echo "$trainer $name: $wrong"; return 1; }
@@ -435,6 +435,31 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	[ "$(trained --compat verl)" = "$(trained --compat verl --cliprange-value .5 --vf-coef 1 --dual-clip 3)" ]
 }
 
+@test "rl-ppo-step: --compat sets the ranges of losses, the dual clip and the norm that gradients are clipped to" {
+	grouped_rollouts
+	# old log-probabilities far from the policy's, on both sides: no range is wide enough
+	jq -c '.logprobs |= (to_entries | map(.value + [-.22, .22, -1.5, -2.5][.key % 4]))' grouped >far && mv far grouped
+	is() { # OPTIONS OF THE FRAMEWORK: it is the first of both, and not the second
+		# shellcheck disable=SC2086
+		{ [ "$(trained --lr 1e-3 $1)" = "$(trained --lr 1e-3 $1 $2)" ] && [ "$(trained --lr 1e-3 $1)" != "$(trained --lr 1e-3 $1 $3)" ]; } ||
+			{ echo "$1: not $2, or $3"; return 1; }
+	}
+	is "--compat verl --loss grpo" "--dual-clip 3" "--dual-clip 0"
+	is "--compat openrlhf --loss grpo" "--dual-clip 0" "--dual-clip 3"
+	is "--compat verl --loss cispo" "--cliprange .2 --cliprange-high .2" "--cliprange 1 --cliprange-high 4"
+	is "--compat trl --loss cispo" "--cliprange 1 --cliprange-high 4" "--cliprange .2 --cliprange-high .2"
+	is "--compat trl --loss dapo" "--cliprange-high .2" "--cliprange-high .28"
+	is "--compat verl --loss dapo" "--cliprange-high .28" "--cliprange-high .2"
+	is "--compat trl --advantage rloo" "--ratio product --loss-agg seq-mean-token-mean" "--ratio token --loss-agg token-mean"
+	# TRL's PPO does not clip gradients, its other trainers do
+	for off in "--compat trl" "--compat trl-old"; do
+		is "$off --ppo-epochs 2" "--max-grad-norm 0" "--max-grad-norm 1"
+	done
+	for on in "--compat trl --loss grpo" "--compat trl --advantage rloo" "--compat verl" "--compat openrlhf" ""; do
+		is "$on --ppo-epochs 2" "--max-grad-norm 1" "--max-grad-norm 0"
+	done
+}
+
 @test "rl-ppo-step: --adaptive-kl moves the coefficient, and a run that was stopped goes on with the same bits" {
 	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
 	head -n 12 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb --max-tokens 5 --batch-size 4 |
@@ -535,6 +560,11 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	rl-ppo-step -q --critic none --target-kl .01 far >metrics
 	[ "$(jq -c '[.optimizer_steps, .grad_norm]' metrics)" = '[0,0]' ]
 	[ "$(weights run.lmdb)" = "$before" ]
+	# it is half a nat from it: above 1.5 times .33, not above 1.5 times .34
+	again
+	[ "$(rl-ppo-step -q --critic none --ppo-epochs 1 --target-kl .33 far | jq .optimizer_steps)" = 0 ]
+	again
+	[ "$(rl-ppo-step -q --critic none --ppo-epochs 1 --target-kl .34 far | jq .optimizer_steps)" = 1 ]
 }
 
 @test "rl-ppo-step: --critic-warmup trains the critic only, for so many batches" {

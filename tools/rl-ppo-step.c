@@ -143,10 +143,12 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	return s->reader ? train(s, e) : -1;
 }
 
-/* TRL's trainer does not clip gradients, whatever its setting. */
+/* TRL's PPOTrainer does not clip gradients, whatever its setting, and the older one not unless told to; its trainers of
+ * GRPO and RLOO do. */
 static void settle_compat(struct state *s)
 {
-	if (s->advantage.compat == ADVANTAGE_TRL && !cli_given("max-grad-norm"))
+	bool trl = s->advantage.compat == ADVANTAGE_TRL || s->advantage.compat == ADVANTAGE_TRL_OLD;
+	if (trl && s->advantage.method == ADVANTAGE_GAE && !cli_given("max-grad-norm"))
 		s->optim.max_grad_norm = 0;
 }
 
