@@ -88,11 +88,21 @@ static bool whitens(const struct advantage_config *c)
 	       (c->method == ADVANTAGE_REINFORCE && (c->baseline == BASELINE_BATCH || c->baseline == BASELINE_GROUP));
 }
 
+/* OpenRLHF sets gamma to 1 where scores are compared in groups, whatever was asked for. */
+static void check_gamma(const struct advantage_config *c, const struct advantage_compat *k)
+{
+	bool groups = c->method == ADVANTAGE_RLOO || c->method == ADVANTAGE_GRPO ||
+	              (c->method == ADVANTAGE_REINFORCE && c->baseline == BASELINE_GROUP);
+	if (k->kl_after && groups && c->gamma != 1)
+		cli_misuse("--gamma is %g, but --compat %s has 1 where a group is compared", c->gamma, k->name);
+}
+
 void advantage_settle(struct advantage_config *c)
 {
 	const struct advantage_compat *k = advantage_compat(c);
 	if (!(k->methods & 1u << c->method))
 		cli_misuse("--compat %s: %s has no %s", k->name, k->name, advantage_name[c->method]);
+	check_gamma(c, k);
 	if (!cli_given("lam"))
 		c->lam = k->lam;
 	if (!cli_given("kl-coef"))

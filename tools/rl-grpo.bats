@@ -36,9 +36,12 @@ reward_of() {
 	advantages --scale batch | jq -se 'map(.[0]) | (.[3] - 2 / 2.1603469 | fabs) < 1e-6 and (.[1] * 2 - .[3] | fabs) < 1e-6' >/dev/null
 	[ "$(advantages)" != "$(advantages --scale batch)" ]
 	rl-grpo -q rows | jq -c '[.rewards, .returns]' | head -n 1 | grep -qxF '[[0,0,1],[1,0,1]]'
-	# no time passes where nothing was chosen; in OpenRLHF it does
+	# no time passes where nothing was chosen; OpenRLHF, where it does, has no discount here
 	[ "$(rl-grpo -q --gamma .5 rows | jq -c .returns | head -n 1)" = "[0.5,0,1]" ]
-	[ "$(rl-grpo -q --gamma .5 --compat openrlhf --kl-coef 0 rows | jq -c .returns | head -n 1)" = "[0.25,0,1]" ]
+	fails_with 2 "--gamma is 0.5, but --compat openrlhf has 1 where a group is compared" rl-grpo --gamma .5 --compat openrlhf rows
+	fails_with 2 "--gamma is 0.5" rl-rloo --gamma .5 --compat openrlhf rows
+	fails_with 2 "--gamma is 0.5" rl-reinforce --baseline group --gamma .5 --compat openrlhf rows
+	[ "$(rl-reinforce -q --baseline none --gamma .5 --compat openrlhf --kl-coef 0 rows | jq -c .returns | head -n 1)" = "[0.25,0,1]" ]
 }
 
 @test "rl-grpo: no critic, no log-probabilities; with --kl-coef they are needed" {
