@@ -33,6 +33,12 @@
  * KL that      sums of      sums of rows  sums of rows    means of rows  means of rows
  * adapts       rows
  *
+ * optimizer (lib/ppo.h), of gae; without it the rate is 1e-6 and there is one pass
+ * lr, passes   3e-6, 4      1.41e-5, 4    3e-6, 4         1e-6, 1        1e-6, 1
+ * lr, critic   lr           lr            lr              1e-5           9e-6
+ * betas        .9, .999     .9, .999      .9, .999        .9, .999       .9, .95
+ * decay        0            0             0               .01 of all     0
+ *
  * "std + x" divides by std + x; "+ 1e-8" is under the root.  A dash: the framework does not have it; what we do then is
  * as in the first column, and a method that it does not have is refused.  Sources: each framework at that version, as
  * ../shared/reference/rl-frameworks.md describes it; the numbers of all but trl-old are held against runs of them.
@@ -66,6 +72,12 @@ struct advantage_compat {
 	bool dapo_even;                     /* dapo: the range is the same on both sides */
 	double cispo_range;                 /* of cispo, on both sides; 0: as in the paper */
 	bool kl_of_means;                   /* the KL that moves --adaptive-kl: mean of the rows' means, not sums */
+	/* optimizer */
+	double lr, critic_lr; /* with gae; critic_lr < 0: as lr */
+	int64_t epochs;       /* with gae */
+	const char *betas;
+	double weight_decay;
+	bool decay_all; /* norm gains and biases too */
 };
 
 const struct advantage_compat *advantage_compat(const struct advantage_config *c);

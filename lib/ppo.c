@@ -48,6 +48,25 @@ const struct opt ppo_advantage_options[] = {
         {NULL},
 };
 
+/* Defaults of method and compat. */
+static void settle_optim(struct ppo_config *c, const struct advantage_config *a, struct optim_config *o)
+{
+	const struct advantage_compat *k = advantage_compat(a);
+	bool gae = a->method == ADVANTAGE_GAE;
+	if (!cli_given("ppo-epochs"))
+		c->epochs = gae ? k->epochs : 1;
+	if (!cli_given("lr"))
+		o->schedule.lr = gae ? k->lr : 1e-6;
+	if (!cli_given("critic-lr"))
+		o->critic_lr = k->critic_lr;
+	if (!cli_given("weight-decay"))
+		o->weight_decay = k->weight_decay;
+	if (!cli_given("decay"))
+		o->decay = k->decay_all ? DECAY_ALL : DECAY_MATRICES;
+	if (!cli_given("betas"))
+		o->betas = k->betas;
+}
+
 void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_loss_config *l, struct optim_config *o)
 {
 	struct kl_control k;
@@ -57,14 +76,9 @@ void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_
 		cli_misuse("--adaptive-kl is '%s', but must be TARGET,HORIZON, two numbers above 0", c->adaptive_kl);
 	if (k.adaptive && a->kl_coef == 0)
 		cli_misuse("--adaptive-kl has nothing to move: --kl-coef is 0");
-	if (a->method != ADVANTAGE_GAE) {
-		if (!cli_given("critic"))
-			c->critic = CRITIC_NONE;
-		if (!cli_given("ppo-epochs"))
-			c->epochs = 1;
-		if (!cli_given("lr"))
-			o->schedule.lr = 1e-6;
-	}
+	if (a->method != ADVANTAGE_GAE && !cli_given("critic"))
+		c->critic = CRITIC_NONE;
+	settle_optim(c, a, o);
 	if (c->critic_warmup > 0 && c->critic != CRITIC_SEPARATE)
 		cli_misuse("--critic-warmup needs --critic separate: the weights of another are the policy's own");
 }

@@ -460,6 +460,29 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	done
 }
 
+@test "rl-ppo-step: --compat sets rates, passes and decay too" {
+	grouped_rollouts
+	is() { # OPTIONS ALL-SPELLED ONE-OTHER...: the first is as if it had the second, and with each other one it is not
+		local options=$1 spelled=$2 plain
+		shift 2
+		# shellcheck disable=SC2086
+		plain=$(trained $options)
+		# shellcheck disable=SC2086
+		[ "$plain" = "$(trained $options $spelled)" ] || { echo "$options: not $spelled"; return 1; }
+		for other; do
+			# shellcheck disable=SC2086
+			[ "$plain" != "$(trained $options $other)" ] || { echo "$options: $other"; return 1; }
+		done
+	}
+	is "" "--lr 3e-6 --critic-lr -1 --ppo-epochs 4 --weight-decay 0 --betas .9,.999"
+	is "--compat trl" "--lr 3e-6 --critic-lr -1 --ppo-epochs 4 --weight-decay 0 --betas .9,.999"
+	is "--compat trl-old" "--lr 1.41e-5 --critic-lr -1 --ppo-epochs 4 --weight-decay 0 --betas .9,.999" "--lr 3e-6"
+	is "--compat verl" "--lr 1e-6 --critic-lr 1e-5 --ppo-epochs 1 --weight-decay .01 --decay all --betas .9,.999" "--lr 3e-6" "--critic-lr -1" "--ppo-epochs 4"
+	is "--compat verl --lr .01" "--weight-decay .01 --decay all" "--weight-decay 0" "--decay matrices" # at 1e-6 no float notices
+	is "--compat openrlhf" "--lr 1e-6 --critic-lr 9e-6 --ppo-epochs 1 --weight-decay 0 --betas .9,.95" "--lr 3e-6" "--critic-lr -1" "--ppo-epochs 4" "--betas .9,.999"
+	is "--compat openrlhf --loss grpo" "--lr 1e-6 --ppo-epochs 1 --weight-decay 0 --betas .9,.95"
+}
+
 @test "rl-ppo-step: --adaptive-kl moves the coefficient, and a run that was stopped goes on with the same bits" {
 	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 sampler.lmdb
 	head -n 12 "$testdata/tiny/prompts.jsonl" | rl-generate -q -s sampler.lmdb --max-tokens 5 --batch-size 4 |
