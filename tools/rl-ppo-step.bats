@@ -505,6 +505,14 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 		again
 		[ "$(rl-ppo-step -q --lr 1e-3 --kl-in $where --kl-coef .1 batches >fixed && weights run.lmdb)" != "$want" ]
 	done
+	# verl and OpenRLHF follow the mean over rows of the mean over tokens, here a fifth of the KL: 1.1 times this target
+	[ "$(jq '.tokens | length' batches | sort -u)" = 5 ]
+	for like in "none .2" "verl .1" "openrlhf .1"; do
+		target=$(jq -n 'input["objective/kl"] / 5 / 1.1' whole)
+		again
+		rl-ppo-step -q --compat "${like% *}" --kl-coef .1 --adaptive-kl "$target,10" batches >followed
+		jq -se --argjson step "${like#* }" '.[0]["objective/kl"] > 0 and (.[1]["objective/kl_coef"] - .1 * (1 + $step * 4 / 10) | fabs) < 1e-9' followed >/dev/null
+	done
 	# a filter has put its own coefficient in already; in the loss it is not in the way
 	rl-reinforce -q batches >through
 	again
