@@ -143,6 +143,23 @@ const char *reason(simdjson::error_code code)
 	}
 }
 
+/* Is there a word outside of strings that Python and others write for a number that JSON does not have? */
+bool names_no_number(const char *p, size_t len)
+{
+	const char *end = p + len;
+	bool in_string = false;
+	for (char before = 0; p < end; before = *p++) {
+		if (in_string && *p == '\\')
+			p++;
+		else if (*p == '"')
+			in_string = !in_string;
+		else if (!in_string && before && strchr(" :,[+-", before) && end - p >= 3 &&
+		         (!strncasecmp(p, "nan", 3) || !strncasecmp(p, "inf", 3)))
+			return true;
+	}
+	return false;
+}
+
 /* The code unit written as \uXXXX at p, or -1. */
 int unit_at(const char *p, const char *end)
 {
@@ -248,6 +265,8 @@ int record_doc_parse(struct record_doc *d, const char *text, size_t len, struct 
 	if (lone_surrogate(text, len))
 		return err_set(e, "not JSON: a string holds half of a surrogate pair");
 	auto code = d->simd.parse((const uint8_t *)d->text.buf, len, false).error();
+	if (code && names_no_number(d->text.buf, len))
+		return err_set(e, "not JSON: NaN and infinity are no numbers there (null: it cannot be scored)");
 	return code ? err_set(e, "%s", reason(code)) : 0;
 }
 

@@ -39,12 +39,17 @@ static void test_refused(void)
 	check_refused("{\"a\":1", "not JSON");
 	check_refused("{\"a\":1} {}", "not JSON");
 	check_refused("{\"a\":1,}", "not JSON");
+	check_refused("{\"NaN\":\"\\\"NaN\",\"a\":NaN}",
+	              "not JSON: NaN and infinity are no numbers there (null: it cannot be scored)");
+	check_refused("{\"a\":[-Infinity]}",
+	              "not JSON: NaN and infinity are no numbers there (null: it cannot be scored)");
+	check_refused("{\"inf\":\"nan\",}", "not JSON");
 	check_refused("{'a':1}", "not JSON");
+	check_refused("{'info':1}", "not JSON");
 	check_refused("{\"a\":\"x}", "not JSON: a string does not end");
 	check_refused("{\"a\":\"\x01\"}", "not JSON: a string holds a control character");
 	check_refused("{\"a\":\"\xff\"}", "not JSON: the line is not UTF-8");
 	check_refused("{\"a\":\"\xed\xa0\x80\"}", "not JSON: the line is not UTF-8");
-	check_refused("{\"a\":NaN}", "not JSON");
 	check_refused("{\"a\":nul}", "not JSON: a word that is not true, false or null");
 
 	test_case("record: numbers that do not fit are refused");

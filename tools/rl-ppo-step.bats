@@ -682,7 +682,7 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	bad "row 0 of batch 0 comes twice" '., . | . + {batch: 0, row: 0, batch_size: 2}'
 	bad "the input ended in batch 0, after 1 of 2 rows" '. + {batch: 0, row: 0, batch_size: 2}'
 	bad "batch 1 begins, but batch 0 has 1 of 2 rows" '. + {batch: (0, 1), row: 0, batch_size: 2}'
-	fails_with 1 ":1: not JSON" rl-ppo-step -q <(sed 's/"reward":[0-9]*/"reward":NaN/' <<<"$row")
+	fails_with 1 ":1: not JSON: NaN and infinity are no numbers there" rl-ppo-step -q <(sed 's/"reward":[0-9]*/"reward":NaN/' <<<"$row")
 	run -1 --separate-stderr rl-ppo-step -q </dev/null
 	fails_with 2 "no --beta; here it is --kl-coef" rl-ppo-step --beta 1
 	for alias in epsilon-high:cliprange-high loss-type:loss loss-agg-mode:loss-agg importance-sampling-level:ratio clip-ratio-c:dual-clip \
