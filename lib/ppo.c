@@ -566,6 +566,7 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 	place_kl(p);
 	str_clear(&p->passed);
 	p->bad = rows->bad != NULL;
+	p->bad_rows = false;
 	int failed = p->bad ? err_set(e, "%s", rows->bad) : take_update(p, &b, rows, &stats, e);
 	trainer_detach(&p->policy);
 	if (failed && p->bad) {

@@ -78,11 +78,9 @@ int ppo_may_skip(const struct ppo *p, struct err *e)
 		return err_set(
 		        e, "%s; the store is as it was, and %lld of --skip-bad-batches %lld were passed over before",
 		        why.msg, (long long)p->run.bad, (long long)allowed);
-	return err_set(
-	        e,
-	        "%s; the store is as it was: leave the record out (\"skip\"), lower --lr or --max-grad-norm, or go "
-	        "on without the batch by --skip-bad-batches N",
-	        why.msg);
+	return err_set(e, "%s; the store is as it was: %s, or go on without the batch by --skip-bad-batches N", why.msg,
+	               p->bad_rows ? "mend the records or leave them out (\"skip\")"
+	                           : "leave the record out (\"skip\"), lower --lr or --max-grad-norm");
 }
 
 void ppo_bad_metrics(struct str *out, const struct ppo *p, const struct rollout_rows *rows, const struct err *why,

@@ -293,7 +293,7 @@ static int estimate(struct ppo_batch *b, struct ppo *p, const struct rollout_row
 			beside(&a[i], &rows->row[i]);
 	advantage_widths(a, rows->n);
 	if (advantage_compute(p->advantage, &p->moving, a, rows->n, &bad, e)) {
-		p->bad = bad >= 0;
+		p->bad = p->bad_rows = bad >= 0;
 		return p->bad ? err_where(e, "row %lld ('%s')", (long long)bad, rows->row[bad].id) : -1;
 	}
 	for (k = 0; k < b->n; k++) {
@@ -342,7 +342,7 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
 	if (take_rows(b, p, rows, e)) {
-		p->bad = true;
+		p->bad = p->bad_rows = true;
 		return -1;
 	}
 	if (!b->n)

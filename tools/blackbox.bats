@@ -245,6 +245,9 @@ refused() { # TEXT OPTIONS FILE
 	refused "batch 0: row 0 ('p0'): the policy's log-probability would be NaN" --eps 0 --critic none none.jsonl
 	jq -c 'del(.reward)' rollouts.jsonl >bad.jsonl
 	refused "batch 0: none of 8 rows can be trained on" bad.jsonl
+	# a rate is not what helps there
+	grep -q 'mend the records' err
+	! grep -q -e --lr err || false
 }
 
 @test "bad batches: up to N are passed over, counted, and a run that was stopped ends with the same bits" {
