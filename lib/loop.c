@@ -352,6 +352,16 @@ int loop_same_run(const char *options, const char *run, struct err *e)
 	               run);
 }
 
+int loop_keeps_lag(const char *options, int64_t max_lag, struct err *e)
+{
+	const char *theirs = strstr(options, " lag=");
+	long long lag = theirs ? strtoll(theirs + 5, NULL, 10) : 0; /* "none": 0 */
+	if (lag <= max_lag)
+		return 0;
+	return err_set(e, "the sampler's --lag is %lld, but --max-lag is %lld: give the trainer --max-lag %lld", lag,
+	               (long long)max_lag, lag);
+}
+
 /* Walks both lists of words side by side; they are written in the same order. */
 int loop_same_options(const char *then, const char *now, struct err *e)
 {

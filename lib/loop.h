@@ -117,6 +117,9 @@ int loop_hold_reference(struct store_update *u, const char *run, const struct st
 
 /* -1 when a batch with these options was sampled for another run than this. */
 int loop_same_run(const char *options, const char *run, struct err *e);
+/* -1 when a sampler with these options is further behind than the versions that are kept: it would find its own as long
+ * as it is fast enough, and after a restart never again. */
+int loop_keeps_lag(const char *options, int64_t max_lag, struct err *e);
 /* -1 naming what differs, when the options a run was begun with are not these. */
 int loop_same_options(const char *then, const char *now, struct err *e);
 

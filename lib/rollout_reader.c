@@ -408,7 +408,10 @@ static int take_cursor(struct rollout_reader *r, struct err *e)
 	loop_cursor_release(&r->cursor);
 	r->cursor = c;
 	r->has_cursor = true;
-	return r->c.run && c.options ? loop_same_run(c.options, r->c.run, e) : 0;
+	if (!r->c.run || !c.options)
+		return 0;
+	bool live = r->locks && loop_held(r->locks, LOOP_SAMPLER);
+	return loop_same_run(c.options, r->c.run, e) || (live && loop_keeps_lag(c.options, r->c.max_lag, e)) ? -1 : 0;
 }
 
 /* Puts the current record into the batch. */

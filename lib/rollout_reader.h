@@ -74,6 +74,7 @@ struct rollout_reader_config {
 	int64_t V, max_context; /* bounds of ids and of prompt + completion */
 	int64_t first;          /* batches that were trained already */
 	const char *run;        /* that the rollouts must be of, if they say; NULL: any */
+	int64_t max_lag;        /* of a sampler that is in the loop */
 	bool keep_lines;        /* rows have their records' text */
 	bool keep_bad;          /* a record that cannot be used makes its batch a bad one; else it is an error */
 };

@@ -554,6 +554,20 @@ no_eval() { jq -cS 'with_entries(select(.key | startswith("eval/") | not))' "$1"
 	cmp metrics.jsonl again.jsonl
 }
 
+@test "loop: a sampler that is further behind than --max-lag keeps versions is refused before anything is trained" {
+	before=$(weights run.lmdb)
+	within 20 bash -c "set -o pipefail; $generate --lag 2 < prompts.jsonl | tee rolled | $update --max-lag 1" >metrics 2>err && false
+	grep -qF "the sampler's --lag is 2, but --max-lag is 1: give the trainer --max-lag 2" err
+	[ ! -s metrics ]
+	[ "$(weights run.lmdb)" = "$before" ]
+	# with it the same run goes on; what is recorded needs no versions
+	within 20 bash -c "set -o pipefail; $generate --lag 2 < prompts.jsonl | tee rolled | $update --max-lag 2" >metrics
+	want=$(weights run.lmdb)
+	fresh
+	within 20 bash -c "$update < rolled" >again
+	[ "$(weights run.lmdb)" = "$want" ]
+}
+
 @test "evaluation: with a lag it is of the version that the batch is sampled from, which has to be kept" {
 	unset RL_REWARD
 	held 3

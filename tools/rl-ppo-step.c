@@ -137,6 +137,7 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	                                   a->P,
 	                                   s->ppo.run.batches,
 	                                   s->ppo_config.run,
+	                                   s->ppo_config.max_lag,
 	                                   s->ppo_config.rollouts != NULL,
 	                                   s->ppo_config.skip_bad_batches > 0};
 	s->reader = rollout_reader_new(&s->tool, &rc, &s->locks, e);
