@@ -405,8 +405,10 @@ static void put_objective(struct str *out, const struct ppo *p, const struct ppo
 	struct ppo_kl kl = ppo_batch_kl(b);
 	double entropy = 0, score = 0, n = (double)b->n;
 	int64_t eos = 0;
+	bool reference = false;
 	for (int64_t i = 0; i < b->n; i++) {
 		const struct ppo_row *r = &b->row[i];
+		reference |= r->ref_logprobs != NULL;
 		score += r->score;
 		for (int64_t t = 0; t < r->n; t++) {
 			entropy -= !r->mask || r->mask[t] ? r->logprobs[t] : 0;
@@ -416,7 +418,7 @@ static void put_objective(struct str *out, const struct ppo *p, const struct ppo
 		entropy -= trl ? (double)(b->longest - r->n) : 0;
 	}
 	double penalty = -p->advantage->kl_coef * kl.mean;
-	put(out, "objective/kl", kl.mean);
+	put(out, "objective/kl", reference ? kl.mean : NAN);
 	if (p->needs_reference)
 		put(out, "objective/kl_se", kl.standard_error);
 	if (p->kl.adaptive)

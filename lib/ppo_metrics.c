@@ -74,9 +74,12 @@ static void put_groups(struct str *out, const struct ppo_batch *b)
 	const struct ppo_row **row = xcalloc((size_t)b->n, sizeof *row);
 	struct groups g = {0};
 	int64_t n = 0, first = 0;
-	for (int64_t i = 0; i < b->n; i++)
+	double score = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		score += b->row[i].score;
 		if (b->row[i].source->group)
 			row[n++] = &b->row[i];
+	}
 	qsort(row, (size_t)n, sizeof *row, compare_rows);
 	for (int64_t i = 1; i <= n; i++)
 		if (i == n || strcmp(row[i]->source->group, row[first]->source->group)) {
@@ -87,6 +90,7 @@ static void put_groups(struct str *out, const struct ppo_batch *b)
 	if (g.n == 0)
 		return;
 	put(out, "completions/distinct_ratio", g.distinct / (double)g.n);
+	put(out, "reward", score / (double)b->n);
 	put(out, "reward_std", g.stds / (double)g.n);
 	put(out, "frac_reward_zero_std", (double)g.flat / (double)g.n);
 }

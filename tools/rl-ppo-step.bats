@@ -336,6 +336,8 @@ in_or_out() {
 @test "rl-ppo-step: without GAE there is no critic, one pass, and another learning rate, unless they are given" {
 	rl-ppo-step -q --advantage reinforce --kl-coef 0 rollouts.jsonl >metrics
 	jq -e '(has("loss/value_avg") | not) and .lr == 1e-6' metrics >/dev/null
+	# no reference, so no KL: it is not 0
+	holds 'has("objective/kl") and .["objective/kl"] == null and .["objective/non_score_reward"] == 0' metrics
 	weights run.lmdb >want
 	again
 	rl-ppo-step -q --advantage reinforce --kl-coef 0 --critic none --ppo-epochs 1 --lr 1e-6 rollouts.jsonl >metrics
@@ -749,7 +751,7 @@ grouped() {
 			(.["completions/clipped_ratio"] | near([$r[] | if .finish == "length" then 1 else 0 end] | mean)),
 			(.["completions/distinct_ratio"] | near($groups | map((map(.tokens) | unique | length) / length) | mean)),
 			.["completions/distinct_ratio"] < 1,
-			(.["reward_std"] | near($groups | map(map(.s) | std) | mean)),
+			(.["reward"] == .["objective/scores"]), (.["reward_std"] | near($groups | map(map(.s) | std) | mean)),
 			(.["frac_reward_zero_std"] | near($groups | map(if (map(.s) | unique | length) == 1 then 1 else 0 end) | mean)),
 			(.["rewards/hits/mean"] | near([$r[] | .reward_hits | numbers] | mean)),
 			(.["rewards/hits/std"] | near([$r[] | .reward_hits | numbers] | std)),
