@@ -437,6 +437,25 @@ static void test_empty(void)
 	CHECK(means.policy == 0 && means.value == 0 && means.ratio == 0);
 }
 
+/* TRL takes "entropy >= threshold". */
+static void test_least_entropy(void)
+{
+	float logprobs[] = {-1, -1, -1}, advantages[] = {1, 1, 1}, entropy[] = {1, 2, 3}, dlogprobs[3];
+	struct policy_loss_config c = {.cliprange = .2, .cliprange_high = .2, .top_entropy = .5};
+	struct policy_loss_row row = {.n = 3,
+	                              .cells = 3,
+	                              .logprobs = logprobs,
+	                              .old_logprobs = logprobs,
+	                              .advantages = advantages,
+	                              .entropy = entropy,
+	                              .dlogprobs = dlogprobs};
+	struct policy_loss_scale s = {.least_entropy = policy_loss_quantile((double[]){3, 1, 2}, 3, 1 - c.top_entropy)};
+	struct policy_loss_stats sums = {0};
+	policy_loss_count(&c, &row, &s);
+	policy_loss_tokens(&c, &s, &row, &sums);
+	CHECK(dlogprobs[0] == 0 && dlogprobs[1] != 0 && dlogprobs[2] != 0);
+}
+
 int main(void)
 {
 	test_case("policy_loss: TRL's PPO losses and their gradients");
@@ -453,6 +472,8 @@ int main(void)
 	test_differences();
 	test_case("policy_loss: the exact KL and its gradient");
 	test_exact();
+	test_case("policy_loss: a token at the threshold of --top-entropy is trained on");
+	test_least_entropy();
 	test_case("policy_loss: rows without tokens count for nothing");
 	test_empty();
 	return test_done();
