@@ -11,7 +11,7 @@
 const struct opt optim_options[] = {
         {"optim", 0, OPT_CHOICE, AT(kind), "adamw", "adamw|sgd", "how a gradient becomes a step", 0, 0},
         {"momentum", 0, OPT_NUM, AT(momentum), "0.9", "X", "of sgd", 0, 1},
-        {"lr", 0, OPT_NUM, AT(schedule.lr), "3e-6", "X", "learning rate", 0, 1e3},
+        {"lr", 0, OPT_NUM, AT(schedule.lr), "3e-6", "X", "learning rate; without gae 1e-6", 0, 1e3},
         {"schedule", 0, OPT_CHOICE, AT(schedule.kind), "constant", "constant|linear|cosine",
          "of the learning rate, over --steps", 0, 0},
         {"warmup", 0, OPT_INT, AT(schedule.warmup), "0", "N", "updates over which the learning rate rises", 0, 1e12},
@@ -31,8 +31,10 @@ const struct opt *optim_options_lr(const char *lr)
 	static struct opt rows[ARRAY_LEN(optim_options)];
 	memcpy(rows, optim_options, sizeof rows);
 	for (size_t i = 0; rows[i].name; i++)
-		if (!strcmp(rows[i].name, "lr"))
+		if (!strcmp(rows[i].name, "lr")) {
 			rows[i].fallback = lr;
+			rows[i].help = "learning rate";
+		}
 	return rows;
 }
 
