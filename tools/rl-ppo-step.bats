@@ -618,6 +618,13 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	[ "$(weights run.lmdb)" = "$before" ]
 	rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 1 batches >metrics
 	[ "$(weights run.lmdb)" = "$once" ]
+	# at the critic's own rate, which is what it learns by, whatever the policy's is
+	again
+	rl-ppo-step -q --lr 1e-2 --critic-lr 1e-3 --critic separate --critic-warmup 2 batches >metrics
+	slow=$(weights run.lmdb:value)
+	again
+	rl-ppo-step -q --lr 1e-3 --critic separate --critic-warmup 2 batches >metrics
+	[ "$(weights run.lmdb:value)" = "$slow" ]
 	fails_with 2 "--critic-warmup needs --critic separate" rl-ppo-step --critic-warmup 1 batches
 }
 
@@ -762,6 +769,26 @@ grouped() {
 			(has("val/var_explained") | not),
 			(.["time/peak_rss_mib"] > 1), (.["time/rollout"] >= 0), (.["time/tokens_per_second/update"] > 0)
 		] | if all then true else . end' groups.jsonl
+}
+
+@test "rl-ppo-step: objective/ is over the tokens that the policy chose, its standard error over rows" {
+	jq -c '.mask = [1, 0, 1, 1, 0] | .ref_logprobs = [.tokens[] | -(. % 7)]' rollouts.jsonl >masked
+	for k in 'k1|.' 'k2|. * . / 2' 'k3|(-. | exp) - 1 + .'; do
+		again
+		rl-ppo-step -q --critic none --advantage reinforce --kl-coef .3 --kl-estimator "${k%%|*}" masked >metrics
+		holds -s --slurpfile m metrics "def near(\$x): (\$x - . | fabs) <= 1e-6 * (\$x | fabs);
+			map([.mask, .logprobs, .ref_logprobs, .tokens] | transpose | map(select(.[0] == 1))) as \$rows
+			| (\$rows | length) as \$n | (\$rows | map(map(.[1] - .[2] | ${k#*|}) | add)) as \$kl
+			| (\$kl | add / \$n) as \$mean | \$m[0] | [
+				(.[\"objective/entropy\"] | near(\$rows | map(map(-.[1]) | add) | add / \$n)),
+				(.[\"objective/kl\"] | near(\$mean)),
+				(.[\"objective/kl_se\"] | near(\$kl | map(. - \$mean | . * .) | add / (\$n - 1) / \$n | sqrt)),
+				(.[\"objective/non_score_reward\"] | near(-.3 * \$mean)),
+				(.[\"objective/rlhf_reward\"] | near(\$m[0][\"objective/scores\"] - .3 * \$mean)), .tokens == 3 * \$n] | all" masked
+	done
+	# rows of a version that is not this store's are weighed whether it is behind or ahead
+	again
+	[ "$(jq -c '.policy_version = 5' masked | rl-ppo-step -q --critic none --advantage reinforce | jq -c '[.["offpolicy/rows"] == .rows, .["offpolicy/lag"]]')" = "[true,-5]" ]
 }
 
 @test "rl-ppo-step: the share of the variance of returns that the critic explains, from what the filters write" {
