@@ -688,6 +688,8 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	bad "has id 64, but the vocabulary has 64" '.tokens[0] = 64'
 	bad "'mask' has 2 at place 0" '.mask = [2, 1, 1, 1, 1]'
 	bad "none of 1 rows can be trained on" 'del(.reward)'
+	bad "1 of 2 rows have 'advantages'; all or none" '. + {batch: 0, row: (0, 1), batch_size: 2} | if .row == 1 then .advantages = [0, 0, 0, 0, 0] else . end'
+	bad "row 0 ('p0') has 'advantages', but no 'returns' for the critic" '.advantages = [0, 0, 0, 0, 0]'
 	bad "row 0 of batch 0 comes twice" '., . | . + {batch: 0, row: 0, batch_size: 2}'
 	bad "the input ended in batch 0, after 1 of 2 rows" '. + {batch: 0, row: 0, batch_size: 2}'
 	bad "batch 1 begins, but batch 0 has 1 of 2 rows" '. + {batch: (0, 1), row: 0, batch_size: 2}'
