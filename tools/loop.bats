@@ -582,6 +582,15 @@ no_eval() { jq -cS 'with_entries(select(.key | startswith("eval/") | not))' "$1"
 	[[ $stderr == *"--best: version 2, which was evaluated, is not kept (--max-lag)"* ]]
 }
 
+@test "evaluation: --best without any is said at the end of the run" {
+	for how in "" "--eval held.jsonl --eval-every 1"; do
+		fresh
+		held 2
+		within 20 bash -c "set -o pipefail; $generate $how < prompts.jsonl | $score | ${update/ -q/} --kl-coef 0 --best eval/reward" >metrics.jsonl 2>err
+		[ "$(grep -c 'no evaluation came' err)" = "$([ -z "$how" ] && echo 1 || echo 0)" ]
+	done
+}
+
 @test "evaluation: what is wrong with its records is named" {
 	held 2
 	$generate --eval held.jsonl --eval-every 2 prompts.jsonl >good.jsonl

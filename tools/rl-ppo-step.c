@@ -88,11 +88,20 @@ static int next_batch(struct state *s, struct rollout_rows *rows, struct err *e)
 	return got;
 }
 
+/* Whoever asked for the best version and gave the sampler no held-out prompts would look for a snapshot in vain. */
+static void warn_of_no_best(const struct state *s)
+{
+	if (s->ppo.run.closed && s->ppo_config.best && s->ppo.eval.count == 0 && !s->tool.config.quiet)
+		cli_warn("--best %s: no evaluation came in this run, so no version was kept (rl-generate --eval)",
+		         s->ppo_config.best);
+}
+
 static int train(struct state *s, struct err *e)
 {
 	struct rollout_rows rows;
 	struct str metrics;
 	int got = 0;
+	bool open = !s->ppo.run.closed;
 	str_init(&metrics);
 	while (!s->ppo.run.closed && (got = next_batch(s, &rows, e)) > 0) {
 		str_clear(&metrics);
@@ -109,6 +118,8 @@ static int train(struct state *s, struct err *e)
 			cli_warn("the reward is %s", rollout_reader_reward(s->reader));
 	}
 	str_release(&metrics);
+	if (got >= 0 && open)
+		warn_of_no_best(s);
 	return got < 0 ? -1 : complete(s, e);
 }
 
