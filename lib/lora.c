@@ -88,6 +88,23 @@ static int check_refused(const struct record *r, struct err *e)
 	return says_nothing(&v) || is_text(&v, "none") ? 0 : err_set(e, "'bias' is not \"none\"");
 }
 
+/* The initialisations of PEFT that leave the base as it is.  Others (PiSSA, OLoRA, CorDA, LoftQ, ...) take what A and B
+ * begin with out of its weights, and each load of the directory does so again. */
+static int check_init(const struct record *r, struct err *e)
+{
+	static const char *const known[] = {"gaussian", "eva", "orthogonal"};
+	struct json v;
+	if (record_json(r, "init_lora_weights", &v, e) < 0)
+		return -1;
+	bool fine = v.kind == JSON_ABSENT || v.kind == JSON_NULL || v.kind == JSON_BOOL;
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		fine = fine || is_text(&v, known[i]);
+	if (fine)
+		return 0;
+	return err_set(e, "'init_lora_weights' is none of true, false, \"gaussian\", \"eva\", \"orthogonal\": others "
+	                  "change the base, too (PEFT converts them when it saves)");
+}
+
 static int keep_target(void *arg, int64_t i, const char *key, size_t key_len, const struct json *item)
 {
 	(void)i, (void)key, (void)key_len;
@@ -129,8 +146,8 @@ int lora_config_read(struct lora_config *c, const char *text, size_t len, struct
 {
 	struct record *r = record_new();
 	*c = (struct lora_config){0};
-	int failed =
-	        record_parse(r, text, len, e) || check_refused(r, e) || read_numbers(c, r, e) || read_targets(c, r, e);
+	int failed = record_parse(r, text, len, e) || check_refused(r, e) || check_init(r, e) ||
+	             read_numbers(c, r, e) || read_targets(c, r, e);
 	record_free(r);
 	if (failed)
 		lora_config_release(c);

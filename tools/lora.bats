@@ -202,7 +202,11 @@ PY
 	sed -i 's/"r": 8/"r": 4/' dir/adapter_config.json
 	untouched 1 "is an adapter of another rank" rl-store import --replace dir run.lmdb:a
 	untouched 1 "is [8, 32], expected [4, 32]" rl-store import dir run.lmdb:b
-	sed -i 's/"bias": "none"/"bias": "all"/' dir/adapter_config.json
+	for init in pissa pissa_niter_16 olora corda loftq unheard; do
+		sed -i "s/\"init_lora_weights\": .*,/\"init_lora_weights\": \"$init\",/" dir/adapter_config.json
+		untouched 1 "'init_lora_weights' is none of true, false," rl-store import dir run.lmdb:b
+	done
+	sed -i 's/"bias": "none"/"bias": "all"/; s/"init_lora_weights": .*,/"init_lora_weights": true,/' dir/adapter_config.json
 	untouched 1 "'bias' is not \"none\"" rl-store import dir run.lmdb:b
 	fails_with 1 "neither the policy nor an adapter" rl-sft-step -q -s run.lmdb:a.base prompts.jsonl
 	fails_with 1 "no 'c'" rl-sft-step -q -s run.lmdb:c prompts.jsonl
