@@ -298,6 +298,12 @@ const char *lora_base_name(char buf[LORA_BASE_NAME], const char *slot)
 	return buf;
 }
 
+bool lora_is_base_name(const char *name)
+{
+	size_t len = strlen(name);
+	return len > 5 && !strcmp(name + len - 5, ".base");
+}
+
 int lora_of_slot(struct lora_config *c, struct store_view *v, const char *slot, struct err *e)
 {
 	const void *data;

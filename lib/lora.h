@@ -61,5 +61,6 @@ int lora_base(struct store_view *v, const char *slot, struct store_ref *base, st
 /* SLOT.base */
 #define LORA_BASE_NAME 80
 const char *lora_base_name(char buf[LORA_BASE_NAME], const char *slot);
+bool lora_is_base_name(const char *name);
 
 #endif

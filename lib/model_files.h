@@ -51,6 +51,8 @@ struct model_source {
 	struct par *par; /* for made */
 	bool replace;    /* a slot that is there gets its next version; otherwise it is an error */
 };
+/* Whether a new slot may have this name: no snapshot has it, nor will a run or an adapter give it to one. */
+int model_check_new_slot(struct store_view *v, const char *slot, struct err *e);
 /* The model becomes the current version of the slot (0 when the slot is new), with its files and a log entry. */
 int model_put(struct store *s, const struct model_source *m, const char *slot, struct err *e);
 

@@ -50,9 +50,9 @@ static void coming_release(struct coming *x)
 static int match_slot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
 {
 	struct coming *x = arg;
-	if (strcmp(name, x->ref.slot))
+	if (snapshot || strcmp(name, x->ref.slot))
 		return 0;
-	x->there = !snapshot;
+	x->there = true;
 	x->ref.version = ref->version;
 	return 1;
 }
@@ -71,11 +71,8 @@ static int coming_open(struct coming *x, struct store_view *v, const char *slot,
 	if (strlen(slot) > 48 || strchr(slot, '@'))
 		return err_set(e, "'%s' cannot be the name of an adapter: at most 48 characters, no '@'", slot);
 	snprintf(x->ref.slot, sizeof x->ref.slot, "%s", slot);
-	int found = store_each_name(v, match_slot, x, e);
-	if (found < 0)
+	if (store_each_name(v, match_slot, x, e) < 0 || (!x->there && model_check_new_slot(v, slot, e)))
 		return -1;
-	if (found && !x->there)
-		return err_set(e, "'%s' is the name of a snapshot", slot);
 	if (x->there && !replace)
 		return err_set(e, "there is a slot '%s' already, at version %" PRId64 " (import has --replace)", slot,
 		               x->ref.version);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/lora.h"
 #include "lib/model_files.h"
 #include "lib/record.h"
 
@@ -12,6 +13,22 @@ static int find_slot(void *arg, const char *name, const struct store_ref *ref, b
 	if (!snapshot && !strcmp(name, want->slot))
 		want->version = ref->version;
 	return 0;
+}
+
+static int find_snapshot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	(void)ref;
+	return snapshot && !strcmp(name, arg);
+}
+
+int model_check_new_slot(struct store_view *v, const char *slot, struct err *e)
+{
+	if (lora_is_base_name(slot))
+		return err_set(e, "slot '%s': names that end in .base hold the bases of adapters", slot);
+	if (!strcmp(slot, "best"))
+		return err_set(e, "slot '%s': this name is for the best version of a run", slot);
+	int found = store_each_name(v, find_snapshot, (void *)slot, e);
+	return found > 0 ? err_set(e, "'%s' is the name of a snapshot", slot) : found;
 }
 
 struct forget {
@@ -66,8 +83,7 @@ static int next_version(struct store_view *v, const struct model_source *m, cons
 	if (ref->version >= 0 && !m->replace)
 		return err_set(e, "'%s' has a slot '%s' already, at version %" PRId64 " (import has --replace)", path,
 		               slot, ref->version);
-	ref->version++;
-	return 0;
+	return ref->version++ < 0 ? model_check_new_slot(v, slot, e) : 0;
 }
 
 int model_put(struct store *s, const struct model_source *m, const char *slot, struct err *e)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/model_files.h"
 #include "lib/prompt.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
@@ -33,12 +34,10 @@ static char *run_key(const struct records_run *r)
 	return str_detach(&key);
 }
 
-enum { SLOT = 1, SNAPSHOT };
-
-static int kind_of_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+static int is_slot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
 {
 	(void)ref;
-	return strcmp(name, arg) ? 0 : snapshot ? SNAPSHOT : SLOT;
+	return !snapshot && !strcmp(name, arg);
 }
 
 /* The slot, and the one whose files say what the model is: 1 when the slot is not there yet. */
@@ -50,11 +49,13 @@ static int find_slot(struct records_run *r, struct store_view *v, const char **f
 	if (strlen(r->name) >= sizeof r->slot)
 		return err_set(e, "the name of slot '%s' is too long", r->name);
 	snprintf(r->slot, sizeof r->slot, "%s", r->name);
-	int there = store_each_name(v, kind_of_name, r->slot, e);
-	if (there < 0 || there == SLOT)
+	int there = store_each_name(v, is_slot, r->slot, e);
+	if (there)
 		return there < 0 ? -1 : 0;
-	if (there == SNAPSHOT || strpbrk(r->slot, "@/") || !strcmp(r->slot, "ref"))
+	if (strpbrk(r->slot, "@/") || !strcmp(r->slot, "ref"))
 		return err_set(e, "'%s' is no name for the slot of a reward model", r->slot);
+	if (model_check_new_slot(v, r->slot, e))
+		return -1;
 	*files = r->from;
 	return 1;
 }

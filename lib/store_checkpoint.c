@@ -70,11 +70,24 @@ int store_each_checkpoint_blob(struct store_view *v, const char *name,
 	return result ? result : 1;
 }
 
+static int is_slot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	(void)ref;
+	return !snapshot && !strcmp(name, arg);
+}
+
+/* STORE:NAME would go on to mean the slot. */
+static int not_a_slot(struct store_view *v, const char *name, struct err *e)
+{
+	int found = store_each_name(v, is_slot, (void *)name, e);
+	return found > 0 ? err_set(e, "'%s' is the name of a slot, and cannot be that of a snapshot", name) : found;
+}
+
 int store_snapshot(struct store *s, const char *from, const char *name, struct err *e)
 {
 	struct store_ref ref;
 	struct store_view *v = store_view_open(s, e);
-	int failed = v ? store_resolve(v, from ? from : name, &ref, e) : -1;
+	int failed = !v || (from && not_a_slot(v, name, e)) || store_resolve(v, from ? from : name, &ref, e);
 	store_view_close(v);
 	struct store_update *u = failed ? NULL : store_update_begin(s, e);
 	if (!u)

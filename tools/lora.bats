@@ -194,6 +194,18 @@ PY
 	untouched 1 "names that end in .base hold the bases of adapters" rl-store snapshot --delete run.lmdb a.base
 	untouched 1 "'policy' is no adapter" rl-store merge run.lmdb m.lmdb
 	[ ! -e m.lmdb ]
+	# one name, one thing: what STORE:NAME means does not change
+	untouched 1 "slot 'b.base': names that end in .base hold the bases of adapters" rl-store lora run.lmdb:b.base
+	untouched 1 "slot 'best': this name is for the best version of a run" rl-store lora run.lmdb:best
+	untouched 1 "'a' is the name of a slot, and cannot be that of a snapshot" rl-store snapshot run.lmdb a
+	untouched 1 "'policy' is the name of a slot" rl-store snapshot run.lmdb policy
+	rl-store snapshot run.lmdb here
+	untouched 1 "'here' is the name of a snapshot" rl-store lora run.lmdb:here
+	rl-store export -q run.lmdb:policy model
+	untouched 1 "'here' is the name of a snapshot" rl-store import model run.lmdb:here
+	untouched 1 "slot 'b.base': names that end" rl-store import model run.lmdb:b.base
+	jq -c '{prompt_tokens, chosen: [1], rejected: [2]}' prompts.jsonl >pairs.jsonl
+	fails_with 1 "'here' is the name of a snapshot" rl-rm-step -q -s run.lmdb:here pairs.jsonl
 	rl-store export -q run.lmdb:a dir
 	jq '.num_hidden_layers += 1' "$testdata/tiny/config.json" >deeper.json
 	rl-store init -q --config deeper.json deeper.lmdb

@@ -231,8 +231,7 @@ static int set_name(void *arg, struct store *s, const char *name, struct err *e)
 
 static int run_snapshot(char **arg, struct err *e)
 {
-	size_t len = strlen(arg[1]);
-	if (len > 5 && !strcmp(arg[1] + len - 5, ".base"))
+	if (lora_is_base_name(arg[1]))
 		return err_set(e, "'%s': names that end in .base hold the bases of adapters", arg[1]);
 	return loop_store_with(arg[0], STORE_WRITE, set_name, arg[1], e);
 }
