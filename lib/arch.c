@@ -455,6 +455,19 @@ int arch_from_config(struct arch *a, const char *text, size_t len, struct err *e
 
 /* ---- questions ---- */
 
+bool arch_same(const struct arch *a, const struct arch *b)
+{
+	bool sizes = a->V == b->V && a->P == b->P && a->C == b->C && a->H == b->H && a->G == b->G && a->D == b->D &&
+	             a->F == b->F && a->L == b->L;
+	bool blocks = a->rms_norm == b->rms_norm && a->norm_eps == b->norm_eps && a->fused_qkv == b->fused_qkv &&
+	              a->bias_qkv == b->bias_qkv && a->bias_o == b->bias_o && a->bias_mlp == b->bias_mlp &&
+	              a->qk_norm == b->qk_norm && a->gated == b->gated && a->act == b->act && a->tied == b->tied &&
+	              a->attn_scale == b->attn_scale && a->window == b->window && a->window_from == b->window_from;
+	bool rope = a->rope == b->rope && a->rope_theta == b->rope_theta && a->rope_factor == b->rope_factor &&
+	            a->rope_low == b->rope_low && a->rope_high == b->rope_high && a->rope_original == b->rope_original;
+	return !strcmp(a->model_type, b->model_type) && sizes && blocks && rope && a->value_model == b->value_model;
+}
+
 int64_t arch_window(const struct arch *a, int64_t layer)
 {
 	return layer >= a->window_from ? a->window : 0;

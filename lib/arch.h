@@ -68,6 +68,9 @@ struct arch {
 /* Reads the text of a config.json.  -1: *e says what is wrong with which key ("'num_hidden_layers' is 0, ..."). */
 int arch_from_config(struct arch *a, const char *text, size_t len, struct err *e);
 
+/* Do both compute the same with the same weights?  (Initialisation and the tokens that begin and end a text aside.) */
+bool arch_same(const struct arch *a, const struct arch *b);
+
 /* Sliding window of a layer; 0: none. */
 int64_t arch_window(const struct arch *a, int64_t layer);
 

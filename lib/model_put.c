@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lib/lora.h"
+#include "lib/model.h"
 #include "lib/model_files.h"
 #include "lib/record.h"
 
@@ -60,6 +61,44 @@ static int log_entry(struct store_update *u, const struct model_source *m, const
 	return failed;
 }
 
+struct held {
+	const char *slot;
+	char name[512];
+};
+
+static int find_held(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
+{
+	struct held *h = arg;
+	if (!snapshot || strcmp(ref->slot, h->slot))
+		return 0;
+	snprintf(h->name, sizeof h->name, "%s", name);
+	return 1;
+}
+
+/* A slot has one config.json: what snapshots and adapters hold of it must go on to be of that model. */
+static int check_replaced(struct store_view *v, const struct model_source *m, const char *slot, struct err *e)
+{
+	struct lora_config c = {0};
+	struct model_info old;
+	struct held h = {.slot = slot};
+	int found = lora_of_slot(&c, v, slot, e);
+	lora_config_release(&c);
+	if (found)
+		return found < 0 ? -1
+		                 : err_set(e, "slot '%s' is an adapter, and no model can be its next version", slot);
+	if ((found = store_each_name(v, find_held, &h, e)) <= 0)
+		return found;
+	if (model_info_load(&old, v, slot, false, e))
+		return -1;
+	bool same = arch_same(&old.arch, m->made ? &m->made->arch : model_dir_arch(m->dir));
+	model_info_release(&old);
+	return same ? 0
+	            : err_set(e,
+	                      "%s: not the model that slot '%s' has by its config.json, by which '%s' holds a version: "
+	                      "import it into a new store",
+	                      m->name, slot, h.name);
+}
+
 /* The version to write: the slot's next, or 0. */
 static int next_version(struct store_view *v, const struct model_source *m, const char *path, const char *slot,
                         struct store_ref *ref, struct err *e)
@@ -83,7 +122,7 @@ static int next_version(struct store_view *v, const struct model_source *m, cons
 	if (ref->version >= 0 && !m->replace)
 		return err_set(e, "'%s' has a slot '%s' already, at version %" PRId64 " (import has --replace)", path,
 		               slot, ref->version);
-	return ref->version++ < 0 ? model_check_new_slot(v, slot, e) : 0;
+	return ref->version++ < 0 ? model_check_new_slot(v, slot, e) : check_replaced(v, m, slot, e);
 }
 
 int model_put(struct store *s, const struct model_source *m, const char *slot, struct err *e)

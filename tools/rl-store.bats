@@ -147,6 +147,24 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	[ "$(header critic/model.safetensors | jq -c '.["score.weight"].shape')" = '[1,32]' ]
 }
 
+@test "import --replace of another model is refused while a name holds a version, and of an adapter always" {
+	rl-store init --config "$testdata/tiny/config.json" run.lmdb
+	rl-store lora run.lmdb:a
+	rl-store snapshot run.lmdb here
+	rl-store export run.lmdb model
+	before=$(sha256sum <run.lmdb)
+	# the weights have the same names and shapes, and would mean something else
+	sed -i 's/"rope_theta": 10000.0/"rope_theta": 500.0/' model/config.json
+	fails_with 1 "not the model that slot 'policy' has by its config.json, by which 'a.base' holds a version" rl-store import --replace model run.lmdb
+	fails_with 1 "slot 'a' is an adapter, and no model can be its next version" rl-store import --replace model run.lmdb:a
+	[ "$before" = "$(sha256sum <run.lmdb)" ]
+	rl-store init --config "$testdata/tiny/config.json" free.lmdb
+	rl-store import --replace model free.lmdb
+	sed -i 's/"rope_theta": 500.0/"rope_theta": 10000.0/; s/"initializer_range": 0.2/"initializer_range": 0.1/' model/config.json
+	rl-store import --replace model run.lmdb
+	rl-store show run.lmdb | grep -q '^slot policy: version 1,'
+}
+
 @test "import --replace is the next version; a snapshot keeps the one before" {
 	rl-store init --config "$config" --seed 1 run.lmdb
 	rl-store init --config "$config" --seed 2 other.lmdb
