@@ -26,12 +26,39 @@ static int read_tensor(const struct weights *w, const struct tensor *t, const ch
 	return got > 0 && store_check(v, ref, name, e) ? -1 : got;
 }
 
+static int64_t count_nonfinite(const struct store_tensor *s)
+{
+	int64_t bad = 0, row = 1; /* a vector is one row */
+	for (int d = s->n_dims > 1; d < s->n_dims; d++)
+		row *= s->shape[d];
+	for (int b = 0; b < s->n_blocks && s->dtype == KN_F32; b++) {
+		const float *x = s->blocks[b].data;
+		for (int64_t i = 0; i < s->blocks[b].rows * row; i++)
+			bad += !isfinite(x[i]);
+	}
+	return bad;
+}
+
+/* What would make NaN of all that comes after is named here, where it is. */
+static int check_weight(struct store_view *v, const struct store_ref *ref, const char *name, struct err *e)
+{
+	struct store_tensor s;
+	int got = store_get(v, ref, name, &s, e);
+	int64_t bad = got > 0 ? count_nonfinite(&s) : 0;
+	if (bad)
+		return err_set(
+		        e, "%s@%lld: tensor '%s' has %lld elements that are NaN or infinite, and cannot be trained on",
+		        ref->slot, (long long)ref->version, name, (long long)bad);
+	return got < 0 ? -1 : 0;
+}
+
 static int read_weights(struct trainer *t, struct store_view *v, const struct store_ref *ref, struct err *e)
 {
 	const struct tensors *table = &t->info.table;
 	for (int i = 0; i < table->n; i++) {
 		if (table->tensor[i].frozen) {
-			if (store_check(v, &t->info.base, table->tensor[i].name, e))
+			if (store_check(v, &t->info.base, table->tensor[i].name, e) ||
+			    check_weight(v, &t->info.base, table->tensor[i].name, e))
 				return -1;
 			continue;
 		}
@@ -40,7 +67,7 @@ static int read_weights(struct trainer *t, struct store_view *v, const struct st
 		if (got == 0 && table->tensor[i].role != TENSOR_VALUE)
 			return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version,
 			               table->tensor[i].name);
-		if (got < 0)
+		if (got < 0 || (got > 0 && check_weight(v, ref, table->tensor[i].name, e)))
 			return -1;
 	}
 	return 0;

@@ -175,6 +175,35 @@ PY
 	[ -s adapter/adapter_model.safetensors ]
 }
 
+@test "adapters: NaN in a weight, of the policy, an adapter or its base, is named by every trainer before it trains" {
+	spoil() { # DIRECTORY/FILE TENSOR: its third element is infinite
+		python3 - "$@" <<'PY'
+import json, struct, sys
+data = bytearray(open(sys.argv[1], 'rb').read())
+n = struct.unpack('<Q', data[:8])[0]
+at = 8 + n + json.loads(data[8:8 + n])[sys.argv[2]]['data_offsets'][0] + 8
+data[at:at + 4] = struct.pack('<f', float('inf'))
+open(sys.argv[1], 'wb').write(data)
+PY
+	}
+	rl-store lora -q run.lmdb:a
+	rl-store export -q run.lmdb:a dir
+	spoil dir/adapter_model.safetensors base_model.model.model.layers.1.self_attn.v_proj.lora_A.weight
+	rl-store import -q dir run.lmdb:b
+	rl-store export -q run.lmdb model
+	spoil model/model.safetensors model.layers.1.input_layernorm.weight
+	rl-store import -q model bad.lmdb
+	rl-store lora -q bad.lmdb:a
+	rl-generate -q -s run.lmdb --max-tokens 3 prompts.jsonl | jq -c '.reward = 1 | del(.cursor) | .chosen = .tokens | .rejected = [1]' >rows
+	for tool in rl-sft-step rl-dpo-step "rl-ppo-step --critic none"; do
+		fails_with 1 "b@0: tensor 'base_model.model.model.layers.1.self_attn.v_proj.lora_A.weight' has 1 elements that are NaN" $tool -q -s run.lmdb:b rows
+		for slot in policy a; do
+			fails_with 1 "policy@0: tensor 'model.layers.1.input_layernorm.weight' has 1 elements that are NaN" $tool -q -s bad.lmdb:$slot rows
+		done
+	done
+	fails_with 1 "policy@0: tensor 'model.layers.1.input_layernorm.weight' has 1 elements" rl-rm-step -q -s bad.lmdb rows
+}
+
 @test "adapters: bad input in one line, the store as it was" {
 	untouched() { # STATUS TEXT COMMAND...
 		local before
