@@ -308,7 +308,7 @@ static void put_metrics(struct str *out, const struct records_run *r, int64_t ro
 	str_adds(out, ",\"lr\":");
 	json_put_num(out, lr);
 	str_addf(out, ",\"rows\":%lld,\"tokens\":%.0f,\"epoch\":", (long long)rows, r->learned);
-	json_put_num(out, (double)(r->run.batches * r->config->batch_size) / (double)r->n_rows);
+	json_put_num(out, (double)((r->run.batches - 1) * r->config->batch_size + rows) / (double)r->n_rows);
 	str_adds(out, ",\"time/update\":");
 	json_put_num(out, seconds);
 	str_addc(out, '}');
@@ -345,6 +345,7 @@ int records_run_step(struct records_run *r, struct str *metrics, struct err *e)
 	struct arena a;
 	int64_t *row;
 	double started = now_seconds(), norm = 0;
+	int64_t step = r->run.batches + 1;
 	double lr = schedule_rate(&r->optim->schedule, r->run.batches, r->batches);
 	arena_init(&a);
 	int64_t n = pick(r, &row, &a);
@@ -362,7 +363,7 @@ int records_run_step(struct records_run *r, struct str *metrics, struct err *e)
 		if (r->run.closed || r->run.updates % r->config->checkpoint_every == 0)
 			failed = commit(r, e);
 	}
-	return failed ? err_where(e, "step %lld", (long long)r->run.batches + 1) : 1;
+	return failed ? err_where(e, "step %lld", (long long)step) : 1;
 }
 
 int records_run_each_metrics(struct records_run *r, int (*fn)(void *arg, const char *line, size_t len), void *arg,
@@ -378,12 +379,12 @@ struct printing {
 	struct tool *t;
 	const struct records_run *r;
 	struct metrics_table table; /* for a terminal */
+	struct err *e;
 };
 
 static int print_line(void *arg, const char *line, size_t len)
 {
 	struct printing *p = arg;
-	struct err e;
 	struct str row;
 	str_init(&row);
 	if (metrics_table_wanted()) {
@@ -392,7 +393,7 @@ static int print_line(void *arg, const char *line, size_t len)
 		str_add(&row, line, len);
 		str_addc(&row, '\n');
 	}
-	int failed = sink_write(p->t->out, row.buf, row.len, &e);
+	int failed = sink_write(p->t->out, row.buf, row.len, p->e);
 	str_release(&row);
 	p->t->n_out += !failed;
 	return failed ? 1 : 0;
@@ -417,11 +418,7 @@ static int train(struct records_run *r, struct printing *p, struct err *e)
 	int got;
 	str_init(&metrics);
 	while ((got = records_run_step(r, &metrics, e)) > 0) {
-		if (print_line(p, metrics.buf, metrics.len)) {
-			got = err_set(e, "cannot write the metrics");
-			break;
-		}
-		if (sink_flush(t->out, e)) {
+		if (print_line(p, metrics.buf, metrics.len) || sink_flush(t->out, e)) {
 			got = -1;
 			break;
 		}
@@ -437,7 +434,7 @@ int records_run_all(struct records_run *r, struct tool *t, struct err *e)
 {
 	if (records_run_open(r, e) || read_all(r, t, e))
 		return -1;
-	struct printing p = {.t = t, .r = r};
+	struct printing p = {.t = t, .r = r, .e = e};
 	metrics_table_init(&p.table, metrics_columns_sft);
 	int go = records_run_begin(r, e);
 	if (go < 0 || records_run_each_metrics(r, print_line, &p, e))

@@ -50,12 +50,12 @@ struct state {
 	struct ppo ppo;
 	struct rollout_reader *reader;
 	struct metrics_table table; /* for a terminal */
+	struct err *e;              /* of run() */
 };
 
 static int print_line(void *arg, const char *line, size_t len)
 {
 	struct state *s = arg;
-	struct err e;
 	struct str row;
 	int failed;
 	str_init(&row);
@@ -65,7 +65,7 @@ static int print_line(void *arg, const char *line, size_t len)
 		str_add(&row, line, len);
 		str_addc(&row, '\n');
 	}
-	failed = sink_write(s->tool.out, row.buf, row.len, &e);
+	failed = sink_write(s->tool.out, row.buf, row.len, s->e);
 	str_release(&row);
 	s->tool.n_out += !failed;
 	return failed ? 1 : 0;
@@ -105,9 +105,7 @@ static int train(struct state *s, struct err *e)
 	str_init(&metrics);
 	while (!s->ppo.run.closed && (got = next_batch(s, &rows, e)) > 0) {
 		str_clear(&metrics);
-		if (ppo_update(&s->ppo, &rows, &metrics, e) ||
-		    (print_line(s, metrics.buf, metrics.len) &&
-		     err_set(e, "cannot write the metrics of batch %lld", (long long)rows.batch)) ||
+		if (ppo_update(&s->ppo, &rows, &metrics, e) || print_line(s, metrics.buf, metrics.len) ||
 		    sink_flush(s->tool.out, e)) {
 			got = -1;
 			break;
@@ -125,6 +123,7 @@ static int train(struct state *s, struct err *e)
 
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
+	s->e = e;
 	store_split(s->c.store, &s->path, &s->name);
 	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)))
 		return -1;

@@ -164,7 +164,18 @@ golden() { # CASE
 	fresh
 	[ "$(order --epochs 2 --seed 5)" != "$shuffled" ]
 	fresh
-	rl-sft-step -q --batch-size 4 --epochs 2 "$in" | jq -c .rows | paste -sd, | grep -qx 4,4,4
+	rl-sft-step -q --batch-size 4 --epochs 2 "$in" >got
+	[ "$(jq -c '[.rows, (.epoch * 6 + .5 | floor)]' got | paste -sd' ')" = '[4,4] [4,8] [4,12]' ]
+	fresh
+	rl-sft-step -q --batch-size 4 "$in" >got # the last batch is smaller, and no record comes twice
+	[ "$(jq -c '[.rows, (.epoch * 6 + .5 | floor)]' got | paste -sd' ')" = '[4,4] [2,6]' ]
+}
+
+@test "rl-sft-step: metrics that cannot be written, and an update that cannot, say why and which" {
+	rl-sft-step -q --batch-size 1 --epochs 100 "$in" >/dev/null
+	fails_with 1 "No space left on device" bash -c 'rl-sft-step -q --batch-size 1 --epochs 100 "$1" >/dev/full' - "$in"
+	fresh
+	fails_with 1 "step 1: cannot write 'run.lmdb': a file may have" bash -c 'ulimit -f 200; exec rl-sft-step -q --batch-size 4 "$1"' - "$in"
 }
 
 @test "rl-sft-step: schedules over the whole run" {
