@@ -146,25 +146,18 @@ static int score_with(struct dpo *d, struct store_view *v, const struct model_in
 	return failed ? -1 : 0;
 }
 
-static void reference_run(const struct dpo *d, struct str *name)
-{
-	str_addf(name, "%s/%s", kind, d->run.config->run);
-}
-
 static int begin(void *arg, struct err *e)
 {
 	struct dpo *d = arg;
 	struct model_info m;
-	struct str run, ref;
+	struct str ref;
 	if (!d->needs_reference)
 		return 0;
 	struct store_view *v = store_view_open(d->run.store, e);
 	if (!v)
 		return -1;
-	str_init(&run);
 	str_init(&ref);
-	reference_run(d, &run);
-	int failed = loop_reference(v, d->run.anew ? NULL : run.buf, d->run.slot, &d->reference, e);
+	int failed = loop_reference(v, d->run.anew ? NULL : d->run.key, d->run.slot, &d->reference, e);
 	if (!failed) {
 		str_addf(&ref, "%s@%lld", d->reference.slot, (long long)d->reference.version);
 		failed = model_info_load(&m, v, ref.buf, false, e);
@@ -173,7 +166,6 @@ static int begin(void *arg, struct err *e)
 		failed = score_with(d, v, &m, e);
 		model_info_release(&m);
 	}
-	str_release(&run);
 	str_release(&ref);
 	store_view_close(v);
 	return failed;
@@ -183,14 +175,9 @@ static int begin(void *arg, struct err *e)
 static int commit(void *arg, struct store_update *u, struct err *e)
 {
 	struct dpo *d = arg;
-	struct str run;
 	if (!d->needs_reference || !d->run.anew || d->run.info.lora || d->run.version > d->run.run.base)
 		return 0;
-	str_init(&run);
-	reference_run(d, &run);
-	int failed = loop_hold_reference(u, run.buf, &d->reference, e);
-	str_release(&run);
-	return failed;
+	return loop_hold_reference(u, d->run.key, &d->reference, e);
 }
 
 /* ---- one batch ---- */

@@ -306,7 +306,10 @@ int loop_same_slot(const struct loop_run *r, const char *run, const char *slot, 
 {
 	if (!r->begun || !strcmp(r->slot, slot))
 		return 0;
-	return err_set(e, "run '%s' trains '%s', not '%s': -s STORE:NAME is for all stages", run, r->slot, slot);
+	return err_set(e,
+	               "run '%s' trains '%s', not '%s': all stages want the same -s STORE:NAME, and another "
+	               "slot another --run",
+	               run, r->slot, slot);
 }
 
 int loop_reference(struct store_view *v, const char *run, const char *slot, struct store_ref *out, struct err *e)

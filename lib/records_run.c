@@ -26,12 +26,21 @@ const struct opt records_run_options[] = {
 
 /* ---- opening ---- */
 
-static char *run_key(const struct records_run *r)
+/* The state of the run.  What another slot has begun under this name is that slot's: each has runs of its own. */
+static int load_run(struct records_run *r, struct store_view *v, struct err *e)
 {
 	struct str key;
 	str_init(&key);
 	str_addf(&key, "%s/%s", r->method->kind, r->config->run);
-	return str_detach(&key);
+	int failed = loop_run_load(&r->run, v, key.buf, e);
+	if (!failed && r->run.begun && strcmp(r->run.slot, r->slot)) {
+		loop_run_release(&r->run);
+		str_clear(&key);
+		str_addf(&key, "%s.%s/%s", r->method->kind, r->slot, r->config->run);
+		failed = loop_run_load(&r->run, v, key.buf, e);
+	}
+	r->key = str_detach(&key);
+	return failed;
 }
 
 static int is_slot(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
@@ -82,13 +91,10 @@ int records_run_open(struct records_run *r, struct err *e)
 	struct store_view *v = store_view_open(r->store, e);
 	if (!v)
 		return -1;
-	char *key = run_key(r);
 	int absent = find_slot(r, v, &files, e);
-	int failed = absent < 0 || loop_run_load(&r->run, v, key, e) ||
-	             loop_same_slot(&r->run, r->config->run, r->slot, e) || load_info(r, v, files, absent, e) ||
+	int failed = absent < 0 || load_run(r, v, e) || load_info(r, v, files, absent, e) ||
 	             trainer_open(&r->model, r->k, v, r->slot, r->with_value ? r->from : NULL, r->with_value,
 	                          r->optim->kind, e);
-	free(key);
 	store_view_close(v);
 	r->version = r->model.version;
 	return failed ? -1 : 0;
@@ -103,6 +109,7 @@ void records_run_close(struct records_run *r)
 	arena_release(&r->arena);
 	str_release(&r->pending);
 	free(r->order);
+	free(r->key);
 }
 
 /* ---- records ---- */
@@ -276,13 +283,11 @@ static int commit(struct records_run *r, struct err *e)
 	struct store_update *u = store_update_begin(r->store, e);
 	if (!u)
 		return -1;
-	char *key = run_key(r);
 	r->run.version = r->version + 1;
 	int failed = put_files(r, u, e) || trainer_put(&r->model, u, r->version + 1, e) ||
-	             (r->method->commit && r->method->commit(r->arg, u, e)) || loop_run_save(&r->run, u, key, e);
+	             (r->method->commit && r->method->commit(r->arg, u, e)) || loop_run_save(&r->run, u, r->key, e);
 	for (char *p = r->pending.buf; *p && !failed; p = strchr(p, '\n') + 1)
 		failed = store_put_log(u, p, (size_t)(strchr(p, '\n') - p), e);
-	free(key);
 	if (failed)
 		store_update_abort(u);
 	else

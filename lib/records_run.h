@@ -63,6 +63,7 @@ struct records_run {
 	struct trainer model;
 	struct model_info info; /* with its tokenizer */
 	char slot[64];
+	char *key; /* of the run's state in the store */
 	struct loop_run run;
 	struct loop_cursor input; /* hash of all records */
 	struct arena arena;       /* of the rows */

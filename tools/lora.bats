@@ -175,6 +175,38 @@ PY
 	[ -s adapter/adapter_model.safetensors ]
 }
 
+@test "adapters: several in one store, and the policy, are trained by the same commands, each as if it were alone" {
+	jq -c '{prompt_tokens, tokens: .prompt_tokens, chosen: (.prompt_tokens + [5]), rejected: [7]}' prompts.jsonl >rows
+	sft="rl-sft-step -q --batch-size 8 --lr 1e-2 rows" dpo="rl-dpo-step -q --batch-size 8 --lr 1e-2 --checkpoint-every 2 rows"
+	time_off() { jq -cS 'with_entries(select(.key | startswith("time/") | not))' "$1"; }
+	for slot in a b policy; do
+		rl-store init -q --config "$testdata/tiny/config.json" --seed 1 $slot.lmdb
+		[ $slot = policy ] || rl-store lora -q $slot.lmdb:$slot
+		[ $slot = policy ] || rl-store lora -q run.lmdb:$slot
+		$sft -s $slot.lmdb:$slot >$slot.sft
+		$dpo -s $slot.lmdb:$slot >$slot.dpo
+	done
+	for tool in sft dpo; do
+		for slot in a b policy; do
+			${!tool} -s run.lmdb:$slot >got
+			cmp <(time_off got) <(time_off $slot.$tool)
+		done
+	done
+	for slot in a b policy; do
+		[ "$(sum run.lmdb:$slot)" = "$(sum $slot.lmdb:$slot)" ]
+		# complete: nothing is trained, the metrics are printed again
+		$dpo -s run.lmdb:$slot >got
+		cmp <(time_off got) <(time_off $slot.dpo)
+		[ "$(sum run.lmdb:$slot)" = "$(sum $slot.lmdb:$slot)" ]
+	done
+	# one that is not finished is found again by its slot
+	$sft --epochs 3 -s run.lmdb:b 2>/dev/null | head -n 1 >/dev/null || true
+	$sft --epochs 3 -s b.lmdb:b >b.sft
+	$sft --epochs 3 -s run.lmdb:b >got
+	cmp <(time_off got) <(time_off b.sft)
+	[ "$(sum run.lmdb:b)" = "$(sum b.lmdb:b)" ]
+}
+
 @test "adapters: NaN in a weight, of the policy, an adapter or its base, is named by every trainer before it trains" {
 	spoil() { # DIRECTORY/FILE TENSOR: its third element is infinite
 		python3 - "$@" <<'PY'
@@ -251,8 +283,8 @@ PY
 	untouched 1 "'bias' is not \"none\"" rl-store import dir run.lmdb:b
 	fails_with 1 "neither the policy nor an adapter" rl-sft-step -q -s run.lmdb:a.base prompts.jsonl
 	fails_with 1 "no 'c'" rl-sft-step -q -s run.lmdb:c prompts.jsonl
-	# a run is of one slot
-	jq -c '{prompt_tokens, tokens: .prompt_tokens}' prompts.jsonl >sft.jsonl
-	rl-sft-step -q -s run.lmdb:a --batch-size 64 sft.jsonl >/dev/null
-	fails_with 1 "run '' trains 'a', not 'policy'" rl-sft-step -q -s run.lmdb --batch-size 64 sft.jsonl
+	# a loop's run is of one slot
+	jq -c '{prompt_tokens, tokens: .prompt_tokens, logprobs: [.prompt_tokens[] | -1]}' prompts.jsonl >rows.jsonl
+	jq -c '.reward = 1' rows.jsonl | rl-ppo-step -q -s run.lmdb:a --batch-size 64 >/dev/null
+	fails_with 1 "run '' trains 'a', not 'policy': all stages want the same -s STORE:NAME, and another slot another --run" rl-ppo-step -q -s run.lmdb rows.jsonl
 }
