@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/advantage_record.h"
 #include "lib/record.h"
@@ -25,6 +26,15 @@ static int64_t number_of(const char *name)
 	return strcmp(end, suffix) ? -1 : n;
 }
 
+/* .000120.jsonl.zst.XXXXXX, which a trainer that was killed did not rename. */
+static bool is_left(const char *name)
+{
+	size_t digits = *name == '.' ? strspn(name + 1, "0123456789") : 0;
+	const char *rest = name + 1 + digits;
+	size_t len = strlen(suffix);
+	return digits && !strncmp(rest, suffix, len) && rest[len] == '.' && strlen(rest) == len + strlen(".XXXXXX");
+}
+
 int ppo_rollouts_open(const struct ppo *p, struct err *e)
 {
 	const char *path = p->config->rollouts;
@@ -35,9 +45,12 @@ int ppo_rollouts_open(const struct ppo *p, struct err *e)
 		return err_errno(e, "cannot read '%s'", path);
 	int64_t last = -1;
 	const struct dirent *d;
-	while ((d = readdir(dir)))
+	while ((d = readdir(dir))) {
 		if (number_of(d->d_name) > last)
 			last = number_of(d->d_name);
+		if (is_left(d->d_name))
+			unlinkat(dirfd(dir), d->d_name, 0);
+	}
 	closedir(dir);
 	/* The files of the batches up to the next commit may have been written before a crash. */
 	if (last > p->run.batches + p->config->checkpoint_every - 1)

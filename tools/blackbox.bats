@@ -43,6 +43,13 @@ replays() {
 # The state of run '', a blob of the store.
 states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <metrics.jsonl)" | sort -u; }
 
+@test "rollouts: what a trainer that was killed had not renamed yet is taken away, and nothing else" {
+	mkdir rollouts
+	touch rollouts/{.000001.jsonl.zst.aB3xYz,.000001.jsonl.zst.kept,.note,notes.jsonl.zst}
+	pipe "$generate < prompts.jsonl | $update --rollouts rollouts > metrics.jsonl"
+	[ "$(LC_ALL=C ls -A rollouts | paste -sd' ')" = '.000001.jsonl.zst.kept .note 000000.jsonl.zst 000001.jsonl.zst 000002.jsonl.zst 000003.jsonl.zst notes.jsonl.zst' ]
+}
+
 @test "rollouts: evaluations are in the record, which ends with the same metrics and the same best" {
 	jq -c '.id = "e" + .id | .prompt_tokens |= reverse' prompts.jsonl | sed 3q >held.jsonl
 	replays "$generate --eval held.jsonl --eval-every 2" "$update --best eval/reward"
