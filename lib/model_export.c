@@ -142,6 +142,8 @@ static int put_tensor(struct safetensors_writer *w, const struct tensor *t, stru
 	struct store_tensor s;
 	int64_t row = 0, count = 1;
 	int got = store_get(v, ref, t->name, &s, e);
+	if (got > 0 && store_check(v, ref, t->name, e))
+		return -1;
 	if (got <= 0)
 		return got ? -1 : err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version, t->name);
 	for (int i = 0; i < s.n_dims; i++)

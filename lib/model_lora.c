@@ -284,6 +284,8 @@ static int put_pair_tensor(struct safetensors_writer *w, const struct tensor *t,
 	int got = store_get(v, ref, t->name, &s, e);
 	if (got <= 0)
 		return got ? -1 : err_set(e, "%s@%" PRId64 " has no tensor '%s'", ref->slot, ref->version, t->name);
+	if (store_check(v, ref, t->name, e))
+		return -1;
 	if (s.dtype != KN_F32 || s.n_dims != 2 || s.shape[0] != t->shape[0] || s.shape[1] != t->shape[1])
 		return err_set(e, "tensor '%s' of %s@%" PRId64 " is not the float32 that adapter_config.json describes",
 		               t->name, ref->slot, ref->version);
@@ -345,8 +347,12 @@ struct merging {
 static int read_floats(const struct merging *g, int i, float *out)
 {
 	const struct tensor *t = &g->m->table.tensor[i];
-	int got = weights_read(g->k, out, t, t->name, g->v, t->frozen ? &g->m->base : g->ref, g->e);
-	return got > 0 ? 0 : got ? -1 : err_set(g->e, "tensor '%s' is missing", t->name);
+	const struct store_ref *ref = t->frozen ? &g->m->base : g->ref;
+	int got = weights_read(g->k, out, t, t->name, g->v, ref, g->e);
+	/* else what is damaged would get a checksum of its own */
+	if (got > 0)
+		return store_check(g->v, ref, t->name, g->e);
+	return got ? -1 : err_set(g->e, "tensor '%s' is missing", t->name);
 }
 
 static int merge_one(const struct merging *g, int i)

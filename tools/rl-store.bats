@@ -180,23 +180,36 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	rl-store copy run.lmdb copy.lmdb && rl-store verify copy.lmdb
 }
 
-@test "verify finds a damaged byte and names the tensor" {
+@test "verify finds a damaged byte and names the tensor; what is damaged is not exported, merged or copied" {
 	rl-store init --config "$config" run.lmdb
-	rl-store verify --json run.lmdb | jq -e '.faults == 0 and .tensors == 20'
+	rl-store lora run.lmdb:a
+	rl-store verify --json run.lmdb | jq -e '.faults == 0 and .tensors == 28'
 	rl-store export run.lmdb dir
+	rl-store export run.lmdb:a adapter
 	python3 - <<-'END'
 		import json, struct
-		b = open('dir/model.safetensors', 'rb').read()
-		n = struct.unpack('<Q', b[:8])[0]
-		s, e = json.loads(b[8:8 + n])['model.embed_tokens.weight']['data_offsets']
-		data = b[8 + n + s:8 + n + e]
-		store = bytearray(open('run.lmdb', 'rb').read())
-		at = store.find(data)
-		assert at > 0
-		store[at + 100] ^= 1
-		open('run.lmdb', 'wb').write(store)
+		def spoil(directory, tensor, out):
+		    b = open(directory, 'rb').read()
+		    n = struct.unpack('<Q', b[:8])[0]
+		    s, e = json.loads(b[8:8 + n])[tensor]['data_offsets']
+		    data = b[8 + n + s:8 + n + e]
+		    store = bytearray(open('run.lmdb', 'rb').read())
+		    at = store.find(data)
+		    assert at > 0
+		    store[at + 100] ^= 1
+		    open(out, 'wb').write(store)
+		spoil('adapter/adapter_model.safetensors', 'base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight', 'a.lmdb')
+		spoil('dir/model.safetensors', 'model.embed_tokens.weight', 'run.lmdb')
 	END
+	chmod go-w a.lmdb
 	fails_with 1 "model.embed_tokens.weight' is damaged" rl-store verify run.lmdb
+	fails_with 1 "model.embed_tokens.weight' is damaged" rl-store export run.lmdb model
+	fails_with 1 "model.embed_tokens.weight' is damaged" rl-store merge run.lmdb:a m.lmdb
+	fails_with 1 "model.embed_tokens.weight' is damaged" rl-store copy run.lmdb:policy m.lmdb
+	fails_with 1 "lora_A.weight' is damaged" rl-store export a.lmdb:a other
+	fails_with 1 "lora_A.weight' is damaged" rl-store merge a.lmdb:a m.lmdb
+	rl-store export run.lmdb:a good
+	[ ! -e model/model.safetensors ] && [ ! -e other/adapter_model.safetensors ] && [ ! -e m.lmdb ]
 }
 
 @test "refused: a store open to all, one that is none, a trainer at work" {
