@@ -117,6 +117,7 @@ struct job {
 	struct kn_mat mat;
 	struct kn_attn attn;
 	float *t[6];
+	struct kn_moment8 m8[2];
 	int32_t *ids;
 	void *scratch;
 };
@@ -160,6 +161,17 @@ static float *floats(int64_t n)
 	k->put(k->ctx, p, host, (size_t)n * sizeof *p);
 	free(host);
 	return p;
+}
+
+/* Any codes, and a map whose entries lie evenly. */
+static struct kn_moment8 moment8(int64_t n, float least)
+{
+	float map[256];
+	struct kn_moment8 m = {(uint8_t *)floats((n + 3) / 4), floats(n / KN_BLOCK8 + 1), floats(256)};
+	for (int i = 0; i < 256; i++)
+		map[i] = least + (1 - least) * (float)i / 255;
+	k->put(k->ctx, m.map, map, sizeof map);
+	return m;
 }
 
 /* ---- matmul ---- */
@@ -401,6 +413,12 @@ static void op_adamw(struct job *j)
 	k->adamw(k->ctx, j->w, j->t[3], j->t[5], j->w, &a, VOCAB * WIDTH);
 }
 
+static void op_adamw8(struct job *j)
+{
+	struct kn_adamw a = {1e-5, 0.9, 0.999, 1e-8, 0.01, 1, 10};
+	k->adamw8(k->ctx, j->w, &j->m8[0], &j->m8[1], j->w, &a, VOCAB * WIDTH);
+}
+
 static void op_sum_squares(struct job *j)
 {
 	j->reps += k->sum_squares(k->ctx, j->w, VOCAB * WIDTH) > 0;
@@ -432,6 +450,7 @@ static const struct op {
         {"head_bwd 256 rows", op_head_bwd, 0, 6.0 * 256 * WIDTH *VOCAB},
         {"logits_stats 256 rows", op_logits_stats, 4.0 * 256 * VOCAB, 0},
         {"adamw", op_adamw, 28.0 * VOCAB *WIDTH, 0},
+        {"adamw8", op_adamw8, 16.0 * VOCAB *WIDTH, 0},
         {"sum_squares", op_sum_squares, 4.0 * VOCAB *WIDTH, 0},
         {"count_nonfinite", op_count_nonfinite, 4.0 * VOCAB *WIDTH, 0},
 };
@@ -452,6 +471,8 @@ static void other_ops(void)
 	j.scratch = k->alloc(k->ctx, k->head_scratch(k->ctx, 256, VOCAB, WIDTH));
 	for (int n = 0; n < TOKENS; n++)
 		j.ids[n] = n;
+	j.m8[0] = moment8(VOCAB * WIDTH, -1);
+	j.m8[1] = moment8(VOCAB * WIDTH, 0);
 	/* moments of AdamW are not negative */
 	k->zero(k->ctx, j.t[5], VOCAB * WIDTH * sizeof(float));
 	printf("other ops\n");

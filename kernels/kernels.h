@@ -55,7 +55,7 @@
 #define KN_MAX_DRAW (1 << 19) /* tokens that draw chooses from */
 #define KN_MAX_HEAD 1024      /* largest D of attention and rope */
 
-enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2 };
+enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2, KN_U8 = 3 }; /* KN_U8: codes of moments, never a matrix */
 
 /*
  * A weight matrix [rows, cols], rows = outputs.  It may lie in several pieces
@@ -141,6 +141,17 @@ struct kn_adamw {
 	double lr, beta1, beta2, eps, weight_decay;
 	double grad_scale; /* multiplied into the gradient first (clipping) */
 	int64_t step;      /* 1 at the first update; bias correction */
+};
+
+/*
+ * A moment of n elements in 8 bits, in blocks of KN_BLOCK8 elements counted from 0 (the last may be shorter): element i
+ * is map[code[i]] absmax[i / KN_BLOCK8].  Of a map the entries rise and none is beyond -1 and 1.  Backend memory.
+ */
+#define KN_BLOCK8 256
+struct kn_moment8 {
+	uint8_t *code;
+	float *absmax;
+	float *map; /* [256]; read */
 };
 
 struct kernels {
@@ -266,6 +277,15 @@ struct kernels {
 	int64_t (*count_nonfinite)(void *ctx, const float *x, int64_t n);
 	/* w *= 1 - lr wd;  m, v moments;  w -= lr mhat / (sqrt(vhat) + eps), as torch.optim.AdamW; w, m, v in place */
 	void (*adamw)(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
+	/*
+	 * The same with moments in 8 bits (Dettmers et al. 2022, block-wise dynamic quantization): they are widened
+	 * (one multiplication), the step is that of adamw, in float32, and moves w before they are rounded again.
+	 * absmax of a block becomes its largest magnitude, and the code of x the number of i < 255 with (map[i] +
+	 * map[i+1]) / 2 < x / absmax: the nearest entry, of two as near the lower, and 0 for 0 / 0. Here ref/ computes
+	 * in float32 too, so that every table has the same bits.
+	 */
+	void (*adamw8)(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_moment8 *v, const float *g,
+	               const struct kn_adamw *a, int64_t n);
 	/* float32 -> bf16 (round to nearest even) and back */
 	void (*to_bf16)(void *ctx, uint16_t *y, const float *x, int64_t n);
 	void (*from_bf16)(void *ctx, float *y, const uint16_t *x, int64_t n);

@@ -278,6 +278,57 @@ static void adamw(struct run *r, const int64_t *d)
 	r->k->adamw(r->k->ctx, w, m, v, g, &a, d[0]);
 }
 
+/* A moment in 8 bits with random codes; of a map, cubes: fine near 0, as the optimizer's are. */
+static struct kn_moment8 moment8(struct run *r, int64_t n, int is_signed)
+{
+	int64_t blocks = (n + KN_BLOCK8 - 1) / KN_BLOCK8;
+	struct kn_moment8 m = {.code = check_bytes(r, (size_t)n, ROLE_ADD)};
+	uint8_t *code = check_host(r, (size_t)n);
+	float *host = check_host(r, (size_t)blocks * sizeof *host), map[256];
+	for (int64_t i = 0; i < n; i++)
+		code[i] = (uint8_t)check_below(r, 256);
+	for (int64_t i = 0; i < blocks; i++)
+		host[i] = i % 3 ? (float)fabs(check_random(r)) : 0;
+	for (int i = 0; i < 256; i++)
+		map[i] = (float)pow(is_signed ? (i - 127) / 128. : i / 255., 3);
+	r->k->put(r->k->ctx, m.code, code, (size_t)n);
+	r->k->put(r->k->ctx, m.absmax = check_add(r, blocks), host, (size_t)blocks * sizeof *host);
+	r->k->put(r->k->ctx, m.map = check_add(r, 256), map, sizeof map);
+	return m;
+}
+
+/* n, steps; of every third block the gradient is 0, so that codes of nothing come up too */
+static void adamw8(struct run *r, const int64_t *d)
+{
+	struct kn_adamw a = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01};
+	float *w = check_add(r, d[0]), *host = check_host(r, (size_t)d[0] * sizeof *host);
+	struct kn_moment8 m = moment8(r, d[0], 1), v = moment8(r, d[0], 0);
+	a.grad_scale = 0.7;
+	for (int64_t i = 0; i < d[0]; i++)
+		host[i] = i / KN_BLOCK8 % 3 ? (float)check_random(r) : 0;
+	const float *g = check_in_from(r, host, d[0]);
+	for (a.step = 1; a.step <= d[1]; a.step++)
+		r->k->adamw8(r->k->ctx, w, &m, &v, g, &a, d[0]);
+}
+
+/* First moments in the middle between two entries of an even map, times a largest one whose reciprocal is not exact. */
+static void adamw8_ties(struct run *r, const int64_t *d)
+{
+	struct kn_adamw a = {.lr = 1e-2, .eps = 1e-8, .grad_scale = 1, .step = 1};
+	float *w = check_add(r, d[0]), *host = check_host(r, (size_t)d[0] * sizeof *host), map[256];
+	struct kn_moment8 m = moment8(r, d[0], 1), v = moment8(r, d[0], 0);
+	for (int i = 0; i < 256; i++)
+		map[i] = (float)(i - 128) / 128;
+	r->k->put(r->k->ctx, m.map, map, sizeof map);
+	r->k->zero(r->k->ctx, m.code, (size_t)d[0]);
+	r->k->zero(r->k->ctx, m.absmax, (size_t)(d[0] + KN_BLOCK8 - 1) / KN_BLOCK8 * sizeof(float));
+	for (int64_t i = 0; i < d[0]; i++)
+		host[i] = i % KN_BLOCK8 ? 7 * (float)(2 * (i % KN_BLOCK8 - 1) - 255) / 256 : -7;
+	r->k->adamw8(r->k->ctx, w, &m, &v, check_in_from(r, host, d[0]), &a, d[0]);
+}
+
+static const int64_t adamw8_dims[][CHECK_DIMS] = {{1, 1},    {17, 3},    {255, 2}, {256, 5}, {257, 40},
+                                                  {1000, 2}, {70001, 4}, {0, 1},   END};
 static const int64_t adamw_dims[][CHECK_DIMS] = {{1, 1}, {17, 1}, {1000, 2}, {40001, 10}, {64, 100000}, {0, 1}, END};
 
 /* the largest weights, and ties: logits are multiples of 1/8 */
@@ -377,6 +428,8 @@ const struct check_case check_cases[] = {
         CASE(sum_squares, sum_squares, 1e-14, sum_dims),
         CASE(count_nonfinite, count_nonfinite, 0, sum_dims),
         CASE(adamw, adamw, 1e-13, adamw_dims),
+        CASE(adamw8, adamw8, 0, adamw8_dims),
+        CASE(adamw8, adamw8_ties, 0, flat_dims),
         CASE(to_bf16, to_bf16, 0, flat_dims),
         CASE(from_bf16, from_bf16, 0, flat_dims),
         {0},

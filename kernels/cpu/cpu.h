@@ -158,6 +158,8 @@ void KN(logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int
 double KN(sum_squares)(void *ctx, const float *x, int64_t n);
 int64_t KN(count_nonfinite)(void *ctx, const float *x, int64_t n);
 void KN(adamw)(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
+void KN(adamw8)(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_moment8 *v, const float *g,
+                const struct kn_adamw *a, int64_t n);
 void KN(to_bf16)(void *ctx, uint16_t *y, const float *x, int64_t n);
 void KN(from_bf16)(void *ctx, float *y, const uint16_t *x, int64_t n);
 

@@ -34,6 +34,7 @@ void KN(fill_table)(struct kernels *k)
 	SLOT(sum_squares);
 	SLOT(count_nonfinite);
 	SLOT(adamw);
+	SLOT(adamw8);
 	SLOT(to_bf16);
 	SLOT(from_bf16);
 #undef SLOT

@@ -228,6 +228,8 @@ void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *l
              const struct kn_warp *c, int64_t M, int64_t V);
 
 void cu_adamw(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
+void cu_adamw8(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_moment8 *v, const float *g,
+               const struct kn_adamw *a, int64_t n);
 
 void cu_gather_rows(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
 void cu_scatter_rows(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);

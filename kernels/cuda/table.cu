@@ -297,6 +297,7 @@ static void fill_table(struct kernels *k)
 	k->sum_squares = cu_sum_squares;
 	k->count_nonfinite = cu_count_nonfinite;
 	k->adamw = cu_adamw;
+	k->adamw8 = cu_adamw8;
 	k->to_bf16 = cu_to_bf16;
 	k->from_bf16 = cu_from_bf16;
 	k->release = cuda_release;

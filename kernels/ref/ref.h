@@ -81,5 +81,8 @@ void REF(logits_stats)(void *ctx, real *logprob, real *lse, real *entropy, int32
                        const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
 
 void REF(adamw)(void *ctx, real *w, real *m, real *v, const real *g, const struct kn_adamw *a, int64_t n);
+/* In float32, and so in no double build. */
+void ref_adamw8(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_moment8 *v, const float *g,
+                const struct kn_adamw *a, int64_t n);
 
 #endif

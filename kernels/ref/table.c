@@ -84,6 +84,7 @@ static const struct kernels ref_table = {
         .sum_squares = ref_sum_squares,
         .count_nonfinite = ref_count_nonfinite,
         .adamw = ref_adamw,
+        .adamw8 = ref_adamw8,
         .to_bf16 = ref_to_bf16,
         .from_bf16 = ref_from_bf16,
         .release = ref_release,
