@@ -178,8 +178,9 @@ static void check_training(struct golden *g, struct test_model *m)
 	t.info.arch = m->arch;
 	t.info.table = m->table;
 	t.w = m->w;
-	CHECK(!weights_zero(&t.g, m->k, &m->table, &e) && !weights_zero(&t.m, m->k, &m->table, &e) &&
-	      !weights_zero(&t.v, m->k, &m->table, &e) && !decoder_init(&t.d, &m->arch, &m->table, m->k, &e));
+	CHECK(!weights_zero(&t.g, m->k, &m->table, &e) && !optim_moment_init(&t.m, m->k, &m->table, false, false, &e) &&
+	      !optim_moment_init(&t.v, m->k, &m->table, true, false, &e) &&
+	      !decoder_init(&t.d, &m->arch, &m->table, m->k, &e));
 	t.acts = activations_new(&t.d);
 	float *before = xmalloc((size_t)m->table.size * sizeof *before);
 	memcpy(before, m->w.slab, (size_t)m->table.size * sizeof *before);
@@ -203,8 +204,8 @@ static void check_training(struct golden *g, struct test_model *m)
 	activations_free(t.acts);
 	decoder_release(&t.d);
 	weights_release(&t.g);
-	weights_release(&t.m);
-	weights_release(&t.v);
+	optim_moment_release(&t.m);
+	optim_moment_release(&t.v);
 }
 
 static void check_merged(const struct golden *g, const struct test_model *m)

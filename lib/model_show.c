@@ -31,18 +31,42 @@ static int add_file(void *arg, const char *key, const void *data, size_t len)
 	return 0;
 }
 
+struct sums {
+	int64_t tensors, weights, bytes;
+	int64_t moments[2]; /* bytes of those in float32, in 8 bits */
+};
+
 static int add_tensor(void *arg, const char *name, const struct store_tensor *t)
 {
-	int64_t *sum = arg, n = 1;
-	(void)name;
+	struct sums *sum = arg;
+	int64_t n = 1;
 	for (int i = 0; i < t->n_dims; i++)
 		n *= t->shape[i];
 	/* Moments are not the model's. */
-	if (strncmp(name, "adam.", 5)) {
-		sum[0]++;
-		sum[1] += n;
+	if (!strncmp(name, "adam.", 5)) {
+		sum->moments[t->dtype == KN_U8] += (int64_t)t->bytes;
+	} else {
+		sum->tensors++;
+		sum->weights += n;
 	}
-	sum[2] += (int64_t)t->bytes;
+	sum->bytes += (int64_t)t->bytes;
+	return 0;
+}
+
+/* Whose moments they are, and how many bytes of each form; nothing where there are none. */
+static int show_moments(struct show *x, const char *slot, const struct sums *sum)
+{
+	const void *name;
+	size_t len;
+	if (!sum->moments[0] && !sum->moments[1])
+		return 0;
+	int got = store_get_blob(x->v, slot, "trainer/optim", &name, &len, x->e);
+	if (got < 0)
+		return -1;
+	str_addf(x->out,
+	         x->json ? ",\"moments\":{\"optim\":\"%.*s\",\"F32\":%" PRId64 ",\"U8\":%" PRId64 "}"
+	                 : ", moments of %.*s in %" PRId64 " bytes of F32 and %" PRId64 " of U8",
+	         got ? (int)len : 5, got ? (const char *)name : "adamw", sum->moments[0], sum->moments[1]);
 	return 0;
 }
 
@@ -80,23 +104,25 @@ static int dtype(struct show *x, const char *slot, char text[8])
 static int show_slot(struct show *x, const char *name, const struct store_ref *ref)
 {
 	char type[16], file_dtype[8];
-	int64_t sum[3] = {0};
+	struct sums sum = {0};
 	if (model_type(x, ref->slot, type) || dtype(x, ref->slot, file_dtype) ||
-	    store_each(x->v, ref, add_tensor, sum, x->e))
+	    store_each(x->v, ref, add_tensor, &sum, x->e))
 		return -1;
 	if (x->json) {
 		str_adds(x->out, x->n ? ",{\"name\":" : "{\"name\":");
 		json_put_str(x->out, name, strlen(name));
 		str_addf(x->out,
 		         ",\"version\":%" PRId64 ",\"model_type\":\"%s\",\"parameters\":%" PRId64
-		         ",\"tensors\":%" PRId64 ",\"bytes\":%" PRId64 ",\"dtype\":\"%s\",\"files\":[",
-		         ref->version, type, sum[1], sum[0], sum[2], file_dtype);
+		         ",\"tensors\":%" PRId64 ",\"bytes\":%" PRId64 ",\"dtype\":\"%s\"",
+		         ref->version, type, sum.weights, sum.tensors, sum.bytes, file_dtype);
 	} else {
 		str_addf(x->out,
-		         "slot %s: version %" PRId64 ", %s, %" PRId64 " weights in %" PRId64
-		         " tensors, exported as %s; files: ",
-		         name, ref->version, type, sum[1], sum[0], file_dtype);
+		         "slot %s: version %" PRId64 ", %s, %" PRId64 " weights in %" PRId64 " tensors, exported as %s",
+		         name, ref->version, type, sum.weights, sum.tensors, file_dtype);
 	}
+	if (show_moments(x, ref->slot, &sum))
+		return -1;
+	str_adds(x->out, x->json ? ",\"files\":[" : "; files: ");
 	struct show files = *x;
 	files.n = 0;
 	if (store_each_blob(x->v, ref->slot, "file/", add_file, &files, x->e))
@@ -221,8 +247,8 @@ static int on_blob(void *arg, const char *key, const void *data, size_t len)
 static int on_name(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
 {
 	struct verify *x = arg;
-	int64_t sum[3] = {0};
-	if (!store_each(x->v, ref, add_tensor, sum, &x->e) && !sum[0]) {
+	struct sums sum = {0};
+	if (!store_each(x->v, ref, add_tensor, &sum, &x->e) && !sum.tensors) {
 		err_set(&x->e, "'%s' is %s@%" PRId64 ", which has no tensors", name, ref->slot, ref->version);
 		fault(x);
 	}

@@ -9,7 +9,7 @@
 
 #define AT(field) offsetof(struct optim_config, field)
 const struct opt optim_options[] = {
-        {"optim", 0, OPT_CHOICE, AT(kind), "adamw", "adamw|sgd", "how a gradient becomes a step", 0, 0},
+        {"optim", 0, OPT_CHOICE, AT(kind), "adamw", "adamw|sgd|adam8", "how a gradient becomes a step", 0, 0},
         {"momentum", 0, OPT_NUM, AT(momentum), "0.9", "X", "of sgd", 0, 1},
         {"lr", 0, OPT_NUM, AT(schedule.lr), "3e-6", "X", "learning rate; without gae 1e-6", 0, 1e3},
         {"schedule", 0, OPT_CHOICE, AT(schedule.kind), "constant", "constant|linear|cosine",
@@ -24,7 +24,7 @@ const struct opt optim_options[] = {
         {NULL},
 };
 
-const char *const optim_kind_names[] = {"adamw", "sgd"};
+const char *const optim_kind_names[] = {"adamw", "sgd", "adam8"};
 
 const struct opt *optim_options_lr(const char *lr)
 {
@@ -143,26 +143,28 @@ static void sgd(const struct optim_config *c, double lr, double decay, double gr
 }
 
 void optim_step(const struct optim_config *c, double lr, double value_lr, double grad_scale, int64_t step,
-                struct weights *w, struct weights *m, struct weights *v, const struct weights *g)
+                struct weights *w, struct optim_moment *m, struct optim_moment *v, const struct weights *g)
 {
+	const struct kernels *k = w->k;
 	for (int i = 0; i < w->table->n; i++) {
 		const struct tensor *t = &w->table->tensor[i];
 		if (t->frozen)
 			continue;
-		double rate = t->role == TENSOR_VALUE ? value_lr : lr, decay = decays(c, t) ? c->weight_decay : 0;
-		if (c->kind == OPTIM_SGD) {
-			sgd(c, rate, decay, grad_scale, w->slab + t->offset, m->slab + t->offset, g->slab + t->offset,
-			    t->count, w->k);
-			continue;
-		}
-		struct kn_adamw a = {.lr = rate,
+		float *x = w->slab + t->offset, *dx = g->slab + t->offset;
+		struct kn_adamw a = {.lr = t->role == TENSOR_VALUE ? value_lr : lr,
 		                     .beta1 = c->beta1,
 		                     .beta2 = c->beta2,
 		                     .eps = c->eps,
-		                     .weight_decay = decay,
+		                     .weight_decay = decays(c, t) ? c->weight_decay : 0,
 		                     .grad_scale = grad_scale,
 		                     .step = step};
-		w->k->adamw(w->k->ctx, w->slab + t->offset, m->slab + t->offset, v->slab + t->offset,
-		            g->slab + t->offset, &a, t->count);
+		if (c->kind == OPTIM_SGD) {
+			sgd(c, a.lr, a.weight_decay, grad_scale, x, m->slab + m->at[i], dx, t->count, k);
+		} else if (optim_moment_in_8_bits(m, i)) {
+			struct kn_moment8 m8 = optim_moment_view(m, i), v8 = optim_moment_view(v, i);
+			k->adamw8(k->ctx, x, &m8, &v8, dx, &a, t->count);
+		} else {
+			k->adamw(k->ctx, x, m->slab + m->at[i], v->slab + v->at[i], dx, &a, t->count);
+		}
 	}
 }

@@ -4,6 +4,7 @@
  *   adamw  Loshchilov and Hutter 2019, as torch.optim.AdamW computes it; two moments
  *   sgd    m = momentum m + g;  w = (1 - lr weight_decay) w - lr m, as torch.optim.SGD but for the decay, which is
  *          decoupled here too; one moment, m, which begins at 0
+ *   adam8  adamw with both moments in 8 bits (lib/optim_moment.h)
  */
 #ifndef LIB_OPTIM_H
 #define LIB_OPTIM_H
@@ -13,11 +14,12 @@
 #include "lib/cli.h"
 #include "lib/decoder.h"
 #include "lib/err.h"
+#include "lib/optim_moment.h"
 #include "lib/schedule.h"
 #include "lib/tensors.h"
 
-enum optim_kind { OPTIM_ADAMW, OPTIM_SGD };
-/* "adamw", "sgd" */
+enum optim_kind { OPTIM_ADAMW, OPTIM_SGD, OPTIM_ADAM8 };
+/* "adamw", "sgd", "adam8" */
 extern const char *const optim_kind_names[];
 
 enum optim_decay { DECAY_MATRICES, DECAY_ALL };
@@ -59,8 +61,8 @@ double optim_sum_squares(const struct weights *g, double group[GROUP_COUNT]);
 int optim_check_finite(const struct weights *w, const char *what, struct err *e);
 
 /* One step of all tensors: the gradient is multiplied by grad_scale first; step counts from 1.  The value head learns
- * at value_lr.  Norm gains and biases do not decay unless decay is DECAY_ALL.  v: of adamw. */
+ * at value_lr.  Norm gains and biases do not decay unless decay is DECAY_ALL.  v: not of sgd. */
 void optim_step(const struct optim_config *c, double lr, double value_lr, double grad_scale, int64_t step,
-                struct weights *w, struct weights *m, struct weights *v, const struct weights *g);
+                struct weights *w, struct optim_moment *m, struct optim_moment *v, const struct weights *g);
 
 #endif

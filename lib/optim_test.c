@@ -6,7 +6,8 @@
 struct slabs {
 	struct test_backend backend;
 	struct test_model model;
-	struct weights m, v, g;
+	struct weights g;
+	struct optim_moment m, v;
 };
 
 static bool slabs_open(struct slabs *s)
@@ -14,15 +15,15 @@ static bool slabs_open(struct slabs *s)
 	struct err e;
 	return test_backend_open(&s->backend, "", 1) &&
 	       test_model_random(&s->model, s->backend.k, test_gpt2_config, true) &&
-	       !weights_zero(&s->m, s->backend.k, &s->model.table, &e) &&
-	       !weights_zero(&s->v, s->backend.k, &s->model.table, &e) &&
+	       !optim_moment_init(&s->m, s->backend.k, &s->model.table, false, false, &e) &&
+	       !optim_moment_init(&s->v, s->backend.k, &s->model.table, true, false, &e) &&
 	       !weights_zero(&s->g, s->backend.k, &s->model.table, &e);
 }
 
 static void slabs_close(struct slabs *s)
 {
-	weights_release(&s->m);
-	weights_release(&s->v);
+	optim_moment_release(&s->m);
+	optim_moment_release(&s->v);
 	weights_release(&s->g);
 	test_model_close(&s->model);
 	test_backend_close(&s->backend);

@@ -57,7 +57,7 @@ int ppo_bad_row(const struct ppo_row *r, const struct rollout_rows *rows, const 
 static int check_model(const struct trainer *t, struct err *e)
 {
 	return optim_check_finite(&t->w, "after the update tensor", e) ||
-	                       (t->v.slab && optim_check_finite(&t->v, "after the update the second moment of", e))
+	                       (t->v.k && optim_moment_check_finite(&t->v, "after the update the second moment of", e))
 	               ? -1
 	               : 0;
 }

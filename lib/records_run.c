@@ -162,7 +162,9 @@ static void describe(const struct records_run *r, struct str *out)
 	         o->schedule.lr, o->schedule.kind, (long long)o->schedule.warmup, o->weight_decay, o->decay, o->betas,
 	         o->eps, o->max_grad_norm);
 	if (o->kind != OPTIM_ADAMW) /* runs that were begun before there was another one say nothing */
-		str_addf(out, " optim=%s momentum=%.17g", optim_kind_names[o->kind], o->momentum);
+		str_addf(out, " optim=%s", optim_kind_names[o->kind]);
+	if (o->kind == OPTIM_SGD)
+		str_addf(out, " momentum=%.17g", o->momentum);
 	if (r->method->describe)
 		r->method->describe(r->arg, out);
 }

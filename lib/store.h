@@ -6,7 +6,8 @@
  *   version   how many updates the slot's model has had; an import is 0
  *   snapshot  a name for slot@version; snapshots and the reference are names, never copies
  * Tensor names are those of the model's table (lib/tensors.h).  Optimizer moments are tensors under the names
- * "adam.m/NAME" and "adam.v/NAME" of the same version.
+ * "adam.m/NAME" and "adam.v/NAME" of the same version; those in 8 bits are KN_U8, with float32 "adam.m.absmax/NAME" and
+ * "adam.v.absmax/NAME" beside them.
  *
  * A version is written in transactions of about 64 MB and becomes current in one small one, together with trainer state
  * and log; until then nobody sees it, and a version that never became current is deleted at the next start.  What no

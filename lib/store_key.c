@@ -88,10 +88,10 @@ const char *store_parse_key(const void *key, size_t key_len, struct store_ref *r
 
 bool store_rows_of(enum kn_dtype dtype, int n_dims, const int64_t *shape, struct store_rows *out)
 {
-	if ((unsigned)dtype > KN_F16 || n_dims < 1 || n_dims > STORE_MAX_DIMS)
+	if ((unsigned)dtype > KN_U8 || n_dims < 1 || n_dims > STORE_MAX_DIMS)
 		return false;
 	out->rows = n_dims == 1 ? 1 : shape[0];
-	out->row_bytes = dtype == KN_F32 ? 4 : 2;
+	out->row_bytes = dtype == KN_F32 ? 4 : dtype == KN_U8 ? 1 : 2;
 	for (int i = 0; i < n_dims; i++) {
 		if (shape[i] < 1)
 			return false;

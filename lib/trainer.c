@@ -17,13 +17,11 @@ enum { MICRO_TOKENS = 4096 };
 /* ---- reading from the store ---- */
 
 /* One tensor into the slab, as float32, its checksum looked at: 1, 0 when the store has none of that name, -1. */
-static int read_tensor(const struct weights *w, const struct tensor *t, const char *prefix, struct store_view *v,
+static int read_tensor(const struct weights *w, const struct tensor *t, struct store_view *v,
                        const struct store_ref *ref, struct err *e)
 {
-	char name[128];
-	snprintf(name, sizeof name, "%s%s", prefix, t->name);
-	int got = weights_read(w->k, w->slab + t->offset, t, name, v, ref, e);
-	return got > 0 && store_check(v, ref, name, e) ? -1 : got;
+	int got = weights_read(w->k, w->slab + t->offset, t, t->name, v, ref, e);
+	return got > 0 && store_check(v, ref, t->name, e) ? -1 : got;
 }
 
 static int64_t count_nonfinite(const struct store_tensor *s)
@@ -62,7 +60,7 @@ static int read_weights(struct trainer *t, struct store_view *v, const struct st
 				return -1;
 			continue;
 		}
-		int got = read_tensor(&t->w, &table->tensor[i], "", v, ref, e);
+		int got = read_tensor(&t->w, &table->tensor[i], v, ref, e);
 		/* A value head that nobody trained yet begins at zero. */
 		if (got == 0 && table->tensor[i].role != TENSOR_VALUE)
 			return err_set(e, "%s@%lld has no tensor '%s'", ref->slot, (long long)ref->version,
@@ -96,12 +94,7 @@ static int read_moments(struct trainer *t, struct store_view *v, const struct st
 		snprintf(t->stored, sizeof t->stored, "%s", optim_kind_names[OPTIM_ADAMW]);
 	if (got < 0 || strcmp(t->stored, optim_kind_names[t->optim]))
 		return got < 0 ? -1 : 0;
-	for (int i = 0; i < t->info.table.n; i++)
-		if (!t->info.table.tensor[i].frozen &&
-		    (read_tensor(&t->m, &t->info.table.tensor[i], "adam.m/", v, ref, e) < 0 ||
-		     (t->v.slab && read_tensor(&t->v, &t->info.table.tensor[i], "adam.v/", v, ref, e) < 0)))
-			return -1;
-	return 0;
+	return optim_moment_read(&t->m, v, ref, e) || (t->v.k && optim_moment_read(&t->v, v, ref, e)) ? -1 : 0;
 }
 
 int trainer_same_optim(const struct trainer *t, const char *run, struct err *e)
@@ -115,11 +108,12 @@ int trainer_same_optim(const struct trainer *t, const char *run, struct err *e)
 
 static int init_slabs(struct trainer *t, struct err *e)
 {
-	struct weights *const slab[] = {&t->w, &t->g, &t->m, &t->v};
-	for (size_t i = 0; i < ARRAY_LEN(slab) - (t->optim == OPTIM_SGD); i++)
-		if (weights_zero(slab[i], t->k, &t->info.table, e))
-			return -1;
-	return 0;
+	const struct tensors *table = &t->info.table;
+	bool eight = t->optim == OPTIM_ADAM8;
+	if (weights_zero(&t->w, t->k, table, e) || weights_zero(&t->g, t->k, table, e) ||
+	    optim_moment_init(&t->m, t->k, table, false, eight, e))
+		return -1;
+	return t->optim == OPTIM_SGD ? 0 : optim_moment_init(&t->v, t->k, table, true, eight, e);
 }
 
 static int slot_exists(void *arg, const char *name, const struct store_ref *ref, bool snapshot)
@@ -239,8 +233,8 @@ void trainer_close(struct trainer *t)
 	free(t->config);
 	weights_release(&t->w);
 	weights_release(&t->g);
-	weights_release(&t->m);
-	weights_release(&t->v);
+	optim_moment_release(&t->m);
+	optim_moment_release(&t->v);
 	model_info_release(&t->info);
 	*t = (struct trainer){0};
 }
@@ -579,10 +573,9 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 
 void trainer_forget_moments(struct trainer *t)
 {
-	size_t bytes = (size_t)t->info.table.size * sizeof(float);
-	t->k->zero(t->k->ctx, t->m.slab, bytes);
-	if (t->v.slab)
-		t->k->zero(t->k->ctx, t->v.slab, bytes);
+	optim_moment_zero(&t->m);
+	if (t->v.k)
+		optim_moment_zero(&t->v);
 	t->step = 0;
 }
 
@@ -631,17 +624,15 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 /* ---- the commit ---- */
 
 /* host: room for the tensor, or NULL when the slab itself can be read. */
-static int put_tensor(struct trainer *t, struct store_update *u, int64_t version, const char *prefix,
-                      const struct weights *w, const struct tensor *x, float *host, struct err *e)
+static int put_weights(struct trainer *t, struct store_update *u, int64_t version, const struct tensor *x, float *host,
+                       struct err *e)
 {
-	char name[128];
-	const float *data = w->slab + x->offset;
-	snprintf(name, sizeof name, "%s%s", prefix, x->name);
+	const float *data = t->w.slab + x->offset;
 	if (host) {
 		t->k->get(t->k->ctx, host, data, (size_t)x->count * sizeof *host);
 		data = host;
 	}
-	return store_put(u, t->slot, version, name, KN_F32, x->n_dims, x->shape, data, e);
+	return store_put(u, t->slot, version, x->name, KN_F32, x->n_dims, x->shape, data, e);
 }
 
 static int put_tensors(struct trainer *t, struct store_update *u, int64_t version, bool moments, struct err *e)
@@ -657,9 +648,9 @@ static int put_tensors(struct trainer *t, struct store_update *u, int64_t versio
 		const struct tensor *x = &table->tensor[i];
 		if (x->frozen)
 			continue;
-		failed = put_tensor(t, u, version, "", &t->w, x, host, e) ||
-		         (moments && (put_tensor(t, u, version, "adam.m/", &t->m, x, host, e) ||
-		                      (t->v.slab && put_tensor(t, u, version, "adam.v/", &t->v, x, host, e))));
+		failed = put_weights(t, u, version, x, host, e) ||
+		         (moments && (optim_moment_put(&t->m, i, u, t->slot, version, host, e) ||
+		                      (t->v.k && optim_moment_put(&t->v, i, u, t->slot, version, host, e))));
 	}
 	free(host);
 	return failed ? -1 : 0;

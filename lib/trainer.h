@@ -1,9 +1,10 @@
 /*
  * trainer - a model that is being trained: passes over rows, gradients, one step, and the commit.
  *
- * Weights, gradients and moments are float32 slabs of the trainer's own; the store is read at the start and written by
- * trainer_put.  Of an adapter that is A and B; its base is frozen (trainer_attach).  Rows go through in micro-batches
- * of a token budget, cut at rows; nothing depends on where they are cut.
+ * Weights and gradients are float32 slabs of the trainer's own, moments of their own form (lib/optim_moment.h); the
+ * store is read at the start and written by trainer_put.  Of an adapter that is A and B; its base is frozen
+ * (trainer_attach).  Rows go through in micro-batches of a token budget, cut at rows; nothing depends on where they are
+ * cut.
  */
 #ifndef LIB_TRAINER_H
 #define LIB_TRAINER_H
@@ -16,6 +17,7 @@
 #include "lib/err.h"
 #include "lib/model.h"
 #include "lib/optim.h"
+#include "lib/optim_moment.h"
 #include "lib/store.h"
 
 /* A prompt of at least one token and its completion; token is borrowed; ids and length fit the model (checked by the
@@ -47,7 +49,8 @@ struct trainer {
 	int64_t step;    /* optimizer steps so far */
 	int optim;       /* enum optim_kind; sgd has no v */
 	char stored[16]; /* whose moments the store has, by name; "": nobody's */
-	struct weights w, g, m, v;
+	struct weights w, g;
+	struct optim_moment m, v;
 	double norm[GROUP_COUNT]; /* of the gradient of the last step, by part of the model, before clipping */
 	struct decoder d;
 	struct activations *acts;

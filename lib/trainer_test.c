@@ -17,8 +17,9 @@ static void trainer_on(struct trainer *t, struct test_model *m)
 	t->info.arch = m->arch;
 	t->info.table = m->table;
 	t->w = m->w;
-	if (weights_zero(&t->g, m->k, &m->table, &e) || weights_zero(&t->m, m->k, &m->table, &e) ||
-	    weights_zero(&t->v, m->k, &m->table, &e) || decoder_init(&t->d, &m->arch, &m->table, m->k, &e))
+	if (weights_zero(&t->g, m->k, &m->table, &e) || optim_moment_init(&t->m, m->k, &m->table, false, false, &e) ||
+	    optim_moment_init(&t->v, m->k, &m->table, true, false, &e) ||
+	    decoder_init(&t->d, &m->arch, &m->table, m->k, &e))
 		test_fail(__FILE__, __LINE__, "%s", e.msg);
 	t->acts = activations_new(&t->d);
 }
@@ -28,8 +29,8 @@ static void trainer_off(struct trainer *t)
 	activations_free(t->acts);
 	decoder_release(&t->d);
 	weights_release(&t->g);
-	weights_release(&t->m);
-	weights_release(&t->v);
+	optim_moment_release(&t->m);
+	optim_moment_release(&t->v);
 }
 
 /* ---- rows ---- */
@@ -482,11 +483,11 @@ static struct store *store_with(const char *path, const struct test_model *m, co
 }
 
 static bool opened(struct trainer *t, struct store *s, const struct kernels *k, const char *slot, const char *like,
-                   bool with_value)
+                   bool with_value, int optim)
 {
 	struct err e = {""};
 	struct store_view *v = store_view_open(s, &e);
-	bool ok = v && !trainer_open(t, k, v, slot, like, with_value, OPTIM_ADAMW, &e);
+	bool ok = v && !trainer_open(t, k, v, slot, like, with_value, optim, &e);
 	if (!ok)
 		test_fail(__FILE__, __LINE__, "%s", e.msg);
 	if (v)
@@ -502,21 +503,23 @@ static void commit(struct trainer *t, struct store *s, int64_t version)
 		test_fail(__FILE__, __LINE__, "%s", e.msg);
 }
 
+static bool same_moment(const struct optim_moment *a, const struct optim_moment *b)
+{
+	return a->n_slab == b->n_slab && a->n_code == b->n_code &&
+	       !memcmp(a->slab, b->slab, (size_t)a->n_slab * sizeof *a->slab) &&
+	       (!a->n_code || (!memcmp(a->code, b->code, (size_t)a->n_code) &&
+	                       !memcmp(a->absmax, b->absmax, (size_t)(a->n_code / KN_BLOCK8) * sizeof *a->absmax)));
+}
+
 static bool same_slabs(const struct trainer *a, const struct trainer *b)
 {
-	const struct weights *const x[] = {&a->w, &a->m, &a->v}, *const y[] = {&b->w, &b->m, &b->v};
-	const struct tensors *table = &a->info.table;
-	for (int k = 0; k < 3; k++)
-		for (int i = 0; i < table->n; i++)
-			if (memcmp(x[k]->slab + table->tensor[i].offset, y[k]->slab + table->tensor[i].offset,
-			           (size_t)table->tensor[i].count * sizeof(float)))
-				return false;
-	return true;
+	return !memcmp(a->w.slab, b->w.slab, (size_t)a->info.table.size * sizeof *a->w.slab) &&
+	       same_moment(&a->m, &b->m) && same_moment(&a->v, &b->v);
 }
 
 static void two_steps(struct trainer *t, struct rows *r)
 {
-	struct optim_config c = {.eps = 1e-8, .beta1 = .9, .beta2 = .999, .max_grad_norm = 1};
+	struct optim_config c = {.kind = t->optim, .eps = 1e-8, .beta1 = .9, .beta2 = .999, .max_grad_norm = 1};
 	struct err e = {""};
 	double norm;
 	for (int i = 0; i < 2; i++)
@@ -524,7 +527,7 @@ static void two_steps(struct trainer *t, struct rows *r)
 			test_fail(__FILE__, __LINE__, "%s", e.msg);
 }
 
-static void test_store(const char *config)
+static void test_store(const char *config, int optim)
 {
 	char path[] = P_tmpdir "/rl-trainer-test-XXXXXX", file[64];
 	struct test_backend b;
@@ -536,15 +539,18 @@ static void test_store(const char *config)
 	CHECK(test_backend_open(&b, "", 2) && test_model_random(&m, b.k, config, false));
 	struct store *s = store_with(file, &m, config);
 
-	test_case("trainer: a model with a new value head goes to the store and back, bit for bit");
-	if (s && opened(&t, s, b.k, "policy", NULL, true) && t.version == 0 && t.step == 0) {
+	test_case(optim == OPTIM_ADAM8
+	                  ? "trainer: a model whose moments are in 8 bits goes to the store and back"
+	                  : "trainer: a model with a new value head goes to the store and back, bit for bit");
+	if (s && opened(&t, s, b.k, "policy", NULL, true, optim) && t.version == 0 && t.step == 0) {
 		struct rows *r = rows_random(t.info.arch.V, LOGPROBS | VALUES);
 		int head = tensors_part(&t.info.table, -1, PART_SCORE);
 		CHECK(head >= 0 && t.w.slab[t.info.table.tensor[head].offset] == 0);
+		CHECK((t.m.code != NULL) == (optim == OPTIM_ADAM8) && (t.v.code != NULL) == (optim == OPTIM_ADAM8));
 		two_steps(&t, r);
 		CHECK(t.w.slab[t.info.table.tensor[head].offset] != 0);
 		commit(&t, s, 1);
-		CHECK(opened(&again, s, b.k, "policy", NULL, true));
+		CHECK(opened(&again, s, b.k, "policy", NULL, true, optim));
 		CHECK(again.version == 1 && again.step == 2 && same_slabs(&t, &again));
 
 		test_case("trainer: going on from the store gives the same bits as going on");
@@ -559,21 +565,21 @@ static void test_store(const char *config)
 		CHECK_INT(trainer_put(&t, u, 2, &e), -1);
 		CHECK(strstr(e.msg, t.info.table.tensor[1].name) != NULL);
 		store_update_abort(u);
-		CHECK(opened(&again, s, b.k, "policy", NULL, false) && again.version == 1);
+		CHECK(opened(&again, s, b.k, "policy", NULL, false, optim) && again.version == 1);
 		trainer_close(&again);
 		trainer_close(&t);
 		free(r);
 	}
 
 	test_case("trainer: a critic of its own begins as a copy of the policy");
-	if (s && opened(&value, s, b.k, "value", "policy", true)) {
+	if (s && opened(&value, s, b.k, "value", "policy", true, optim)) {
 		struct rows *r = rows_random(value.info.arch.V, VALUES);
 		CHECK(value.version == -1 && value.step == 0);
 		CHECK(tensors_part(&value.info.table, -1, PART_SCORE) >= 0);
 		CHECK(tensors_part(&value.info.table, -1, PART_HEAD) < 0);
 		two_steps(&value, r);
 		commit(&value, s, 0);
-		CHECK(opened(&again, s, b.k, "value", "policy", true));
+		CHECK(opened(&again, s, b.k, "value", "policy", true, optim));
 		CHECK(again.version == 0 && again.step == 2 && same_slabs(&value, &again));
 		trainer_close(&again);
 		trainer_close(&value);
@@ -624,7 +630,8 @@ int main(void)
 	differences(test_llama_config, KL);
 	differences(test_gpt2_config, LOGPROBS | ENTROPY | VALUES | KL);
 	test_step();
-	test_store(test_gpt2_config);
-	test_store(test_llama_config);
+	test_store(test_gpt2_config, OPTIM_ADAMW);
+	test_store(test_llama_config, OPTIM_ADAMW);
+	test_store(test_gpt2_config, OPTIM_ADAM8);
 	return test_done();
 }

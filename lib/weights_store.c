@@ -61,6 +61,8 @@ static int look_up(const struct tensor *t, const char *name, struct store_view *
 		return err_set(e, "tensor '%s' is %s, expected %s", name,
 		               tensor_shape_text(have, out->n_dims, out->shape),
 		               tensor_shape_text(want, t->n_dims, t->shape));
+	if (out->dtype == KN_U8)
+		return err_set(e, "tensor '%s' is codes of 8 bits, expected numbers", name);
 	int64_t rows = 0;
 	for (int b = 0; b < out->n_blocks; b++)
 		rows += out->blocks[b].rows;
