@@ -392,14 +392,33 @@ static void op_attention_bwd(struct job *j)
 
 static void op_head_fwd(struct job *j)
 {
-	k->head_fwd(k->ctx, j->t[0], j->t[1], j->t[2], NULL, j->x, &j->mat, NULL, j->ids, j->t[4], 256, NULL,
+	k->head_fwd(k->ctx, j->t[0], j->t[1], j->t[2], NULL, j->x, &j->mat, NULL, j->ids, j->t[4], 256, NULL, NULL,
 	            j->scratch);
 }
 
 static void op_head_bwd(struct job *j)
 {
 	k->head_bwd(k->ctx, j->y, j->t[3], NULL, j->t[0], NULL, j->x, &j->mat, NULL, j->ids, j->t[4], j->t[1], NULL,
-	            256, NULL, j->scratch);
+	            256, NULL, NULL, j->scratch);
+}
+
+/* Another model of the same size, the head's own matrix for its. */
+static struct kn_reference reference(struct job *j)
+{
+	return (struct kn_reference){j->x + 256 * WIDTH, &j->mat, NULL, j->t[0], j->t[2], j->t[1], NULL};
+}
+
+static void op_head_fwd_kl(struct job *j)
+{
+	struct kn_reference ref = reference(j);
+	k->head_fwd(k->ctx, NULL, j->t[4], NULL, NULL, j->x, &j->mat, NULL, NULL, NULL, 256, &ref, NULL, j->scratch);
+}
+
+static void op_head_bwd_kl(struct job *j)
+{
+	struct kn_reference ref = reference(j);
+	k->head_bwd(k->ctx, j->y, j->t[3], NULL, j->t[0], NULL, j->x, &j->mat, NULL, j->ids, NULL, j->t[4], NULL, 256,
+	            &ref, NULL, j->scratch);
 }
 
 static void op_logits_stats(struct job *j)
@@ -448,6 +467,8 @@ static const struct op {
         {"attention_bwd", op_attention_bwd, 0, 2.5 * ATTENTION_FLOP},
         {"head_fwd 256 rows", op_head_fwd, 0, 2.0 * 256 * WIDTH *VOCAB},
         {"head_bwd 256 rows", op_head_bwd, 0, 6.0 * 256 * WIDTH *VOCAB},
+        {"the same with exact KL", op_head_fwd_kl, 0, 4.0 * 256 * WIDTH *VOCAB},
+        {"the same with exact KL", op_head_bwd_kl, 0, 8.0 * 256 * WIDTH *VOCAB},
         {"logits_stats 256 rows", op_logits_stats, 4.0 * 256 * VOCAB, 0},
         {"adamw", op_adamw, 28.0 * VOCAB *WIDTH, 0},
         {"adamw8", op_adamw8, 16.0 * VOCAB *WIDTH, 0},

@@ -125,6 +125,25 @@ typedef struct kn_opaque kn_real;
 typedef float kn_real;
 #endif
 
+/*
+ * What the output head needs of a reference, for the exact KL to it over the vocabulary: its hidden states
+ * h[M, w->cols], its matrix, of as many rows as the policy's, and its bias (NULL or [V]).
+ * With y = (h w^T + b) inv_temp[m], and q of y as p of z:
+ *   kl[m]  = sum_v p_v (log p_v - log q_v)
+ *   gap[m] = sum_v p_v (z_v - y_v)
+ * and d kl / d z_v = p_v (z_v - y_v - gap): the gradient is made of gap, which unlike kl and the two lse has no offset
+ * that both models share and that would be rounded away.  keep: as that of the head, and NULL where that is.
+ */
+struct kn_reference {
+	const kn_real *h;
+	const struct kn_mat *w;
+	const float *b;
+	float *kl;        /* [M] by head_fwd; head_bwd does not look at it */
+	float *gap;       /* [M] by head_fwd, for head_bwd */
+	const float *dkl; /* [M] to head_bwd */
+	float *keep;
+};
+
 /* How a token is drawn: each warper works on what the one before left.  temperature 0: the largest logit. */
 struct kn_warp {
 	double temperature;
@@ -234,22 +253,22 @@ struct kernels {
 	 *   argmax[m]  lowest index of the largest z       (may be NULL)
 	 * target (host, may be NULL with logprob NULL) and inv_temp (host [M]; 1 for none) as given.
 	 * Logits are never in memory at once: scratch holds head_scratch(ctx, M, V) bytes.
-	 * b is NULL or [V].
+	 * b is NULL or [V].  ref: NULL, or the model that the exact KL is to.
 	 * keep, unless NULL, is room for M rows of KN_KEEP_STRIDE(V) floats: what head_bwd would else compute again.
 	 */
 	size_t (*head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
 	void (*head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const kn_real *h,
 	                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-	                 int64_t M, float *keep, void *scratch);
+	                 int64_t M, const struct kn_reference *ref, float *keep, void *scratch);
 	/*
-	 * Gradient of sum_m (dlogprob[m] logprob[m] + dentropy[m] entropy[m]) by h, w, b.
+	 * Gradient of sum_m (dlogprob[m] logprob[m] + dentropy[m] entropy[m] + ref->dkl[m] ref->kl[m]) by h, w, b.
 	 * dh[M,C] overwrites; dw[V,C], db[V] add (may be NULL: frozen head); dentropy and entropy may be NULL.
 	 * keep: as head_fwd left it for the same rows, used up here; or NULL.  The bits are the same either way.
 	 */
 	void (*head_bwd)(void *ctx, kn_real *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
 	                 const kn_real *h, const struct kn_mat *w, const float *b, const int32_t *target,
-	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M, float *keep,
-	                 void *scratch);
+	                 const float *inv_temp, const float *lse, const float *entropy, int64_t M,
+	                 const struct kn_reference *ref, float *keep, void *scratch);
 	/* plain logits[M,V] = h w^T + b, same bits as inside head_fwd before inv_temp: for the sampler */
 	void (*head_logits)(void *ctx, float *logits, const kn_real *h, const struct kn_mat *w, const float *b,
 	                    int64_t M);

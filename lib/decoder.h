@@ -124,6 +124,32 @@ int decoder_head(struct decoder *d, const struct weights *w, const kn_real *h, i
 int decoder_head_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
                           const int32_t *target, const float *inv_temp, const float *lse, const float *entropy,
                           const float *dlogprob, const float *dentropy, kn_real *dh, struct weights *g, struct err *e);
+
+/* A reference model: its decoder and weights, borrowed. */
+struct decoder_reference {
+	struct decoder *d;
+	const struct weights *w;
+};
+/* The exact KL of M rows to a reference of the same vocabulary; see struct kn_reference.  All but `of` in backend
+ * memory. */
+struct decoder_kl {
+	struct decoder_reference of;
+	const kn_real *h; /* [M,C of the reference] its final-normed hidden states */
+	float *kl, *gap;  /* [M], written; backward reads gap */
+	const float *dkl; /* [M], to backward */
+};
+/*
+ * The head with the exact KL (NULL: without), whose logits share the half gigabyte.  Without logprob no target is
+ * needed.  Backward: dlogprob may be NULL.
+ */
+int decoder_head_kl(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, const int32_t *target,
+                    const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax,
+                    const struct decoder_kl *kl, bool keep, struct err *e);
+int decoder_head_kl_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
+                             const int32_t *target, const float *inv_temp, const float *lse, const float *entropy,
+                             const float *dlogprob, const float *dentropy, const struct decoder_kl *kl, kn_real *dh,
+                             struct weights *g, struct err *e);
+
 /* logits[M,V], for the sampler. */
 int decoder_logits(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, float *logits,
                    struct err *e);

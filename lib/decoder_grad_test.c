@@ -274,6 +274,97 @@ static void test_forward_bits(size_t which)
 	test_close();
 }
 
+/* Through the head with a reference, rows from..to-1 of HEAD_ROWS, forward and backward. */
+enum { HEAD_ROWS = 2100 }; /* more than one call of the kernels takes */
+struct head_rows {
+	float *h, *rh, *dh, *lse, *logprob, *kl, *gap, *dkl, *dlogprob;
+	int32_t *target;
+	const struct decoder_reference *reference;
+};
+
+static void head_rows(struct test_model *m, const struct head_rows *r, int64_t from, int64_t to, bool keep,
+                      struct weights *g)
+{
+	struct err e = {""};
+	int64_t n = to - from, C = m->arch.C;
+	struct decoder_kl kl = {*r->reference, r->rh + from * r->reference->d->arch->C, r->kl + from, r->gap + from,
+	                        r->dkl + from};
+	CHECK_INT(decoder_head_kl(&m->d, &m->w, r->h + from * C, n, r->target + from, NULL, r->logprob + from,
+	                          r->lse + from, NULL, NULL, &kl, keep, &e),
+	          0);
+	CHECK_INT(decoder_head_kl_backward(&m->d, &m->w, r->h + from * C, n, r->target + from, NULL, r->lse + from,
+	                                   NULL, r->dlogprob + from, NULL, &kl, r->dh + from * C, g, &e),
+	          0);
+}
+
+static struct head_rows head_rows_new(int64_t C, int64_t ref_C, const struct decoder_reference *reference)
+{
+	struct head_rows r = {.reference = reference, .target = xcalloc(HEAD_ROWS, sizeof(int32_t))};
+	struct {
+		float **to;
+		int64_t cols;
+	} const want[] = {{&r.h, C},  {&r.rh, ref_C}, {&r.dh, C},  {&r.lse, 1},     {&r.logprob, 1},
+	                  {&r.kl, 1}, {&r.gap, 1},    {&r.dkl, 1}, {&r.dlogprob, 1}};
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		int64_t n = HEAD_ROWS * want[i].cols;
+		float *x = *want[i].to = xaligned((size_t)n * sizeof *x);
+		for (int64_t j = 0; j < n; j++)
+			x[j] = (float)((j * 2654435761U >> 9) % 1000) * 2e-3F - 1;
+	}
+	for (int64_t m = 0; m < HEAD_ROWS; m++)
+		r.target[m] = (int32_t)(m * 31 % 131);
+	return r;
+}
+
+static void head_rows_free(struct head_rows *r)
+{
+	float *const all[] = {r->h, r->rh, r->dh, r->lse, r->logprob, r->kl, r->gap, r->dkl, r->dlogprob};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		free(all[i]);
+	free(r->target);
+}
+
+static void test_reference_rows(void)
+{
+	struct test_backend b;
+	struct test_model m, other;
+	struct weights g[2];
+	struct err e = {""};
+	test_case("exact KL: rows have the same bits in calls of any size, logits kept or not");
+	CHECK(test_backend_open(&b, "", 2) && test_model_random(&m, b.k, qwen3_config, false) &&
+	      test_model_random(&other, b.k, mistral_config, false));
+	struct decoder_reference reference = {&other.d, &other.w};
+	struct head_rows r[2];
+	for (int i = 0; i < 2; i++) {
+		CHECK_INT(weights_zero(&g[i], b.k, &m.table, &e), 0);
+		r[i] = head_rows_new(m.arch.C, other.arch.C, &reference);
+		head_rows(&m, &r[i], 0, i ? 900 : HEAD_ROWS, i == 0, &g[i]);
+	}
+	head_rows(&m, &r[1], 900, 901, true, &g[1]);
+	head_rows(&m, &r[1], 901, HEAD_ROWS, false, &g[1]);
+	CHECK(!memcmp(r[0].kl, r[1].kl, HEAD_ROWS * sizeof(float)) && r[0].kl[2099] > 0);
+	CHECK(!memcmp(r[0].logprob, r[1].logprob, HEAD_ROWS * sizeof(float)));
+	CHECK(!memcmp(r[0].dh, r[1].dh, (size_t)(HEAD_ROWS * m.arch.C) * sizeof(float)));
+	CHECK(!memcmp(g[0].slab, g[1].slab, (size_t)m.table.size * sizeof(float)));
+
+	test_case("exact KL: a reference of another vocabulary is refused");
+	struct kn_mat *head = &other.w.mat[tensors_part(&other.table, -1, PART_HEAD)];
+	int64_t rows = head->rows;
+	head->rows = 140;
+	struct decoder_kl kl = {reference, r[0].rh, r[0].kl, r[0].gap, NULL};
+	CHECK_INT(decoder_head_kl(&m.d, &m.w, r[0].h, 1, NULL, NULL, NULL, r[0].lse, NULL, NULL, &kl, false, &e), -1);
+	CHECK(strstr(e.msg, "the reference has 140 tokens, but the policy 137"));
+	head->rows = rows;
+	for (int i = 0; i < 2; i++) {
+		weights_release(&g[i]);
+		head_rows_free(&r[i]);
+	}
+	test_model_close(&other);
+	test_model_close(&m);
+	test_backend_close(&b);
+	test_close();
+}
+
 static void test_limits(void)
 {
 	struct test_backend b;
@@ -307,6 +398,7 @@ int main(void)
 		test_gradient_bits(i);
 		test_forward_bits(i);
 	}
+	test_reference_rows();
 	test_limits();
 	return test_done();
 }

@@ -22,12 +22,13 @@ static int64_t rows_alike(int64_t m, int64_t M, int64_t kept)
 	return rows_at_once(m < kept ? kept - m : M - m);
 }
 
-/* Room for the logits of the first rows of M; how many says kept.  Without memory there is none. */
-static float *keep_room(struct decoder *d, int64_t M)
+/* Room for the logits of the first rows of M, by each of `models`; how many says kept.  Without memory there is none.
+ */
+static float *keep_room(struct decoder *d, int64_t M, int models)
 {
 	struct decoder_impl *m = d->impl;
 	struct err ignored;
-	size_t row = (size_t)KN_KEEP_STRIDE(d->arch->V) * sizeof(float);
+	size_t row = (size_t)models * (size_t)KN_KEEP_STRIDE(d->arch->V) * sizeof(float);
 	int64_t rows = (int64_t)(KEEP_BYTES / row);
 	rows = rows < M ? rows : M;
 	float *keep = rows ? decoder_scratch(d, BUFFER_KEEP, (size_t)rows * row, &ignored) : NULL;
@@ -43,24 +44,89 @@ static void *head_scratch(struct decoder *d, int64_t M, struct err *e)
 
 #define FROM(p, at) ((p) ? (p) + (at) : NULL)
 
+/* The matrix of the reference's head, of the policy's vocabulary; NULL: *e. */
+static const struct kn_mat *reference_head(const struct decoder *d, const struct decoder_kl *kl, struct err *e)
+{
+	int theirs = head_index(kl->of.d, e);
+	const struct kn_mat *w = theirs < 0 ? NULL : &kl->of.w->mat[theirs];
+	if (!w)
+		err_where(e, "the reference of the exact KL");
+	else if (w->rows != d->arch->V)
+		err_set(e, "the reference has %lld tokens, but the policy %lld", (long long)w->rows,
+		        (long long)d->arch->V);
+	return w && w->rows == d->arch->V ? w : NULL;
+}
+
+/* Rows from m on; room: of the kept logits, the policy's rows before the reference's, or NULL. */
+static struct kn_reference reference_rows(const struct decoder *d, const struct decoder_kl *kl, const struct kn_mat *w,
+                                          int64_t m, float *room)
+{
+	const struct decoder_impl *impl = d->impl;
+	return (struct kn_reference){.h = real_at(d->k, kl->h, m * w->cols),
+	                             .w = w,
+	                             .kl = kl->kl + m,
+	                             .gap = kl->gap + m,
+	                             .dkl = FROM(kl->dkl, m),
+	                             .keep = FROM(room, (impl->kept + m) * KN_KEEP_STRIDE(d->arch->V))};
+}
+
+int decoder_head_kl(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, const int32_t *target,
+                    const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax,
+                    const struct decoder_kl *kl, bool keep, struct err *e)
+{
+	struct decoder_impl *impl = d->impl;
+	struct kn_reference ref;
+	int head = head_index(d, e);
+	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
+	const struct kn_mat *theirs = scratch && kl ? reference_head(d, kl, e) : NULL;
+	if (!scratch || (kl && !theirs))
+		return -1;
+	impl->kept = 0;
+	float *room = keep ? keep_room(d, M, kl ? 2 : 1) : NULL;
+	for (int64_t m = 0, n; m < M; m += n) {
+		n = rows_alike(m, M, impl->kept);
+		float *kept = m < impl->kept ? room : NULL;
+		if (kl)
+			ref = reference_rows(d, kl, theirs, m, kept);
+		d->k->head_fwd(d->k->ctx, FROM(logprob, m), lse + m, FROM(entropy, m), FROM(argmax, m),
+		               real_at(d->k, h, m * d->arch->C), &w->mat[head], NULL, FROM(target, m),
+		               FROM(inv_temp, m), n, kl ? &ref : NULL, FROM(kept, m * KN_KEEP_STRIDE(d->arch->V)),
+		               scratch);
+	}
+	return decoder_sync(d, e);
+}
+
 int decoder_head(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, const int32_t *target,
                  const float *inv_temp, float *logprob, float *lse, float *entropy, int32_t *argmax, bool keep,
                  struct err *e)
 {
-	struct decoder_impl *impl = d->impl;
+	return decoder_head_kl(d, w, h, M, target, inv_temp, logprob, lse, entropy, argmax, NULL, keep, e);
+}
+
+int decoder_head_kl_backward(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M,
+                             const int32_t *target, const float *inv_temp, const float *lse, const float *entropy,
+                             const float *dlogprob, const float *dentropy, const struct decoder_kl *kl, kn_real *dh,
+                             struct weights *g, struct err *e)
+{
+	struct kn_reference ref;
 	int head = head_index(d, e);
 	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
-	if (!scratch)
+	const struct kn_mat *theirs = scratch && kl ? reference_head(d, kl, e) : NULL;
+	if (!scratch || (kl && !theirs))
 		return -1;
-	impl->kept = 0;
-	float *room = keep ? keep_room(d, M) : NULL;
+	struct decoder_impl *impl = d->impl;
+	float *dw = g && !d->table->tensor[head].frozen ? g->slab + d->table->tensor[head].offset : NULL;
 	for (int64_t m = 0, n; m < M; m += n) {
 		n = rows_alike(m, M, impl->kept);
-		d->k->head_fwd(d->k->ctx, FROM(logprob, m), lse + m, FROM(entropy, m), FROM(argmax, m),
-		               real_at(d->k, h, m * d->arch->C), &w->mat[head], NULL, FROM(target, m),
-		               FROM(inv_temp, m), n, m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL,
-		               scratch);
+		float *kept = m < impl->kept ? impl->buffer[BUFFER_KEEP].p : NULL;
+		if (kl)
+			ref = reference_rows(d, kl, theirs, m, kept);
+		d->k->head_bwd(d->k->ctx, real_at(d->k, dh, m * d->arch->C), dw, NULL, FROM(dlogprob, m),
+		               FROM(dentropy, m), real_at(d->k, h, m * d->arch->C), &w->mat[head], NULL,
+		               FROM(target, m), FROM(inv_temp, m), lse + m, FROM(entropy, m), n, kl ? &ref : NULL,
+		               FROM(kept, m * KN_KEEP_STRIDE(d->arch->V)), scratch);
 	}
+	impl->kept = 0; /* they are gradients now */
 	return decoder_sync(d, e);
 }
 
@@ -68,22 +134,7 @@ int decoder_head_backward(struct decoder *d, const struct weights *w, const kn_r
                           const int32_t *target, const float *inv_temp, const float *lse, const float *entropy,
                           const float *dlogprob, const float *dentropy, kn_real *dh, struct weights *g, struct err *e)
 {
-	int head = head_index(d, e);
-	void *scratch = head < 0 ? NULL : head_scratch(d, M, e);
-	if (!scratch)
-		return -1;
-	struct decoder_impl *impl = d->impl;
-	float *dw = g && !d->table->tensor[head].frozen ? g->slab + d->table->tensor[head].offset : NULL,
-	      *room = impl->buffer[BUFFER_KEEP].p;
-	for (int64_t m = 0, n; m < M; m += n) {
-		n = rows_alike(m, M, impl->kept);
-		d->k->head_bwd(d->k->ctx, real_at(d->k, dh, m * d->arch->C), dw, NULL, FROM(dlogprob, m),
-		               FROM(dentropy, m), real_at(d->k, h, m * d->arch->C), &w->mat[head], NULL,
-		               FROM(target, m), FROM(inv_temp, m), lse + m, FROM(entropy, m), n,
-		               m < impl->kept ? room + m * KN_KEEP_STRIDE(d->arch->V) : NULL, scratch);
-	}
-	impl->kept = 0; /* they are gradients now */
-	return decoder_sync(d, e);
+	return decoder_head_kl_backward(d, w, h, M, target, inv_temp, lse, entropy, dlogprob, dentropy, NULL, dh, g, e);
 }
 
 int decoder_logits(struct decoder *d, const struct weights *w, const kn_real *h, int64_t M, float *logits,

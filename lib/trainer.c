@@ -253,6 +253,9 @@ struct pass {
 	kn_real *h, *hm, *dh, *dhm; /* [N,C], [max(M,S),C] */
 	kn_real *value, *d_value;   /* [S] */
 	float *logprob, *lse, *entropy, *d, *d_entropy;
+	struct decoder_kl kl; /* of.d NULL: no row has one */
+	kn_real *ref_hidden;  /* what kl reads, as dkl */
+	float *dkl;
 	float *host;
 };
 
@@ -266,10 +269,33 @@ static void pass_release(struct pass *p)
 	free(p->head_row);
 	free(p->value_row);
 	free(p->host);
-	void *const device[] = {p->h,       p->hm,  p->dh,      p->dhm, p->value,    p->d_value,
-	                        p->logprob, p->lse, p->entropy, p->d,   p->d_entropy};
+	void *const device[] = {p->h,       p->hm, p->dh,        p->dhm,   p->value,  p->d_value, p->logprob,   p->lse,
+	                        p->entropy, p->d,  p->d_entropy, p->kl.kl, p->kl.gap, p->dkl,     p->ref_hidden};
 	for (size_t i = 0; i < ARRAY_LEN(device); i++)
 		p->k->free(p->k->ctx, device[i]);
+}
+
+/* Arrays of the exact KL, when a row wants it, with the reference's states in place. */
+static int kl_alloc(struct pass *p, const struct trainer_row *row, int64_t n_rows, struct err *e)
+{
+	const struct kernels *k = p->k;
+	size_t f = sizeof(float), wide = (size_t)p->M + 1;
+	for (int64_t i = 0; i < n_rows; i++)
+		if (row[i].kl && row[i].reference)
+			p->kl.of = *row[i].reference;
+	if (!p->kl.of.d)
+		return 0;
+	int64_t C = p->kl.of.d->arch->C, at = 0;
+	p->kl.kl = k->alloc(k->ctx, wide * f);
+	p->kl.gap = k->alloc(k->ctx, wide * f);
+	p->kl.dkl = p->dkl = k->alloc(k->ctx, wide * f);
+	p->kl.h = p->ref_hidden = real_alloc(k, (p->M + 1) * C);
+	if (!p->kl.kl || !p->kl.gap || !p->dkl || !p->ref_hidden)
+		return err_set(e, "no memory for the exact KL of %lld tokens", (long long)p->M);
+	for (int64_t i = 0; i < n_rows; at += row[i++].n)
+		if (row[i].kl && row[i].n)
+			real_put(k, real_at(k, p->ref_hidden, at * C), row[i].ref_hidden, row[i].n * C);
+	return 0;
 }
 
 static int pass_alloc(struct pass *p, int64_t n_rows, int64_t C, bool backward, struct err *e)
@@ -378,21 +404,18 @@ static void collect_floats(struct pass *p, float *to, const struct trainer_row *
 	p->k->put(p->k->ctx, to, p->host, (size_t)p->M * sizeof(float));
 }
 
-/* Hidden states and exact KL, row by row. */
-static int kl_forward(struct pass *p, struct decoder *d, const struct weights *w, const struct trainer_row *row,
-                      int64_t n_rows, struct err *e)
+/* Final states of the rows that want them. */
+static void hand_out_hidden(struct pass *p, const struct trainer_row *row, int64_t n_rows, int64_t C)
 {
-	int64_t C = d->arch->C, at = 0;
-	for (int64_t i = 0; i < n_rows; at += row[i++].n) {
-		const kn_real *h = real_at(p->k, p->hm, at * C);
+	int64_t at = 0;
+	for (int64_t i = 0; i < n_rows; at += row[i++].n)
 		if (row[i].hidden)
-			real_get(p->k, row[i].hidden, h, row[i].n * C);
-		if (row[i].kl && row[i].n &&
-		    decoder_kl(d, w, h, row[i].reference, row[i].ref_hidden, row[i].n, p->inv_temp + at, row[i].kl,
-		               NULL, NULL, NULL, e))
-			return -1;
-	}
-	return 0;
+			real_get(p->k, row[i].hidden, real_at(p->k, p->hm, at * C), row[i].n * C);
+}
+
+static const struct decoder_kl *exact_kl(const struct pass *p)
+{
+	return p->kl.of.d ? &p->kl : NULL;
 }
 
 static int pass_forward(struct pass *p, struct decoder *d, const struct weights *w, struct activations *acts,
@@ -400,23 +423,23 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 {
 	int64_t C = d->arch->C;
 	bool entropy = ANY(row, n_rows, entropy) || ANY(row, n_rows, dentropy);
-	bool exact = ANY(row, n_rows, kl), hidden = exact || ANY(row, n_rows, hidden);
-	bool logprobs = entropy || ANY(row, n_rows, logprobs);
+	bool head = entropy || ANY(row, n_rows, logprobs) || exact_kl(p);
 	struct batch b = {
 	        .N = p->N, .n_seq = n_rows, .token = p->token, .pos = p->pos, .seq = p->seq, .first = p->first};
 	if (decoder_forward(d, w, &b, NULL, acts, p->h, e))
 		return -1;
-	if ((logprobs || hidden) && p->M)
+	if ((head || ANY(row, n_rows, hidden)) && p->M)
 		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->head_row, p->M, C);
-	if (hidden && kl_forward(p, d, w, row, n_rows, e))
-		return -1;
-	if (logprobs && p->M) {
-		if (decoder_head(d, w, p->hm, p->M, p->target, p->inv_temp, p->logprob, p->lse,
-		                 entropy ? p->entropy : NULL, NULL, acts != NULL && !exact, e))
+	hand_out_hidden(p, row, n_rows, C);
+	if (head && p->M) {
+		if (decoder_head_kl(d, w, p->hm, p->M, p->target, p->inv_temp, p->logprob, p->lse,
+		                    entropy ? p->entropy : NULL, NULL, exact_kl(p), acts != NULL, e))
 			return -1;
 		hand_out_floats(p, p->logprob, row, n_rows, offsetof(struct trainer_row, logprobs));
 		if (entropy)
 			hand_out_floats(p, p->entropy, row, n_rows, offsetof(struct trainer_row, entropy));
+		if (exact_kl(p))
+			hand_out_floats(p, p->kl.kl, row, n_rows, offsetof(struct trainer_row, kl));
 	}
 	if (ANY(row, n_rows, values)) {
 		p->k->gather_rows(p->k->ctx, p->hm, p->h, p->value_row, p->S, C);
@@ -424,29 +447,6 @@ static int pass_forward(struct pass *p, struct decoder *d, const struct weights 
 			return -1;
 		real_get(p->k, p->host, p->value, p->S);
 		hand_out(p, row, n_rows, offsetof(struct trainer_row, values), 1);
-	}
-	return 0;
-}
-
-/* Head and exact KL in turn for each row: so the head's gradient has one order, wherever micro-batches are cut. */
-static int exact_backward(struct pass *p, struct trainer *t, const struct trainer_row *row, int64_t n_rows,
-                          bool entropy, struct err *e)
-{
-	bool head = entropy || ANY(row, n_rows, dlogprobs);
-	int64_t C = t->info.arch.C, at = 0;
-	real_zero(p->k, p->dhm, p->M * C);
-	for (int64_t i = 0; i < n_rows; at += row[i++].n) {
-		int64_t n = row[i].n;
-		kn_real *h = real_at(p->k, p->hm, at * C), *dh = real_at(p->k, p->dhm, at * C);
-		if (head && n &&
-		    decoder_head_backward(&t->d, &t->w, h, n, p->target + at, p->inv_temp + at, p->lse + at,
-		                          entropy ? p->entropy + at : NULL, p->d + at,
-		                          entropy ? p->d_entropy + at : NULL, dh, &t->g, e))
-			return -1;
-		if (n && row[i].dkl &&
-		    decoder_kl(&t->d, &t->w, h, row[i].reference, row[i].ref_hidden, n, p->inv_temp + at, NULL,
-		               row[i].dkl, dh, &t->g, e))
-			return -1;
 	}
 	return 0;
 }
@@ -462,12 +462,12 @@ static int head_backward(struct pass *p, struct trainer *t, const struct trainer
 	collect_floats(p, p->d, row, n_rows, offsetof(struct trainer_row, dlogprobs));
 	if (entropy)
 		collect_floats(p, p->d_entropy, row, n_rows, offsetof(struct trainer_row, dentropy));
+	if (exact_kl(p))
+		collect_floats(p, p->dkl, row, n_rows, offsetof(struct trainer_row, dkl));
 	k->gather_rows(k->ctx, p->hm, p->h, p->head_row, p->M, C);
-	if (ANY(row, n_rows, dkl) && exact_backward(p, t, row, n_rows, entropy, e))
-		return -1;
-	if (!ANY(row, n_rows, dkl) &&
-	    decoder_head_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse,
-	                          entropy ? p->entropy : NULL, p->d, entropy ? p->d_entropy : NULL, p->dhm, &t->g, e))
+	if (decoder_head_kl_backward(&t->d, &t->w, p->hm, p->M, p->target, p->inv_temp, p->lse,
+	                             entropy ? p->entropy : NULL, p->d, entropy ? p->d_entropy : NULL, exact_kl(p),
+	                             p->dhm, &t->g, e))
 		return -1;
 	k->scatter_rows(k->ctx, p->dh, p->dhm, p->head_row, p->M, C);
 	return 0;
@@ -534,7 +534,8 @@ int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row
 	for (int64_t first = 0, end; first < n_rows; first = end) {
 		struct pass p = {.k = d->k};
 		end = end_of_micro_batch(row, n_rows, first, micro_tokens, &p);
-		int failed = pass_alloc(&p, end - first, d->arch->C, false, e);
+		int failed =
+		        pass_alloc(&p, end - first, d->arch->C, false, e) || kl_alloc(&p, row + first, end - first, e);
 		if (!failed) {
 			pass_fill(&p, row + first, end - first);
 			failed = pass_forward(&p, d, w, NULL, row + first, end - first, e);
@@ -553,7 +554,8 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 	for (int64_t first = 0, end; first < n_rows; first = end) {
 		struct pass p = {.k = t->k, .first = tokens};
 		end = end_of_micro_batch(row, n_rows, first, t->micro_tokens, &p);
-		int failed = pass_alloc(&p, end - first, t->info.arch.C, true, e);
+		int failed = pass_alloc(&p, end - first, t->info.arch.C, true, e) ||
+		             kl_alloc(&p, row + first, end - first, e);
 		if (!failed) {
 			pass_fill(&p, row + first, end - first);
 			failed = pass_forward(&p, &t->d, &t->w, t->acts, row + first, end - first, e);

@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "lib/decoder.h"
-#include "lib/decoder_kl.h"
 #include "lib/err.h"
 #include "lib/model.h"
 #include "lib/optim.h"
@@ -32,10 +31,10 @@ struct trainer_row {
 	float *values;               /* [n + 1]: before each token, and after the last */
 	float *dlogprobs, *dentropy; /* [n] */
 	float *dvalues;              /* [n + 1] */
-	/* the exact KL to a reference (lib/decoder_kl.h); hidden, out: the final states that its tokens are chosen from
+	/* the exact KL to a reference (decoder_head_kl); hidden, out: the final states that its tokens are chosen from
 	 * [n,C], which are ref_hidden of another model's pass */
 	float *hidden;
-	const struct decoder_reference *reference; /* NULL: no kl */
+	const struct decoder_reference *reference; /* one for all rows of a call; NULL: no kl */
 	const float *ref_hidden;                   /* [n,C of the reference] */
 	float *kl, *dkl;                           /* [n] */
 };

@@ -421,6 +421,8 @@ const struct check_case check_cases[] = {
         CASE(scatter_rows, scatter_rows, 0, row_dims),
         CASE(head_fwd, check_head_fwd, 1e-12, check_head_dims),
         CASE(head_bwd, check_head_bwd, 1e-10, check_head_dims),
+        CASE(head_fwd, check_head_fwd_kl, 1e-12, check_head_dims),
+        CASE(head_bwd, check_head_bwd_kl, 1e-10, check_head_dims),
         CASE(head_logits, check_head_logits, 1e-13, check_head_dims),
         CASE(logits_stats, check_logits_stats, 1e-12, check_head_dims),
         CASE(draw, draw, 0, draw_dims),

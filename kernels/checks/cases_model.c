@@ -15,7 +15,7 @@ void check_head_fwd(struct run *r, const int64_t *d)
 	int32_t *argmax = all ? check_bytes(r, (size_t)M * 4, ROLE_OUT) : NULL;
 	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
 	r->k->head_fwd(r->k->ctx, logprob, lse, entropy, argmax, h, &w, b, all ? check_ids(r, M, V) : NULL, inv_temp, M,
-	               NULL, scratch);
+	               NULL, NULL, scratch);
 }
 
 void check_head_bwd(struct run *r, const int64_t *d)
@@ -32,9 +32,58 @@ void check_head_bwd(struct run *r, const int64_t *d)
 		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
 	int32_t *target = check_ids(r, M, V);
 	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
-	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, NULL, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, NULL, NULL, scratch);
 	r->k->head_bwd(r->k->ctx, dh, dw, db, dlogprob, dentropy, h, &w, b, target, inv_temp, lse, entropy, M, NULL,
-	               scratch);
+	               NULL, scratch);
+}
+
+/* A reference of C + 5 channels; its matrix is *w, of the caller. */
+static struct kn_reference reference(struct run *r, struct kn_mat *w, const int64_t *d, enum check_role role)
+{
+	int64_t M = d[0], C = d[1] + 5, V = d[2];
+	*w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
+	return (struct kn_reference){.h = check_in(r, M * C, 1),
+	                             .w = w,
+	                             .b = d[5] ? check_in(r, V, 1) : NULL,
+	                             .kl = check_bytes(r, (size_t)M * sizeof(float), role),
+	                             .gap = check_bytes(r, (size_t)M * sizeof(float), role),
+	                             .dkl = check_in(r, M, 1)};
+}
+
+void check_head_fwd_kl(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	int all = d[4] > 0;
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1), rw;
+	struct kn_reference ref = reference(r, &rw, d, ROLE_OUT);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *lse = check_out(r, M);
+	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
+	float *inv_temp = all ? check_host(r, (size_t)M * sizeof *inv_temp) : NULL;
+	for (int64_t m = 0; all && m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, logprob, lse, entropy, NULL, h, &w, b, all ? check_ids(r, M, V) : NULL, inv_temp, M,
+	               &ref, NULL, scratch);
+}
+
+void check_head_bwd_kl(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0], C = d[1], V = d[2];
+	int all = d[4] > 0;
+	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1), rw;
+	struct kn_reference ref = reference(r, &rw, d, ROLE_SCRATCH);
+	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *dh = check_out(r, M * C);
+	float *dw = all ? check_add(r, V * C) : NULL, *db = all && b ? check_add(r, V) : NULL;
+	float *dlogprob = all ? check_in(r, M, 1) : NULL, *dentropy = all ? check_in(r, M, 1) : NULL;
+	float *lse = check_bytes(r, (size_t)M * sizeof *lse, ROLE_SCRATCH), *entropy = all ? check_out(r, M) : NULL;
+	float *inv_temp = all ? check_host(r, (size_t)M * sizeof *inv_temp) : NULL;
+	for (int64_t m = 0; all && m < M; m++)
+		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
+	int32_t *target = all ? check_ids(r, M, V) : NULL;
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, NULL, lse, entropy, NULL, h, &w, b, NULL, inv_temp, M, &ref, NULL, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, db, dlogprob, dentropy, h, &w, b, target, inv_temp, lse, entropy, M, &ref,
+	               NULL, scratch);
 }
 
 void check_head_logits(struct run *r, const int64_t *d)

@@ -59,6 +59,8 @@ extern const struct check_case check_cases[];
 extern const int64_t check_head_dims[][CHECK_DIMS], check_attention_dims[][CHECK_DIMS];
 check_fn check_head_fwd;
 check_fn check_head_bwd;
+check_fn check_head_fwd_kl;
+check_fn check_head_bwd_kl;
 check_fn check_head_logits;
 check_fn check_logits_stats;
 check_fn check_attention_fwd;

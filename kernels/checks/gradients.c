@@ -193,7 +193,8 @@ static void head_forward(struct diff *d)
 {
 	struct kn_block b;
 	struct kn_mat w = matrix(d->x[1], 9, 6, &b);
-	ref64_head_fwd(NULL, d->y, lse, d->y + 3, NULL, d->x[0], &w, d->x[2], tokens, d->inv_temp, 3, NULL, scratch);
+	ref64_head_fwd(NULL, d->y, lse, d->y + 3, NULL, d->x[0], &w, d->x[2], tokens, d->inv_temp, 3, NULL, NULL,
+	               scratch);
 }
 
 static void head_backward(struct diff *d)
@@ -201,7 +202,56 @@ static void head_backward(struct diff *d)
 	struct kn_block b;
 	struct kn_mat w = matrix(d->x[1], 9, 6, &b);
 	ref64_head_bwd(NULL, d->g[0], d->g[1], d->g[2], d->dy, d->dy + 3, d->x[0], &w, d->x[2], tokens, d->inv_temp,
-	               lse, d->y + 3, 3, NULL, scratch);
+	               lse, d->y + 3, 3, NULL, NULL, scratch);
+}
+
+static void check_op(struct diff *d, const char *name, void (*forward)(struct diff *), void (*backward)(struct diff *),
+                     int n_in, const int64_t *len, int64_t n_out)
+{
+	d->forward = forward;
+	d->backward = backward;
+	d->n_in = n_in;
+	memcpy(d->len, len, (size_t)n_in * sizeof *len);
+	d->n_out = n_out;
+	agree(d, name);
+}
+
+/* The same with a reference of 5 channels; y is logprob[3], entropy[3] and kl[3]. */
+static double other_h[3 * 5], other_w[9 * 5], other_b[9], gap[3];
+
+static struct ref64_reference other(struct diff *d, const struct kn_mat *w)
+{
+	return (struct ref64_reference){other_h, w, other_b, d->y + 6, gap, d->dy + 6, NULL};
+}
+
+static void head_kl_forward(struct diff *d)
+{
+	struct kn_block b, rb;
+	struct kn_mat w = matrix(d->x[1], 9, 6, &b), rw = matrix(other_w, 9, 5, &rb);
+	struct ref64_reference ref = other(d, &rw);
+	ref64_head_fwd(NULL, d->y, lse, d->y + 3, NULL, d->x[0], &w, d->x[2], tokens, d->inv_temp, 3, &ref, NULL,
+	               scratch);
+}
+
+static void head_kl_backward(struct diff *d)
+{
+	struct kn_block b, rb;
+	struct kn_mat w = matrix(d->x[1], 9, 6, &b), rw = matrix(other_w, 9, 5, &rb);
+	struct ref64_reference ref = other(d, &rw);
+	ref64_head_bwd(NULL, d->g[0], d->g[1], d->g[2], d->dy, d->dy + 3, d->x[0], &w, d->x[2], tokens, d->inv_temp,
+	               lse, d->y + 3, 3, &ref, NULL, scratch);
+}
+
+static void check_reference(struct diff *d)
+{
+	struct run r = {.random = 7};
+	for (size_t i = 0; i < sizeof other_w / sizeof *other_w; i++)
+		other_w[i] = check_random(&r);
+	for (size_t i = 0; i < sizeof other_h / sizeof *other_h; i++)
+		other_h[i] = check_random(&r);
+	for (size_t i = 0; i < sizeof other_b / sizeof *other_b; i++)
+		other_b[i] = check_random(&r);
+	check_op(d, "head with a reference", head_kl_forward, head_kl_backward, 3, (int64_t[]){18, 54, 9}, 9);
 }
 
 static void check_acts(struct diff *d)
@@ -239,17 +289,6 @@ static void check_attention(struct diff *d)
 	agree(d, "attention in a window");
 }
 
-static void check_op(struct diff *d, const char *name, void (*forward)(struct diff *), void (*backward)(struct diff *),
-                     int n_in, const int64_t *len, int64_t n_out)
-{
-	d->forward = forward;
-	d->backward = backward;
-	d->n_in = n_in;
-	memcpy(d->len, len, (size_t)n_in * sizeof *len);
-	d->n_out = n_out;
-	agree(d, name);
-}
-
 void check_gradients(void)
 {
 	static struct diff d;
@@ -262,6 +301,7 @@ void check_gradients(void)
 	check_op(&d, "rope", rope_forward, rope_backward, 1, (int64_t[]){65}, 65);
 	check_op(&d, "rows", rows_forward, rows_backward, 1, (int64_t[]){15}, 20);
 	check_op(&d, "head", head_forward, head_backward, 3, (int64_t[]){18, 54, 9}, 6);
+	check_reference(&d);
 	check_attention(&d);
 	check_acts(&d);
 }

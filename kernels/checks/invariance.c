@@ -135,7 +135,7 @@ static int head_rows(struct run *r)
 	for (int64_t m = 0; m < ROWS; m++)
 		inv_temp[m] = (float)(1 + 0.5 * check_random(r));
 	r->k->head_fwd(r->k->ctx, all.logprob, all.lse, all.entropy, (int32_t *)all.argmax, h, &w, b, target, inv_temp,
-	               ROWS, NULL, scratch);
+	               ROWS, NULL, NULL, scratch);
 	r->k->head_logits(r->k->ctx, logits, h, &w, b, ROWS);
 	r->k->logits_stats(r->k->ctx, part.logprob, part.lse, part.entropy, (int32_t *)part.argmax, logits, target,
 	                   inv_temp, ROWS, V);
@@ -143,7 +143,7 @@ static int head_rows(struct run *r)
 	for (int i = 0; i < RANGES; i++) {
 		int64_t m = ranges[i][0], n = ranges[i][1] - m;
 		r->k->head_fwd(r->k->ctx, part.logprob, part.lse, part.entropy, (int32_t *)part.argmax, h + m * C, &w,
-		               b, target + m, inv_temp + m, n, NULL, scratch);
+		               b, target + m, inv_temp + m, n, NULL, NULL, scratch);
 		ok &= head_same(r, &all, m, &part, n);
 	}
 	return ok;
@@ -159,12 +159,80 @@ static int head_tokens(struct run *r)
 	float *keep = check_bytes(r, (size_t)(cut * KN_KEEP_STRIDE(V)) * sizeof *keep, ROLE_SCRATCH);
 	int32_t *target = check_ids(r, M, V);
 	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
-	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, M, NULL, scratch);
-	r->k->head_bwd(r->k->ctx, dh, dw, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, M, NULL, scratch);
-	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, cut, keep, scratch);
-	r->k->head_bwd(r->k->ctx, dh2, dw2, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, cut, keep, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, M, NULL, NULL, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, M, NULL, NULL, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, cut, NULL, keep, scratch);
+	r->k->head_bwd(r->k->ctx, dh2, dw2, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, cut, NULL, keep,
+	               scratch);
 	r->k->head_bwd(r->k->ctx, dh2 + cut * C, dw2, NULL, d + cut, NULL, h + cut * C, &w, NULL, target + cut, NULL,
-	               lse + cut, NULL, M - cut, NULL, scratch);
+	               lse + cut, NULL, M - cut, NULL, NULL, scratch);
+	return same(r, dh, dh2, M * C) && same(r, dw, dw2, V * C);
+}
+
+/* A reference of 30 channels for M rows. */
+static struct kn_reference reference(struct run *r, struct kn_mat *w, int64_t M, int64_t V)
+{
+	*w = check_mat(r, KN_F32, V, 30, 1, 1);
+	return (struct kn_reference){.h = check_in(r, M * 30, 1),
+	                             .w = w,
+	                             .kl = check_out(r, M),
+	                             .gap = check_out(r, M),
+	                             .dkl = check_in(r, M, 1)};
+}
+
+static struct kn_reference reference_from(const struct kn_reference *ref, int64_t m)
+{
+	return (struct kn_reference){ref->h + 30 * m, ref->w, NULL, ref->kl + m, ref->gap + m, ref->dkl + m, NULL};
+}
+
+static int reference_rows(struct run *r)
+{
+	const int64_t C = 45, V = 1333;
+	struct kn_mat w = check_mat(r, KN_F32, V, C, 1, 1), rw;
+	struct kn_reference all = reference(r, &rw, ROWS, V);
+	float *h = check_in(r, ROWS * C, 1), *lse = check_out(r, ROWS), *kl = check_out(r, ROWS),
+	      *gap = check_out(r, ROWS);
+	float *plain = check_out(r, ROWS), *logprob = check_out(r, ROWS), *logprob2 = check_out(r, ROWS);
+	float *zero = check_in_from(r, check_host(r, ROWS * sizeof *zero), ROWS);
+	int32_t *target = check_ids(r, ROWS, V);
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, ROWS, V, C), ROLE_SCRATCH);
+	r->k->head_fwd(r->k->ctx, logprob, lse, NULL, NULL, h, &w, NULL, target, NULL, ROWS, &all, NULL, scratch);
+	r->k->head_fwd(r->k->ctx, logprob2, plain, NULL, NULL, h, &w, NULL, target, NULL, ROWS, NULL, NULL, scratch);
+	int ok = same(r, lse, plain, ROWS) && same(r, logprob, logprob2, ROWS);
+	struct kn_reference self = {.h = h, .w = &w, .kl = kl, .gap = gap};
+	r->k->head_fwd(r->k->ctx, NULL, plain, NULL, NULL, h, &w, NULL, NULL, NULL, ROWS, &self, NULL, scratch);
+	ok &= same(r, kl, zero, ROWS);
+	for (int i = 0; i < RANGES; i++) {
+		int64_t m = ranges[i][0], n = ranges[i][1] - m;
+		struct kn_reference part = reference_from(&all, m);
+		part.kl = kl;
+		part.gap = gap;
+		r->k->head_fwd(r->k->ctx, NULL, plain, NULL, NULL, h + m * C, &w, NULL, NULL, NULL, n, &part, NULL,
+		               scratch);
+		ok &= same(r, kl, all.kl + m, n) && same(r, gap, all.gap + m, n) && same(r, plain, lse + m, n);
+	}
+	return ok;
+}
+
+static int reference_tokens(struct run *r)
+{
+	const int64_t C = 45, V = 4200, M = 300, cut = 131;
+	struct kn_mat w = check_mat(r, KN_F32, V, C, 1, 1), rw;
+	struct kn_reference all = reference(r, &rw, M, V), kept = all, rest = reference_from(&all, cut);
+	float *h = check_in(r, M * C, 1), *lse = check_out(r, M), *d = check_in(r, M, 1), *zero = check_in(r, V * C, 0);
+	float *dh = check_out(r, M * C), *dw = check_in_from(r, zero, V * C);
+	float *dh2 = check_out(r, M * C), *dw2 = check_in_from(r, zero, V * C);
+	float *keep = check_bytes(r, (size_t)(2 * cut * KN_KEEP_STRIDE(V)) * sizeof *keep, ROLE_SCRATCH);
+	int32_t *target = check_ids(r, M, V);
+	void *scratch = check_bytes(r, r->k->head_scratch(r->k->ctx, M, V, C), ROLE_SCRATCH);
+	kept.keep = keep + cut * KN_KEEP_STRIDE(V);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, M, &all, NULL, scratch);
+	r->k->head_bwd(r->k->ctx, dh, dw, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, M, &all, NULL, scratch);
+	r->k->head_fwd(r->k->ctx, NULL, lse, NULL, NULL, h, &w, NULL, NULL, NULL, cut, &kept, keep, scratch);
+	r->k->head_bwd(r->k->ctx, dh2, dw2, NULL, d, NULL, h, &w, NULL, target, NULL, lse, NULL, cut, &kept, keep,
+	               scratch);
+	r->k->head_bwd(r->k->ctx, dh2 + cut * C, dw2, NULL, d + cut, NULL, h + cut * C, &w, NULL, target + cut, NULL,
+	               lse + cut, NULL, M - cut, &rest, NULL, scratch);
 	return same(r, dh, dh2, M * C) && same(r, dw, dw2, V * C);
 }
 
@@ -255,6 +323,8 @@ static const struct invariance {
         {"act: an element in a vector and in a tail", act_elements},
         {"head_fwd: rows alone, in a batch, and by head_logits and logits_stats", head_rows},
         {"head_bwd: tokens in one call and in two, logits kept or not", head_tokens},
+        {"head_fwd with a reference: rows alone and in a batch, the rest as without one, 0 to itself", reference_rows},
+        {"head_bwd with a reference: tokens in one call and in two, logits kept or not", reference_tokens},
         {"attention_fwd: at once, in pieces, token by token, behind a prefix", attention_queries},
         {"attention_bwd: two sequences in one call and in two", attention_batches},
 };

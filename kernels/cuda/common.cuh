@@ -216,10 +216,11 @@ void cu_glu_bwd(void *ctx, float *dg, float *du, const float *dy, const float *g
 size_t cu_head_scratch(void *ctx, int64_t M, int64_t V, int64_t C);
 void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
                  const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
-                 float *keep, void *scratch);
+                 const struct kn_reference *ref, float *keep, void *scratch);
 void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
                  const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-                 const float *lse, const float *entropy, int64_t M, float *keep, void *scratch);
+                 const float *lse, const float *entropy, int64_t M, const struct kn_reference *ref, float *keep,
+                 void *scratch);
 void cu_head_logits(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
 void cu_logits_stats(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
                      const int32_t *target, const float *inv_temp, int64_t M, int64_t V);

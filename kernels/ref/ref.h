@@ -17,9 +17,20 @@
 #ifdef KN_REF_DOUBLE
 typedef double real;
 #define REF(name) ref64_##name
+#define REFERENCE ref64_reference
+/* struct kn_reference with tensors of this build */
+struct ref64_reference {
+	const real *h;
+	const struct kn_mat *w;
+	const real *b;
+	real *kl, *gap;
+	const real *dkl;
+	real *keep;
+};
 #else
 typedef float real;
 #define REF(name) ref_##name
+#define REFERENCE kn_reference
 #endif
 
 /* In the double build a matrix of dtype KN_F32 holds `real`. */
@@ -72,10 +83,10 @@ void REF(from_bf16)(void *ctx, real *y, const uint16_t *x, int64_t n);
 size_t REF(head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
 void REF(head_fwd)(void *ctx, real *logprob, real *lse, real *entropy, int32_t *argmax, const real *h,
                    const struct kn_mat *w, const real *b, const int32_t *target, const float *inv_temp, int64_t M,
-                   real *keep, void *scratch);
+                   const struct REFERENCE *ref, real *keep, void *scratch);
 void REF(head_bwd)(void *ctx, real *dh, real *dw, real *db, const real *dlogprob, const real *dentropy, const real *h,
                    const struct kn_mat *w, const real *b, const int32_t *target, const float *inv_temp, const real *lse,
-                   const real *entropy, int64_t M, real *keep, void *scratch);
+                   const real *entropy, int64_t M, const struct REFERENCE *ref, real *keep, void *scratch);
 void REF(head_logits)(void *ctx, real *logits, const real *h, const struct kn_mat *w, const real *b, int64_t M);
 void REF(logits_stats)(void *ctx, real *logprob, real *lse, real *entropy, int32_t *argmax, const real *logits,
                        const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
