@@ -281,6 +281,8 @@ static int forward(struct mini *m, bool loss, struct err *e)
 {
 	struct trainer *t = &m->p->policy;
 	choose(m, true, false);
+	for (int64_t i = 0; !loss && i < m->n; i++)
+		m->row[i].kl = NULL;
 	if (trainer_score(&t->d, &t->w, m->row, m->n, t->micro_tokens, e))
 		return -1;
 	m->bad = -1;
@@ -509,8 +511,11 @@ static int take_update(struct ppo *p, struct ppo_batch *b, struct rollout_rows *
 		return -1;
 	double prepared = now_seconds();
 	int got = 0;
-	for (int64_t i = 0; i < p->config->epochs && b->n && !got; i++)
+	for (int64_t i = 0; i < p->config->epochs && b->n && !got; i++) {
 		got = epoch(p, b, rows, i, stats->lr, stats, e);
+		if (i == 0)
+			ppo_batch_first_pass(b);
+	}
 	if (got < 0)
 		return -1;
 	if (ppo_check_models(p, e)) {

@@ -30,6 +30,7 @@ int ppo_check_scores(const struct ppo_batch *b, const struct rollout_rows *rows,
 	for (int64_t k = 0; k < b->n; k++) {
 		const struct ppo_row *r = &b->row[k];
 		if (check(r->ref_logprobs, r->n, "'ref_logprobs'", r->source, rows, e) ||
+		    check(r->exact_kl, r->n, "the exact KL", r->source, rows, e) ||
 		    check(r->values, r->n + 1, "'values'", r->source, rows, e))
 			return -1;
 	}
@@ -38,7 +39,7 @@ int ppo_check_scores(const struct ppo_batch *b, const struct rollout_rows *rows,
 
 bool ppo_row_finite(const struct trainer_row *r)
 {
-	return first_bad(r->logprobs, r->n) < 0 && first_bad(r->values, r->n + 1) < 0 &&
+	return first_bad(r->logprobs, r->n) < 0 && first_bad(r->values, r->n + 1) < 0 && first_bad(r->kl, r->n) < 0 &&
 	       first_bad(r->dlogprobs, r->n) < 0 && first_bad(r->dentropy, r->n) < 0 &&
 	       first_bad(r->dvalues, r->n + 1) < 0;
 }
@@ -47,6 +48,7 @@ int ppo_bad_row(const struct ppo_row *r, const struct rollout_rows *rows, const 
 {
 	return check(pass->logprobs, r->n, "the policy's log-probability", r->source, rows, e) ||
 	                       check(pass->values, r->n + 1, "the critic's value", r->source, rows, e) ||
+	                       check(pass->kl, r->n, "the exact KL", r->source, rows, e) ||
 	                       check(pass->dlogprobs, r->n, "the gradient of the policy's loss", r->source, rows, e) ||
 	                       check(pass->dentropy, r->n, "the gradient of the entropy", r->source, rows, e) ||
 	                       check(pass->dvalues, r->n + 1, "the gradient of the value loss", r->source, rows, e)

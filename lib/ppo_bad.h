@@ -11,9 +11,10 @@
 
 #include "lib/ppo_batch.h"
 
-/* -1 naming the row and what of it is not finite: reference log-probabilities and values, as they were computed. */
+/* -1 naming the row and what of it is not finite: reference log-probabilities, the exact KL and values, as they
+ * were computed. */
 int ppo_check_scores(const struct ppo_batch *b, const struct rollout_rows *rows, struct err *e);
-/* The same after a pass: false when a log-probability, a value, or a gradient of the loss is not finite. */
+/* The same after a pass: false when a log-probability, a KL, a value, or a gradient of the loss is not finite. */
 bool ppo_row_finite(const struct trainer_row *r);
 int ppo_bad_row(const struct ppo_row *r, const struct rollout_rows *rows, const struct trainer_row *pass,
                 struct err *e);

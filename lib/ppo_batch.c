@@ -138,7 +138,7 @@ static struct trainer_row without_outputs(const struct ppo_row *r)
 	return row;
 }
 
-/* What the reference says of rows that do not say it themselves, and with `exact` its hidden states. */
+/* What the reference says of rows that do not say it themselves; with `exact` its hidden states instead. */
 static int run_reference(struct ppo_batch *b, struct ppo *p, struct ppo_reference *ref, bool exact, struct err *e)
 {
 	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
@@ -148,29 +148,36 @@ static int run_reference(struct ppo_batch *b, struct ppo *p, struct ppo_referenc
 		if (r->ref_logprobs && !exact)
 			continue;
 		row[n] = without_outputs(r);
-		if (!r->ref_logprobs)
-			row[n].logprobs = r->ref_logprobs = floats(b, r->n);
 		if (exact) {
 			r->pass.ref_hidden = row[n].hidden = floats(b, r->n * ref->info.arch.C);
 			r->pass.reference = &ref->of;
+		} else {
+			row[n].logprobs = r->ref_logprobs = floats(b, r->n);
 		}
 		n++;
 	}
 	return trainer_score(&ref->d, &ref->w, row, n, p->policy.micro_tokens, e);
 }
 
-/* The exact KL of the policy as it is before the update; and, where it is in the loss, room for that of each pass. */
+/*
+ * The exact KL of the policy as it is before the update; and, where it is in the loss, room for that of each pass, the
+ * first of which is the same where it has all rows.
+ */
 static int exact_kl(struct ppo_batch *b, struct ppo *p, struct err *e)
 {
+	bool in_loss = p->loss->kl_in == KL_IN_LOSS;
+	for (int64_t i = 0; in_loss && i < b->n; i++) {
+		b->row[i].pass.kl = floats(b, b->row[i].n);
+		b->row[i].pass.dkl = floats(b, b->row[i].n);
+	}
+	b->kl_at_first_pass = in_loss && p->config->mini_batches == 1;
+	if (b->kl_at_first_pass)
+		return 0;
 	struct trainer_row *row = arena_array(&b->arena, (size_t)b->n, sizeof *row);
 	for (int64_t i = 0; i < b->n; i++) {
 		struct ppo_row *r = &b->row[i];
 		row[i] = without_outputs(r);
 		row[i].kl = r->exact_kl = floats(b, r->n);
-		if (p->loss->kl_in == KL_IN_LOSS) {
-			r->pass.kl = floats(b, r->n);
-			r->pass.dkl = floats(b, r->n);
-		}
 	}
 	return trainer_score(&p->policy.d, &p->policy.w, row, b->n, p->policy.micro_tokens, e);
 }
@@ -309,6 +316,23 @@ static int estimate(struct ppo_batch *b, struct ppo *p, const struct rollout_row
 	return 0;
 }
 
+/* The sum over the chosen tokens of kl[n], NULL: 0. */
+static double kl_of_row(const struct ppo_row *r, const float *kl)
+{
+	double sum = 0;
+	for (int64_t t = 0; kl && t < r->n; t++)
+		sum += !r->mask || r->mask[t] ? (double)kl[t] : 0;
+	return sum;
+}
+
+void ppo_batch_first_pass(struct ppo_batch *b)
+{
+	/* of rows with rewards of their own the estimate looks at no KL */
+	for (int64_t i = 0; b->kl_at_first_pass && i < b->n; i++)
+		if (b->row[i].source->advantages || !b->row[i].source->rewards)
+			b->row[i].kl = kl_of_row(&b->row[i], b->row[i].pass.kl);
+}
+
 /* Rows that came through an advantage tool: their numbers are used as they are. */
 static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, struct err *e)
 {
@@ -330,11 +354,13 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 		struct advantage_row a;
 		to_advantage(&a, r);
 		r->score = s->score - advantage_penalty(p->advantage, &a);
+		if (p->advantage->kl_estimator == ADVANTAGE_EXACT) {
+			r->kl = kl_of_row(r, r->exact_kl);
+			continue;
+		}
 		for (int64_t t = 0; r->ref_logprobs && t < r->n; t++)
 			if (!r->mask || r->mask[t])
-				r->kl += r->exact_kl ? (double)r->exact_kl[t]
-				                     : advantage_kl_of(p->advantage,
-				                                       (double)r->logprobs[t] - r->ref_logprobs[t]);
+				r->kl += advantage_kl_of(p->advantage, (double)r->logprobs[t] - r->ref_logprobs[t]);
 	}
 	return 0;
 }
@@ -405,7 +431,7 @@ static void put_objective(struct str *out, const struct ppo *p, const struct ppo
 	struct ppo_kl kl = ppo_batch_kl(b);
 	double entropy = 0, score = 0, n = (double)b->n;
 	int64_t eos = 0;
-	bool reference = false;
+	bool reference = b->reference != NULL; /* of the exact KL */
 	for (int64_t i = 0; i < b->n; i++) {
 		const struct ppo_row *r = &b->row[i];
 		reference |= r->ref_logprobs != NULL;

@@ -19,7 +19,8 @@ struct ppo_row {
 	float *values;                  /* [n + 1] old; NULL without a critic */
 	float *rewards, *advantages;    /* [n] */
 	float *returns;                 /* [n + 1]: the terminal cell's last */
-	float *exact_kl;                /* [n] with --kl-estimator exact, of the policy before the update */
+	float *exact_kl; /* [n] with --kl-estimator exact, of the policy before the update; NULL with kl_at_first_pass
+	                  */
 	double score, kl;
 	struct trainer_row pass; /* outputs and gradients of the newest pass */
 };
@@ -27,6 +28,9 @@ struct ppo_row {
 struct ppo_batch {
 	struct arena arena;
 	struct ppo_reference *reference; /* open until the update is done, with --kl-estimator exact; else NULL */
+	/* The update's first pass is over all rows of the policy as it is, and has the exact KL: ppo_batch_first_pass.
+	 */
+	bool kl_at_first_pass;
 	struct ppo_row *row;
 	int64_t n, longest; /* rows; completion tokens of the longest */
 	int64_t baselines;  /* rows that others are compared with, and that are not among those rows */
@@ -40,6 +44,9 @@ void ppo_batch_release(struct ppo_batch *b);
 /* Takes the rows that are not left out (none where all carry `skip`: n is 0, and nothing is to be done); scores them
  * under reference and critic where that is missing; advantages. */
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e);
+
+/* Called once the update has gone over all rows a first time: what the rows' pass says of the policy before it. */
+void ppo_batch_first_pass(struct ppo_batch *b);
 
 /* The KL of the policy that sampled to the reference, by the estimator: over rows, the mean of their sums and its
  * standard error, and the mean of their means over tokens; 0 without a reference. */

@@ -264,7 +264,7 @@ void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_bat
 		double len = (double)(r->n_prompt + r->n);
 		sampled += (double)r->n;
 		whole += len;
-		scored += p->needs_reference && !r->ref_logprobs ? len : 0;
+		scored += p->needs_reference && (b->reference || !r->ref_logprobs) ? len : 0;
 		scored += b->row[i].values && !r->values ? len : 0;
 	}
 	put(out, "time/rollout", p->waited);

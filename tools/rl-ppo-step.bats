@@ -566,11 +566,28 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	cp begun run.lmdb
 	rl-ppo-step -q --loss grpo --lr 1e-2 --ppo-epochs 8 --kl-coef 10 --kl-estimator exact grouped >metrics
 	jq -se '.[1]["objective/kl"] < .8 * .[0]["objective/kl"] and all(.kl > 0)' metrics >/dev/null || { cat metrics; return 1; }
+	# before the update it is one number, of the update's first pass or of a pass of its own
+	for how in '--kl-in loss' '--kl-in loss --mini-batches 2' '--kl-in reward'; do
+		rm -f run.lmdb*
+		cp begun run.lmdb
+		# shellcheck disable=SC2086
+		rl-ppo-step -q --loss grpo --ppo-epochs 2 --kl-coef 10 --kl-estimator exact $how grouped | jq -c 'select(.batch == 0) | [.["objective/kl"], .["objective/kl_se"]]'
+	done >before
+	[ "$(wc -l <before)" -eq 3 ]
+	[ "$(sort -u before | wc -l)" -eq 1 ] || { cat before; return 1; }
 	# the policy is its own reference
 	again
 	rl-ppo-step -q --loss grpo --kl-coef 1 --kl-estimator exact <(head -n 8 grouped | jq -c 'del(.batch, .row, .batch_size, .last)') >metrics
 	jq -e '(.kl | fabs) < 1e-6 and (.["objective/kl"] | fabs) < 1e-6' metrics >/dev/null
 	fails_with 2 "--kl-estimator exact needs both models: rl-ppo-step has it" rl-grpo --kl-estimator exact grouped
+	# a reference with a weight that is NaN
+	weights=$(ls other/*.safetensors)
+	printf '\0\0\300\177' | dd of="$weights" bs=1 conv=notrunc seek=$(($(stat -c %s "$weights") - 4)) status=none
+	again
+	rl-store import -q other run.lmdb:ref
+	for where in loss reward; do
+		fails_with 1 "batch 0: row 0 ('p0'): the exact KL would be NaN at index 0" rl-ppo-step -q --loss grpo --kl-in $where --kl-coef 1 --kl-estimator exact grouped
+	done
 }
 
 @test "rl-ppo-step: --target-kl ends an update before the step that is too far" {
