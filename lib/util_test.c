@@ -32,6 +32,18 @@ static void test_hashes(void)
 	char zeros[32] = {0};
 	CHECK_INT(crc32c(0, zeros, 32), 0x8a9136aa); /* RFC 3720, B.4 */
 
+	test_case("crc32c: long pieces as byte by byte");
+	static unsigned char text[10000];
+	for (size_t i = 0; i < sizeof text; i++)
+		text[i] = (unsigned char)((uint32_t)i * 2654435761u >> 24);
+	for (size_t len = 3000; len <= sizeof text; len += 7) {
+		uint32_t crc = 0;
+		for (size_t i = 0; i < len; i++)
+			crc = crc32c(crc, text + i, 1);
+		if (crc32c(0, text, len) != crc || crc32c(crc32c(0, text, 5), text + 5, len - 5) != crc)
+			test_fail(__FILE__, __LINE__, "%zu bytes", len);
+	}
+
 	test_case("siphash: the vector of the paper's appendix");
 	unsigned char in[15];
 	for (int i = 0; i < 15; i++)
