@@ -21,10 +21,14 @@
 #include "lib/util.h"
 
 #define TRANSACTION_BYTES ((size_t)64 << 20)
-/* A piece is in memory while it is written: two thirds of what a commit may take.  Its rows are a multiple of what
- * kernels walk the vocabulary by, so that no block of theirs spans two pieces. */
-#define PIECE_BYTES ((size_t)160 << 20)
+/* A piece is in memory while it is written, and the smaller it is, the sooner that memory serves again (store.c,
+ * keep_memory); but kernels look for a row piece by piece, so there are few. */
+#define PIECE_LEAST ((size_t)24 << 20)
+#define PIECE_MOST ((size_t)160 << 20)
+#define PIECES 8
+/* Rows of a piece are a multiple of what kernels walk the vocabulary by, so that no block of theirs spans two. */
 #define PIECE_ROWS KN_VOCAB_BLOCK
+#define COPY_BYTES ((size_t)64 << 10)
 
 enum op_kind { OP_PUT, OP_DELETE, OP_DELETE_ALL, OP_LOG }; /* DELETE_ALL: the keys that begin so */
 
@@ -65,13 +69,23 @@ static int begin(struct store_update *u, struct err *e)
 	return rc ? store_failed(u->s, "write", rc, e) : 0;
 }
 
-int store_update_flush(struct store_update *u, struct err *e)
+static int end(struct store_update *u, struct err *e)
 {
 	if (!u->txn)
 		return 0;
 	int rc = mdb_txn_commit(u->txn);
 	u->txn = NULL;
 	return rc ? store_failed(u->s, "write", rc, e) : 0;
+}
+
+/* The disk has the data before the page that leads to it is written, but that page may wait for the next transaction:
+ * nobody can miss tensors of a version that is not current. */
+int store_update_flush(struct store_update *u, struct err *e)
+{
+	mdb_env_set_flags(u->s->env, MDB_NOMETASYNC, 1);
+	int failed = end(u, e);
+	mdb_env_set_flags(u->s->env, MDB_NOMETASYNC, 0);
+	return failed;
 }
 
 static void rollback(struct store_update *u)
@@ -259,6 +273,18 @@ static int begin_version(struct store_update *u, const char *slot, int64_t versi
 	return failed ? -1 : 0;
 }
 
+/* Each part is summed while the cache has it: memory is read once for both. */
+static uint32_t copy_summed(uint32_t crc, void *to, const void *from, size_t len)
+{
+	char *out = to;
+	for (size_t at = 0, n; at < len; at += n) {
+		n = len - at < COPY_BYTES ? len - at : COPY_BYTES;
+		memcpy(out + at, (const char *)from + at, n);
+		crc = crc32c(crc, out + at, n);
+	}
+	return crc;
+}
+
 static int put_piece(struct store_update *u, const char *key, size_t key_len, const struct store_header *header,
                      const void *data, size_t len, struct err *e)
 {
@@ -268,13 +294,12 @@ static int put_piece(struct store_update *u, const char *key, size_t key_len, co
 		return -1;
 	if (begin(u, e))
 		return -1;
-	h.crc = store_header_crc(&h, data, len);
 	MDB_val k = {key_len, (void *)key}, v = {size, NULL};
 	int rc = mdb_put(u->txn, u->s->table[TABLE_TENSOR], &k, &v, MDB_RESERVE);
 	if (rc)
 		return store_failed(u->s, "write", rc, e);
+	h.crc = copy_summed(crc32c(0, &h, sizeof h), (char *)v.mv_data + sizeof h, data, len);
 	memcpy(v.mv_data, &h, sizeof h);
-	memcpy((char *)v.mv_data + sizeof h, data, len);
 	memset((char *)v.mv_data + sizeof h + len, 0, size - sizeof h - len);
 	u->pending += size;
 	return 0;
@@ -282,11 +307,15 @@ static int put_piece(struct store_update *u, const char *key, size_t key_len, co
 
 static int64_t rows_of_piece(const struct store_rows *r)
 {
-	int64_t rows = (int64_t)(PIECE_BYTES / r->row_bytes);
-	if (r->bytes <= PIECE_BYTES || rows >= r->rows)
-		return r->rows;
+	size_t bytes = r->bytes / PIECES;
+	bytes = bytes < PIECE_LEAST ? PIECE_LEAST : bytes > PIECE_MOST ? PIECE_MOST : bytes;
+	int64_t rows = (int64_t)(bytes / r->row_bytes);
 	if (rows > PIECE_ROWS)
 		rows -= rows % PIECE_ROWS;
+	else if (r->row_bytes <= PIECE_MOST / PIECE_ROWS)
+		rows = PIECE_ROWS;
+	if (rows >= r->rows)
+		return r->rows;
 	return rows > 0 ? rows : 1;
 }
 
@@ -603,7 +632,7 @@ static int flip(struct store_update *u, struct err *e)
 	for (size_t i = 0; i < u->n_op; i++)
 		if (apply(u, &u->op[i], e))
 			return -1;
-	return list_dead(u, e) ? -1 : store_update_flush(u, e);
+	return list_dead(u, e) ? -1 : end(u, e);
 }
 
 static void release(struct store_update *u)
