@@ -189,6 +189,7 @@ struct mini {
 	struct policy_loss_stats sums;
 	const struct rollout_rows *rows; /* for messages */
 	int64_t bad;                     /* the first of this mini-batch whose numbers are not finite; -1: none */
+	double step_seconds;             /* that were no pass */
 };
 
 static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
@@ -270,8 +271,10 @@ static int check_rows(struct mini *m, struct err *e)
 
 static int backward(struct mini *m, struct trainer *t, bool policy, bool value, struct err *e)
 {
+	double started = now_seconds();
 	choose(m, policy, value);
 	trainer_zero_gradient(t);
+	m->step_seconds += now_seconds() - started;
 	m->bad = -1;
 	return trainer_backward(t, m->row, m->n, take_loss, m, e) ? -1 : check_rows(m, e);
 }
@@ -340,10 +343,12 @@ static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct 
 	int first = warming ? 1 : 0, end = critic == CRITIC_SEPARATE ? 2 : 1;
 	double norm = 0;
 	double critic_lr = optim_critic_rate(p->optim, p->run.batches, p->config->steps);
+	double started = now_seconds();
 	if (trainer_step(models + first, end - first, p->optim, warming ? critic_lr : lr, critic_lr, &norm, e)) {
 		p->bad = !isfinite(norm);
 		return -1;
 	}
+	m->step_seconds += now_seconds() - started;
 	stats->norm += norm;
 	stats->steps++;
 	ppo_metrics_add_norms(stats, p);
@@ -371,6 +376,7 @@ static int epoch(struct ppo *p, struct ppo_batch *b, const struct rollout_rows *
 		if (m.n > 0)
 			failed = mini_step(&m, lr, stats, e);
 	}
+	stats->step_seconds += m.step_seconds;
 	free(order);
 	free(m.row);
 	return failed;
@@ -426,6 +432,7 @@ static bool is_checkpoint(const struct ppo *p)
 
 static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 {
+	double started = now_seconds();
 	int64_t version = p->policy.version + 1;
 	bool all = is_checkpoint(p);
 	struct store_update *u = store_update_begin(p->store, e);
@@ -443,6 +450,7 @@ static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 	}
 	if (store_update_commit(u, e))
 		return -1;
+	p->commit_seconds = now_seconds() - started;
 	if (all) {
 		p->checkpoint = version;
 		str_clear(&p->pending);
@@ -518,12 +526,14 @@ static int take_update(struct ppo *p, struct ppo_batch *b, struct rollout_rows *
 	}
 	if (got < 0)
 		return -1;
+	double stepped = now_seconds();
 	if (ppo_check_models(p, e)) {
 		p->bad = true;
 		return -1;
 	}
 	stats->prepare_seconds = prepared - started;
 	stats->update_seconds = now_seconds() - prepared;
+	stats->step_seconds += now_seconds() - stepped;
 	return 0;
 }
 

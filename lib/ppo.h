@@ -78,11 +78,12 @@ struct ppo {
 	struct advantage_moving moving;
 	struct kl_control kl; /* whose coefficient is put into *advantage or *loss before each update */
 	struct ppo_eval_state eval;
-	int64_t checkpoint; /* version of the last commit of the run's state, or its base */
-	struct str pending; /* log entries since then, a line each */
-	bool bad;           /* what failed was the batch (lib/ppo_bad.h) */
-	bool bad_rows;      /* and that before any step: it is in its rows */
-	struct str passed;  /* why the last batch was passed over; empty: it was not */
+	int64_t checkpoint;    /* version of the last commit of the run's state, or its base */
+	struct str pending;    /* log entries since then, a line each */
+	double commit_seconds; /* seconds of the last commit; 0: none yet */
+	bool bad;              /* what failed was the batch (lib/ppo_bad.h) */
+	bool bad_rows;         /* and that before any step: it is in its rows */
+	struct str passed;     /* why the last batch was passed over; empty: it was not */
 };
 
 /* Reads the run, and forgets what is published of it; before samplers can see the trainer (loop_piped). */

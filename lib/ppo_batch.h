@@ -59,7 +59,7 @@ struct ppo_kl ppo_batch_kl(const struct ppo_batch *b);
 struct ppo_stats {
 	int64_t n, steps; /* mini-batches whose loss was taken; optimizer steps: one less where --target-kl ended it */
 	struct policy_loss_stats sum;
-	double ratio_squares, norm, lr, prepare_seconds, update_seconds;
+	double ratio_squares, norm, lr, prepare_seconds, update_seconds, step_seconds;
 	double group_norm[GROUP_COUNT], critic_norm; /* of the policy's parts; of a critic of its own */
 	double critic_lr;
 };

@@ -270,6 +270,9 @@ void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_bat
 	put(out, "time/rollout", p->waited);
 	put(out, "time/prepare", s->prepare_seconds);
 	put(out, "time/update", s->update_seconds);
+	put(out, "time/step", s->step_seconds);
+	if (p->commit_seconds > 0)
+		put(out, "time/commit", p->commit_seconds);
 	put_speed(out, "time/tokens_per_second/rollout", sampled, p->waited);
 	put_speed(out, "time/tokens_per_second/prepare", scored, s->prepare_seconds);
 	put_speed(out, "time/tokens_per_second/update", whole * (double)p->config->epochs, s->update_seconds);

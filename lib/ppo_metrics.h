@@ -28,7 +28,7 @@ void ppo_metrics_importance(struct str *out, const struct ppo_batch *b);
  * grad_norm/critic of a critic of its own, lr/critic where it is not lr. */
 void ppo_metrics_add_norms(struct ppo_stats *s, const struct ppo *p);
 void ppo_metrics_norms(struct str *out, const struct ppo *p, const struct ppo_stats *s);
-/* time/rollout, prepare, update; time/tokens_per_second/...; time/peak_rss_mib */
+/* time/rollout, prepare, update, step, commit; time/tokens_per_second/...; time/peak_rss_mib */
 void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_batch *b, const struct ppo_stats *s);
 
 #endif

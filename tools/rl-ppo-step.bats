@@ -744,7 +744,7 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	[ "$(wc -l <table)" -eq 5 ]
 	[ "$(head -n 1 table | tr -s ' ')" = " step reward kl length clipped grad norm s left" ]
 	rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl >metrics.jsonl 2>/dev/null
-	holds -s 'length == 4' metrics.jsonl
+	holds -s 'map(has("time/commit")) == [false, true, true, true]' metrics.jsonl
 	diff <(sed 1d table | awk '{print $1, $2, $4}') <(jq -r '[.["objective/scores"], .["completions/mean_length"], .batch + 1] | @tsv' metrics.jsonl |
 		awk '{printf "%d/4 %.4f %.1f\n", $3, $1, $2}')
 	script -qec 'rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl' /dev/null </dev/null | tr -d '\r' | grep -v 'is complete' | cmp table -
@@ -788,7 +788,8 @@ grouped() {
 			(.["objective/scores"] | near([$r[].s] | mean)),
 			([.rows, .skipped, .["skipped/skip"], .["skipped/error"], .["skipped/no_reward"], .["skipped/no_token"]] == [8, 4, 2, 1, 1, null]),
 			(has("val/var_explained") | not),
-			(.["time/peak_rss_mib"] > 1), (.["time/rollout"] >= 0), (.["time/tokens_per_second/update"] > 0)
+			(.["time/peak_rss_mib"] > 1), (.["time/rollout"] >= 0), (.["time/tokens_per_second/update"] > 0),
+			.["time/step"] > 0, .["time/step"] < .["time/update"], (has("time/commit") | not)
 		] | if all then true else . end' groups.jsonl
 }
 
