@@ -224,7 +224,10 @@ static int gradient(void *arg, const int64_t *row, int64_t n, struct arena *a, s
 		d->run.learned += (double)x->n;
 	}
 	d->stats = (struct dpo_stats){.pairs = (double)n};
-	return trainer_backward(&d->run.model, b.row, 2 * n, take_loss, &b, e) ? -1 : 1;
+	return trainer_backward(&d->run.model, b.row, 2 * n, take_loss, &b, e) ||
+	                       records_run_finite(&d->run, b.row, 2 * n, 2, row, "a value", e)
+	               ? -1
+	               : 1;
 }
 
 /* ---- the run ---- */

@@ -8,7 +8,7 @@
 
 #include "lib/advantage_compat.h"
 #include "lib/advantage_record.h"
-#include "lib/ppo_bad.h"
+#include "lib/bad_batch.h"
 #include "lib/ppo_batch.h"
 #include "lib/ppo_metrics.h"
 #include "lib/ppo_eval.h"
@@ -225,7 +225,7 @@ static void take_loss(void *arg, int64_t first, int64_t end)
 			policy_loss_tokens(m->p->loss, &m->scale, &r, &m->sums);
 		if (r.dvalues)
 			policy_loss_cells(m->p->loss, &m->scale, &r, &m->sums);
-		if (m->bad < 0 && !ppo_row_finite(&m->row[i]))
+		if (m->bad < 0 && !bad_batch_row_finite(&m->row[i]))
 			m->bad = i;
 	}
 }
@@ -266,7 +266,11 @@ static void choose(struct mini *m, bool policy, bool value)
 static int check_rows(struct mini *m, struct err *e)
 {
 	m->p->bad = m->bad >= 0;
-	return m->p->bad ? ppo_bad_row(&m->b->row[m->pick[m->bad]], m->rows, &m->row[m->bad], e) : 0;
+	if (!m->p->bad)
+		return 0;
+	const struct rollout_row *r = m->b->row[m->pick[m->bad]].source;
+	bad_batch_row(&m->row[m->bad], "the critic's value", e);
+	return err_where(e, "row %lld ('%s')", (long long)(r - m->rows->row), r->id);
 }
 
 static int backward(struct mini *m, struct trainer *t, bool policy, bool value, struct err *e)
@@ -527,7 +531,7 @@ static int take_update(struct ppo *p, struct ppo_batch *b, struct rollout_rows *
 	if (got < 0)
 		return -1;
 	double stepped = now_seconds();
-	if (ppo_check_models(p, e)) {
+	if (bad_batch_model(&p->policy, e) || (p->config->critic == CRITIC_SEPARATE && bad_batch_model(&p->value, e))) {
 		p->bad = true;
 		return -1;
 	}
@@ -550,13 +554,25 @@ static int reopen_models(struct ppo *p, struct err *e)
 	return failed ? -1 : 0;
 }
 
+static void put_bad_metrics(struct str *out, const struct ppo *p, const struct rollout_rows *rows,
+                            const struct err *why, double seconds)
+{
+	str_addf(out, "{\"batch\":%lld,\"version\":%lld,\"episode\":%lld,\"rows\":0,\"skipped\":%lld,\"tokens\":0",
+	         (long long)rows->batch, (long long)p->policy.version + 1, (long long)p->run.episodes,
+	         (long long)(rows->n + rows->strays_n));
+	bad_batch_metrics(out, &p->run, why);
+	str_adds(out, ",\"time/update\":");
+	json_put_num(out, seconds);
+	str_addc(out, '}');
+}
+
 /* *e says why nothing can be trained on the batch: goes on without it, or fails. */
 static int pass_over(struct ppo *p, struct rollout_rows *rows, struct str *metrics, double started, struct err *e)
 {
 	const struct err why = *e;
 	if (rows->bad)
 		err_set(e, "%s", rows->bad_at);
-	if (ppo_may_skip(p, e))
+	if (bad_batch_may_skip(&p->run, p->config->skip_bad_batches, p->bad_rows, e))
 		return -1;
 	str_adds(&p->passed, e->msg);
 	if (reopen_models(p, e))
@@ -565,7 +581,7 @@ static int pass_over(struct ppo *p, struct rollout_rows *rows, struct str *metri
 	p->run.bad++;
 	if (keep_states(p, rows, e) || ppo_eval_take(p, rows, e))
 		return -1;
-	ppo_bad_metrics(metrics, p, rows, &why, now_seconds() - started);
+	put_bad_metrics(metrics, p, rows, &why, now_seconds() - started);
 	ppo_eval_metrics(metrics, p, rows);
 	if (p->config->rollouts && ppo_rollouts_write(p, NULL, rows, e))
 		return -1;

@@ -81,7 +81,7 @@ struct ppo {
 	int64_t checkpoint;    /* version of the last commit of the run's state, or its base */
 	struct str pending;    /* log entries since then, a line each */
 	double commit_seconds; /* seconds of the last commit; 0: none yet */
-	bool bad;              /* what failed was the batch (lib/ppo_bad.h) */
+	bool bad;              /* what failed was the batch (lib/bad_batch.h) */
 	bool bad_rows;         /* and that before any step: it is in its rows */
 	struct str passed;     /* why the last batch was passed over; empty: it was not */
 };

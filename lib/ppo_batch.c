@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "lib/advantage_record.h"
-#include "lib/ppo_bad.h"
+#include "lib/bad_batch.h"
 #include "lib/ppo_metrics.h"
 #include "lib/record.h"
 #include "lib/util.h"
@@ -365,6 +365,19 @@ static int use_given(struct ppo_batch *b, const struct ppo *p, int64_t given, st
 	return 0;
 }
 
+/* What was computed for the rows. */
+static int check_scores(const struct ppo_batch *b, const struct rollout_rows *rows, struct err *e)
+{
+	for (int64_t k = 0; k < b->n; k++) {
+		const struct ppo_row *r = &b->row[k];
+		if (bad_batch_floats(r->ref_logprobs, r->n, "'ref_logprobs'", e) ||
+		    bad_batch_floats(r->exact_kl, r->n, "the exact KL", e) ||
+		    bad_batch_floats(r->values, r->n + 1, "'values'", e))
+			return err_where(e, "row %lld ('%s')", (long long)(r->source - rows->row), r->source->id);
+	}
+	return 0;
+}
+
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
 	if (take_rows(b, p, rows, e)) {
@@ -384,7 +397,7 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 	if ((p->needs_reference && score_reference(b, p, e)) ||
 	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)) || score_proximal(b, p, e))
 		return -1;
-	if (ppo_check_scores(b, rows, e)) {
+	if (check_scores(b, rows, e)) {
 		p->bad = true;
 		return -1;
 	}

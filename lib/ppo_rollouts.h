@@ -16,7 +16,7 @@
  * run. */
 int ppo_rollouts_open(const struct ppo *p, struct err *e);
 
-/* The batch after its last pass; b NULL: one that is passed over (lib/ppo_bad.h), of which nothing is added.  rows:
+/* The batch after its last pass; b NULL: one that is passed over (lib/bad_batch.h), of which nothing is added.  rows:
  * with their lines (keep_lines of the reader). */
 int ppo_rollouts_write(const struct ppo *p, const struct ppo_batch *b, const struct rollout_rows *rows, struct err *e);
 

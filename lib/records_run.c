@@ -1,11 +1,13 @@
 /* records_run - see records_run.h */
-#include "lib/metrics_table.h"
 #include "lib/records_run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/bad_batch.h"
+#include "lib/metrics_table.h"
 #include "lib/model_files.h"
 #include "lib/prompt.h"
 #include "lib/rng.h"
@@ -21,8 +23,16 @@ const struct opt records_run_options[] = {
         {"shuffle", 0, OPT_FLAG, AT(shuffle), "1", NULL, "with --epochs or --steps, another order each time", 0, 0},
         {"seed", 0, OPT_INT, AT(seed), "0", "N", "seed of the shuffle", 0, 9e18},
         {"checkpoint-every", 0, OPT_INT, AT(checkpoint_every), "1", "N", "commit every N updates", 1, 1e9},
+        {"skip-bad-batches", 0, OPT_INT, AT(skip_bad_batches), "0", "N",
+         "go on without up to N batches in which something is NaN or infinite", 0, 1e12},
         {NULL},
 };
+
+void records_run_settle(const struct records_run_config *c)
+{
+	if (c->skip_bad_batches && c->checkpoint_every > 1)
+		cli_misuse("--skip-bad-batches goes back to the last commit: it needs --checkpoint-every 1");
+}
 
 /* ---- opening ---- */
 
@@ -81,20 +91,25 @@ static int load_info(struct records_run *r, struct store_view *v, const char *fi
 	return err_set(e, "'%s' has a head for tokens: a reward model is trained in a slot of its own", r->slot);
 }
 
+static int open_model(struct records_run *r, struct store_view *v, struct err *e)
+{
+	return trainer_open(&r->model, r->k, v, r->slot, r->with_value ? r->from : NULL, r->with_value, r->optim->kind,
+	                    e);
+}
+
 int records_run_open(struct records_run *r, struct err *e)
 {
 	const char *files;
 	arena_init(&r->arena);
 	str_init(&r->pending);
+	str_init(&r->passed);
 	loop_cursor_init(&r->input);
 	r->order_epoch = -1;
 	struct store_view *v = store_view_open(r->store, e);
 	if (!v)
 		return -1;
 	int absent = find_slot(r, v, &files, e);
-	int failed = absent < 0 || load_run(r, v, e) || load_info(r, v, files, absent, e) ||
-	             trainer_open(&r->model, r->k, v, r->slot, r->with_value ? r->from : NULL, r->with_value,
-	                          r->optim->kind, e);
+	int failed = absent < 0 || load_run(r, v, e) || load_info(r, v, files, absent, e) || open_model(r, v, e);
 	store_view_close(v);
 	r->version = r->model.version;
 	return failed ? -1 : 0;
@@ -108,8 +123,10 @@ void records_run_close(struct records_run *r)
 	loop_cursor_release(&r->input);
 	arena_release(&r->arena);
 	str_release(&r->pending);
+	str_release(&r->passed);
 	free(r->order);
 	free(r->key);
+	free(r->place);
 }
 
 /* ---- records ---- */
@@ -137,14 +154,19 @@ int records_run_check(const struct records_run *r, const char *field, const int3
 	return prompt_check_ids(&r->info, field, token, n_prompt + n, e);
 }
 
-int records_run_take(struct records_run *r, struct record *record, struct err *e)
+int records_run_take(struct records_run *r, struct record *record, const char *source, int64_t line_number,
+                     struct err *e)
 {
 	size_t len;
 	const char *line = record_line(record, &len);
 	loop_cursor_take(&r->input, line, len - 1);
 	if (r->method->take(r->arg, record, e))
 		return -1;
-	r->n_rows++;
+	if (r->n_rows == r->place_cap) {
+		r->place_cap = r->place_cap ? 2 * r->place_cap : 256;
+		r->place = xrealloc_array(r->place, (size_t)r->place_cap, sizeof *r->place);
+	}
+	r->place[r->n_rows++] = (struct records_run_place){source, line_number};
 	return 0;
 }
 
@@ -300,6 +322,15 @@ static int commit(struct records_run *r, struct err *e)
 	return failed ? -1 : 0;
 }
 
+static void put_end(struct str *out, const struct records_run *r, int64_t rows, double seconds)
+{
+	str_adds(out, ",\"epoch\":");
+	json_put_num(out, (double)((r->run.batches - 1) * r->config->batch_size + rows) / (double)r->n_rows);
+	str_adds(out, ",\"time/update\":");
+	json_put_num(out, seconds);
+	str_addc(out, '}');
+}
+
 static void put_metrics(struct str *out, const struct records_run *r, int64_t rows, double norm, double lr,
                         double seconds)
 {
@@ -314,11 +345,33 @@ static void put_metrics(struct str *out, const struct records_run *r, int64_t ro
 		}
 	str_adds(out, ",\"lr\":");
 	json_put_num(out, lr);
-	str_addf(out, ",\"rows\":%lld,\"tokens\":%.0f,\"epoch\":", (long long)rows, r->learned);
-	json_put_num(out, (double)((r->run.batches - 1) * r->config->batch_size + rows) / (double)r->n_rows);
-	str_adds(out, ",\"time/update\":");
-	json_put_num(out, seconds);
-	str_addc(out, '}');
+	str_addf(out, ",\"rows\":%lld,\"tokens\":%.0f", (long long)rows, r->learned);
+	if (r->config->skip_bad_batches)
+		str_addf(out, ",\"bad_batches\":%lld", (long long)r->run.bad);
+	put_end(out, r, rows, seconds);
+}
+
+static void put_bad_metrics(struct str *out, const struct records_run *r, int64_t rows, const struct err *why,
+                            double seconds)
+{
+	str_addf(out, "{\"step\":%lld,\"rows\":0,\"skipped\":%lld,\"tokens\":0", (long long)r->run.updates,
+	         (long long)rows);
+	bad_batch_metrics(out, &r->run, why);
+	put_end(out, r, rows, seconds);
+}
+
+int records_run_finite(struct records_run *r, const struct trainer_row *pass, int64_t n, int each, const int64_t *row,
+                       const char *value, struct err *e)
+{
+	for (int64_t i = 0; i < n; i++) {
+		if (bad_batch_row_finite(&pass[i]))
+			continue;
+		const struct records_run_place *p = &r->place[row[i / each]];
+		r->bad = true;
+		bad_batch_row(&pass[i], value, e);
+		return err_where(e, "%s:%lld", p->source, (long long)p->line);
+	}
+	return 0;
 }
 
 static int update(struct records_run *r, const int64_t *row, int64_t n, struct arena *a, double *norm, double lr,
@@ -330,8 +383,35 @@ static int update(struct records_run *r, const int64_t *row, int64_t n, struct a
 	model->d.dropout = rng_key("dropout", (uint64_t)r->config->seed, r->config->run, (uint64_t)model->step);
 	int got = trainer_attach(model, r->store, e) ? -1 : r->method->gradient(r->arg, row, n, a, e);
 	trainer_detach(model);
-	/* with nothing to learn there is no loss, and moments would move weights */
-	return got > 0 ? trainer_step(&model, 1, r->optim, lr, lr, norm, e) : got;
+	if (got <= 0) /* with nothing to learn there is no loss, and moments would move weights */
+		return got;
+	if (trainer_step(&model, 1, r->optim, lr, lr, norm, e)) {
+		r->bad = !isfinite(*norm);
+		return -1;
+	}
+	r->bad = bad_batch_model(model, e) != 0;
+	return r->bad ? -1 : 0;
+}
+
+/* The model as it was before the batch. */
+static int reopen_model(struct records_run *r, struct err *e)
+{
+	trainer_close(&r->model);
+	struct store_view *v = store_view_open(r->store, e);
+	int failed = !v || open_model(r, v, e);
+	store_view_close(v);
+	if (!failed && !r->run.begun)
+		trainer_forget_moments(&r->model);
+	return failed ? -1 : 0;
+}
+
+/* What is so of the run after its next batch, of which n rows were trained on. */
+static void advance(struct records_run *r, int64_t n)
+{
+	r->run.begun = true;
+	r->run.updates = ++r->run.batches;
+	r->run.episodes += n;
+	r->run.closed = r->run.batches == r->batches;
 }
 
 /* Rows of the next batch. */
@@ -356,14 +436,23 @@ int records_run_step(struct records_run *r, struct str *metrics, struct err *e)
 	double lr = schedule_rate(&r->optim->schedule, r->run.batches, r->batches);
 	arena_init(&a);
 	int64_t n = pick(r, &row, &a);
+	str_clear(&r->passed);
+	r->bad = false;
 	int failed = update(r, row, n, &a, &norm, lr, e);
 	arena_release(&a);
 	if (!failed) {
-		r->run.begun = true;
-		r->run.updates = ++r->run.batches;
-		r->run.episodes += n;
-		r->run.closed = r->run.batches == r->batches;
+		advance(r, n);
 		put_metrics(metrics, r, n, norm, lr, now_seconds() - started);
+	} else if (r->bad && !(failed = bad_batch_may_skip(&r->run, r->config->skip_bad_batches, false, e))) {
+		struct err why = *e;
+		str_adds(&r->passed, e->msg);
+		if (!(failed = reopen_model(r, e))) {
+			advance(r, 0);
+			r->run.bad++;
+			put_bad_metrics(metrics, r, n, &why, now_seconds() - started);
+		}
+	}
+	if (!failed) {
 		run_log_entry(&r->pending, r->method->tool, r->config->run, r->slot, r->version + 1, r->config->seed,
 		              r->input.records, r->options, metrics->buf);
 		str_addc(&r->pending, '\n');
@@ -412,7 +501,7 @@ static int read_all(struct records_run *r, struct tool *t, struct err *e)
 	while ((got = tool_next(t, e)) > 0) {
 		if (tool_passes(t, t->record))
 			continue;
-		if (records_run_take(r, t->record, e) && tool_mark(t, t->record, 0, e))
+		if (records_run_take(r, t->record, t->source, t->line, e) && tool_mark(t, t->record, 0, e))
 			return -1;
 	}
 	return got;
@@ -429,6 +518,8 @@ static int train(struct records_run *r, struct printing *p, struct err *e)
 			got = -1;
 			break;
 		}
+		if (!t->config.quiet && r->passed.len)
+			cli_warn("step %lld is passed over: %s", (long long)r->run.batches, r->passed.buf);
 		str_clear(&metrics);
 		t->n_tokens = r->tokens;
 		tool_progress(t, r->run.episodes, r->run.batches, r->batches);

@@ -20,12 +20,14 @@
 #include "lib/trainer.h"
 
 struct records_run_config {
-	int64_t batch_size, epochs, steps, seed, checkpoint_every;
+	int64_t batch_size, epochs, steps, seed, checkpoint_every, skip_bad_batches;
 	bool shuffle;
 	const char *run;
 };
-/* --run, --batch-size, --epochs, --steps, --shuffle, --seed, --checkpoint-every */
+/* --run, --batch-size, --epochs, --steps, --shuffle, --seed, --checkpoint-every, --skip-bad-batches */
 extern const struct opt records_run_options[];
+/* After cli_parse.  Misuse ends the process. */
+void records_run_settle(const struct records_run_config *c);
 
 struct records_run_method {
 	const char *tool; /* in the log */
@@ -37,12 +39,17 @@ struct records_run_method {
 	/* Before the first update of this process; NULL: nothing.  r->anew says whether the run begins with it. */
 	int (*begin)(void *arg, struct err *e);
 	/* Adds the gradient of the loss of n rows (their numbers, in order): 1; 0 when nothing in them is learned from;
-	 * -1.  Sets r->learned. */
+	 * -1.  Sets r->learned, and lets records_run_finite look at what it computed. */
 	int (*gradient)(void *arg, const int64_t *row, int64_t n, struct arena *a, struct err *e);
 	/* The members of the metrics of the last batch that are the method's own, "loss" first: ,"loss":1. */
 	void (*metrics)(void *arg, struct str *out);
 	/* What else goes into an update; NULL: nothing. */
 	int (*commit)(void *arg, struct store_update *u, struct err *e);
+};
+
+struct records_run_place {
+	const char *source;
+	int64_t line;
 };
 
 struct records_run {
@@ -75,12 +82,17 @@ struct records_run {
 	struct str pending; /* log entries since the last commit, a line each */
 	int64_t version;    /* committed; -1: the slot is not there yet */
 	bool anew;
+	struct records_run_place *place; /* [n_rows] where the record of a row stands, for messages */
+	int64_t place_cap;
+	bool bad;          /* what failed was the batch (lib/bad_batch.h) */
+	struct str passed; /* why the last batch was passed over; empty: it was not */
 };
 
-/* Model and tokenizer; then records_run_take for each record, then records_run_begin. */
+/* Model and tokenizer; then records_run_take for each record, then records_run_begin.  source: for messages, borrowed
+ * as long as the run. */
 int records_run_open(struct records_run *r, struct err *e);
 void records_run_close(struct records_run *r);
-int records_run_take(struct records_run *r, struct record *record, struct err *e);
+int records_run_take(struct records_run *r, struct record *record, const char *source, int64_t line, struct err *e);
 /* 1 there is something to do, 0 the run is complete, -1.  A complete run with another input or other options is begun
  * anew. */
 int records_run_begin(struct records_run *r, struct err *e);
@@ -93,6 +105,11 @@ int records_run_each_metrics(struct records_run *r, int (*fn)(void *arg, const c
 /* The row at place i of the sequence of all epochs, and how many places there are. */
 int64_t records_run_row(struct records_run *r, int64_t i);
 int64_t records_run_places(const struct records_run *r);
+
+/* For gradient, after its pass: -1 naming the record of the first of n passes whose numbers are not finite; `each` of
+ * them, in order, are of one row.  value: lib/bad_batch.h. */
+int records_run_finite(struct records_run *r, const struct trainer_row *pass, int64_t n, int each, const int64_t *row,
+                       const char *value, struct err *e);
 
 /* Opening, all records of the tool's input, all updates, with their metrics on the tool's output.  t: after tool_init
  * and tool_open. */

@@ -80,7 +80,10 @@ static int gradient(void *arg, const int64_t *row, int64_t n, struct arena *a, s
 		m->run.learned += (double)b.row[i].n_prompt;
 	}
 	m->stats = (struct reward_model_stats){.pairs = (double)n};
-	return trainer_backward(&m->run.model, b.row, 2 * n, take_loss, &b, e) ? -1 : 1;
+	return trainer_backward(&m->run.model, b.row, 2 * n, take_loss, &b, e) ||
+	                       records_run_finite(&m->run, b.row, 2 * n, 2, row, "the score", e)
+	               ? -1
+	               : 1;
 }
 
 /* ---- the run ---- */

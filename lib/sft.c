@@ -138,7 +138,7 @@ static int gradient(void *arg, const int64_t *row, int64_t n, struct arena *a, s
 	if (trainer_backward(&s->run.model, b.row, n, likelihood, &b, e))
 		return -1;
 	s->sum = b.sum;
-	return 1;
+	return records_run_finite(&s->run, b.row, n, 1, row, "a value", e) ? -1 : 1;
 }
 
 static void metrics(void *arg, struct str *out)

@@ -70,6 +70,7 @@ int main(int argc, char **argv)
 		cli_misuse("no store: give -s STORE or set RL_STORE");
 	/* Without --steps the number of updates follows from the input, so that a schedule has its end. */
 	optim_check(&s.optim, 1);
+	records_run_settle(&s.run_config);
 	struct tool_config tc = s.tool.config;
 	struct err e;
 	tool_init(&s.tool, &tc);
