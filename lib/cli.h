@@ -90,6 +90,8 @@ bool cli_typed(const char *long_name);
 
 /* All effective options as one JSON object {"name": value, ...}, for the store's log; owned by the caller. */
 char *cli_options_json(const struct cli *c);
+/* The operands as a JSON array of strings; owned by the caller. */
+char *cli_operands_json(char *const *operands, int n);
 
 /* "rl-gae: ..." on stderr, and the process ends with status 2 (misuse), 1 (failure). */
 _Noreturn void cli_misuse(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

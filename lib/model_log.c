@@ -56,8 +56,26 @@ static int put_option(void *arg, int64_t i, const char *key, size_t len, const s
 	return 0;
 }
 
-/* The options of a training tool are those of its command line; rl-store has told what it worked on. */
-static void put_command(struct str *out, const struct json *tool, const struct json *options)
+static int put_operand(void *arg, int64_t i, const char *key, size_t len, const struct json *v)
+{
+	struct str *out = arg;
+	(void)i, (void)key, (void)len;
+	if (v->kind == JSON_STRING) {
+		str_addc(out, ' ');
+		put_word(out, v->text, v->len);
+	}
+	return 0;
+}
+
+static int is_like_option(void *arg, int64_t i, const char *key, size_t len, const struct json *v)
+{
+	(void)arg, (void)i, (void)key, (void)len;
+	return v->kind == JSON_STRING && v->len > 1 && v->text[0] == '-';
+}
+
+/* The options and operands of a training tool are those of its command line; rl-store has told what it worked on. */
+static void put_command(struct str *out, const struct json *tool, const struct json *options,
+                        const struct json *operands)
 {
 	str_clear(out);
 	str_add(out, tool->text, tool->len);
@@ -66,6 +84,10 @@ static void put_command(struct str *out, const struct json *tool, const struct j
 		json_text(options, out);
 	} else {
 		json_each(options, put_option, out);
+		if (operands && json_each(operands, is_like_option, NULL))
+			str_adds(out, " --");
+		if (operands)
+			json_each(operands, put_operand, out);
 	}
 }
 
@@ -119,7 +141,7 @@ static bool wanted(const struct log *l, const struct json *top)
 
 static void in_words(struct log *l, int64_t index, const struct json *top)
 {
-	struct json tool, options, metrics;
+	struct json tool, options, operands, metrics;
 	bool full = l->version >= 0;
 	struct metrics m =
 	        full ? (struct metrics){l->out, "\n    ", " ", true} : (struct metrics){l->out, " ", "=", false};
@@ -135,7 +157,7 @@ static void in_words(struct log *l, int64_t index, const struct json *top)
 	bool has = json_member(top, "tool", &tool) && tool.kind == JSON_STRING &&
 	           json_member(top, "options", &options) && options.kind == JSON_OBJECT;
 	if (has)
-		put_command(&l->command, &tool, &options);
+		put_command(&l->command, &tool, &options, json_member(top, "operands", &operands) ? &operands : NULL);
 	if (has && (full || strcmp(l->command.buf, l->before.buf))) {
 		str_addf(l->out, "\n    %s", l->command.buf);
 		str_clear(&l->before);

@@ -443,7 +443,7 @@ static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 	if (!u)
 		return -1;
 	run_log_entry(&p->pending, "rl-ppo-step", p->config->run, p->slot, version, p->config->seed,
-	              p->run.cursor.records, p->options, metrics->buf);
+	              p->run.cursor.records, p->options, p->operands, metrics->buf);
 	str_addc(&p->pending, '\n');
 	int failed = all ? put_checkpoint(p, u, version, e)
 	                 : trainer_publish(&p->policy, u, version, e) || loop_publish(&p->run, u, p->config->run, e);

@@ -66,9 +66,9 @@ struct ppo {
 	struct optim_config *optim;
 	const struct kernels *k;
 	struct store *store;
-	const char *name;    /* of what is trained: "", or an adapter */
-	const char *options; /* effective options as JSON, for the log */
-	double waited;       /* seconds for the batch; set before each ppo_update */
+	const char *name;               /* of what is trained: "", or an adapter */
+	const char *options, *operands; /* effective options and operands as JSON, for the log */
+	double waited;                  /* seconds for the batch; set before each ppo_update */
 	/* set by these */
 	struct trainer policy, value; /* value only with CRITIC_SEPARATE */
 	struct loop_run run;

@@ -454,7 +454,7 @@ int records_run_step(struct records_run *r, struct str *metrics, struct err *e)
 	}
 	if (!failed) {
 		run_log_entry(&r->pending, r->method->tool, r->config->run, r->slot, r->version + 1, r->config->seed,
-		              r->input.records, r->options, metrics->buf);
+		              r->input.records, r->options, r->operands, metrics->buf);
 		str_addc(&r->pending, '\n');
 		if (r->run.closed || r->run.updates % r->config->checkpoint_every == 0)
 			failed = commit(r, e);

@@ -60,8 +60,8 @@ struct records_run {
 	struct optim_config *optim;
 	const struct kernels *k;
 	struct store *store;
-	const char *name;    /* of what is trained: "", or an adapter */
-	const char *options; /* effective options as JSON, for the log */
+	const char *name;               /* of what is trained: "", or an adapter */
+	const char *options, *operands; /* effective options and operands as JSON, for the log */
 	/* A model with a scalar head instead: in the slot `name`, which begins as a copy of `from` when it is not
 	 * there. */
 	bool with_value;

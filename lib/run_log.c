@@ -16,11 +16,13 @@ static void put_prefix(struct str *out, const char *tool, const char *run, const
 }
 
 void run_log_entry(struct str *out, const char *tool, const char *run, const char *slot, int64_t version, int64_t seed,
-                   int64_t records, const char *options, const char *metrics)
+                   int64_t records, const char *options, const char *operands, const char *metrics)
 {
 	put_prefix(out, tool, run, slot);
-	str_addf(out, "%lld,\"parent\":%lld,\"seed\":%lld,\"records\":%lld,\"options\":%s,\"metrics\":%s}",
-	         (long long)version, (long long)version - 1, (long long)seed, (long long)records, options, metrics);
+	str_addf(out,
+	         "%lld,\"parent\":%lld,\"seed\":%lld,\"records\":%lld,\"options\":%s,\"operands\":%s,\"metrics\":%s}",
+	         (long long)version, (long long)version - 1, (long long)seed, (long long)records, options, operands,
+	         metrics);
 }
 
 struct reading {

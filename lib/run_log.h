@@ -2,7 +2,7 @@
  * run_log - what the training tools write into the store's log, and the metrics back out of it.
  *
  *     {"tool":..., "run":..., "slot":..., "version":..., "parent":..., "seed":..., "records":..., "options":{...},
- *      "metrics":{...}}
+ *      "operands":[...], "metrics":{...}}
  *
  * Metrics stand last and are given out byte for byte, so that a restart prints what was printed before.
  */
@@ -15,9 +15,9 @@
 #include "lib/store.h"
 #include "lib/str.h"
 
-/* Appends an entry; options and metrics are JSON objects. */
+/* Appends an entry; options and metrics are JSON objects, operands an array. */
 void run_log_entry(struct str *out, const char *tool, const char *run, const char *slot, int64_t version, int64_t seed,
-                   int64_t records, const char *options, const char *metrics);
+                   int64_t records, const char *options, const char *operands, const char *metrics);
 
 /* The metrics of a tool's run whose versions are above `base`, in order; fn returns non-zero to stop (then -1 is
  * returned with *e as fn left it). */

@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 	s.dpo.run.config = &s.run_config;
 	s.dpo.run.optim = &s.optim;
 	s.dpo.run.options = cli_options_json(&cli);
+	s.dpo.run.operands = cli_operands_json(operands, n_operands);
 	int failed = run(&s, operands, n_operands, &e);
 	records_run_close(&s.dpo.run);
 	dpo_release(&s.dpo);

@@ -206,6 +206,7 @@ int main(int argc, char **argv)
 	metrics_table_init(&s.table, metrics_columns_ppo);
 	s.ppo = (struct ppo){.config = &s.ppo_config, .advantage = &s.advantage, .loss = &s.loss, .optim = &s.optim};
 	s.ppo.options = cli_options_json(&cli);
+	s.ppo.operands = cli_operands_json(operands, n_operands);
 	int failed = run(&s, operands, n_operands, &e);
 	ppo_close(&s.ppo);
 	rollout_reader_free(s.reader);

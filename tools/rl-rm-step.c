@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 	s.model.run.config = &s.run_config;
 	s.model.run.optim = &s.optim;
 	s.model.run.options = cli_options_json(&cli);
+	s.model.run.operands = cli_operands_json(operands, n_operands);
 	int failed = run(&s, operands, n_operands, &e);
 	records_run_close(&s.model.run);
 	reward_model_release(&s.model);

@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 	s.sft.run.config = &s.run_config;
 	s.sft.run.optim = &s.optim;
 	s.sft.run.options = cli_options_json(&cli);
+	s.sft.run.operands = cli_operands_json(operands, n_operands);
 	int failed = run(&s, operands, n_operands, &e);
 	records_run_close(&s.sft.run);
 	sft_release(&s.sft);

@@ -283,7 +283,7 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	# what it says is the command: the same weights
 	rl-store log run.lmdb:policy@1 >one
 	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 again.lmdb
-	eval "$(sed -n 's/^    \(rl-ppo-step .*\)/\1 rollouts.jsonl/p' one | sed 's/--store run.lmdb/--store again.lmdb/')" >again.jsonl
+	eval "$(sed -n 's/^    \(rl-ppo-step .* rollouts.jsonl\)$/\1/p' one | sed 's/--store run.lmdb/--store again.lmdb/')" >again.jsonl
 	[ "$(jq -c 'with_entries(select(.key | startswith("time/") | not))' again.jsonl)" = "$(head -n 2 metrics.jsonl | jq -c 'with_entries(select(.key | startswith("time/") | not))')" ]
 	# in full, though the store has it no more, and as it was printed
 	! rl-store export -q run.lmdb:policy@1 none 2>err || false
@@ -295,4 +295,27 @@ with_header() { # FILE JQ: rewrites the header; the data stays
 	[ "$(rl-store log --json run.lmdb:best | jq .version)" = 4 ]
 	fails_with 1 "the log has nothing of 'policy@7'" rl-store log run.lmdb:policy@7
 	fails_with 1 "has no 'none'" rl-store log run.lmdb:none
+}
+
+@test "log: operands of any name, as a shell takes them; of each trainer; none where the records were piped" {
+	cd "$BATS_TEST_TMPDIR"
+	pair='{"prompt_tokens":[1],"tokens":[2],"chosen":[2,3],"rejected":[4]}'
+	for name in "it's a file" -v $'bad\xff' 'né'; do echo "$pair" >"./$name"; done
+	for tool in rl-sft-step rl-dpo-step rl-rm-step; do
+		rm -f run.lmdb* again.lmdb*
+		rl-store init -q --config "$testdata/tiny/config.json" --seed 1 run.lmdb
+		rl-store copy run.lmdb again.lmdb
+		$tool -q -s run.lmdb --batch-size 1 -- "it's a file" -v né | jq -c 'del(."time/update")' >want
+		[ "$(wc -l <want)" -eq 3 ]
+		# the command that it prints is the command: the same metrics
+		rl-store log run.lmdb | sed -n "s/^    \($tool .*\)/\1/p" >command
+		[ "$(wc -l <command)" -eq 1 ]
+		eval "$(sed 's/--store run.lmdb/--store again.lmdb/' command)" | jq -c 'del(."time/update")' | cmp want -
+		# other operands are another command
+		$tool -q -s run.lmdb --run bytes $'bad\xff' >/dev/null
+		[ "$(rl-store log --json run.lmdb | tail -n 1 | jq -r '.operands[]')" = $'bad\xef\xbf\xbd' ]
+		[ "$(rl-store log run.lmdb | grep -c "^    $tool ")" -eq 2 ]
+		$tool -q -s run.lmdb --run piped <né >/dev/null
+		[ "$(rl-store log --json run.lmdb | tail -n 1 | jq -c .operands)" = '[]' ]
+	done
 }
