@@ -22,7 +22,8 @@ struct item {
 };
 
 struct rollout_batch {
-	struct rollout_batch_config c;
+	struct rollout_batch_config c, held_out; /* with `as`: of the records of an evaluation */
+	bool evaluation;                         /* those that are held are */
 	const struct model_info *model;
 	struct filter *prompt;
 	struct tool *tool;
@@ -46,6 +47,27 @@ static char *purpose(const char *what, const char *as)
 	return str_detach(&s);
 }
 
+struct rollout_batch_config rollout_batch_held_out(const struct rollout_batch_config *c)
+{
+	struct rollout_batch_config h = *c;
+	h.n = 1;
+	h.greedy = false;
+	h.evaluation = true;
+	h.min_new = c->max_new;
+	h.seed = 0;
+	h.generate.temperature = 0;
+	h.generate.top_k = 0;
+	h.generate.top_p = 1;
+	h.generate.min_p = 0;
+	return h;
+}
+
+/* Of the records that are held. */
+static const struct rollout_batch_config *config_of(const struct rollout_batch *b)
+{
+	return b->evaluation ? &b->held_out : &b->c;
+}
+
 /* Completions of a prompt. */
 static int64_t per_prompt(const struct rollout_batch *b)
 {
@@ -57,6 +79,7 @@ struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, co
 {
 	struct rollout_batch *b = xcalloc(1, sizeof *b);
 	b->c = *c;
+	b->held_out = rollout_batch_held_out(c);
 	b->model = m;
 	b->prompt = prompt;
 	b->tool = t;
@@ -118,7 +141,8 @@ static int64_t draw_length(const struct rollout_batch *b, const struct item *it)
 {
 	uint64_t key = rng_key(b->length_purpose, b->c.seed, b->c.run, (uint64_t)it->source.epoch);
 	double u = rng_uniform(key, rng_id(it->id, it->id_len), (uint32_t)it->sample, 0);
-	return b->c.min_new + (int64_t)(u * (double)(b->c.max_new - b->c.min_new + 1));
+	int64_t min_new = config_of(b)->min_new;
+	return min_new + (int64_t)(u * (double)(b->c.max_new - min_new + 1));
 }
 
 static int check_length(const struct rollout_batch *b, struct item *it, struct err *e)
@@ -210,10 +234,11 @@ static int read_sample(struct record *r, int64_t *sample, struct err *e)
 	return 0;
 }
 
-int rollout_batch_add(struct rollout_batch *b, int64_t epoch, struct err *e)
+int rollout_batch_add(struct rollout_batch *b, int64_t epoch, bool evaluation, struct err *e)
 {
 	struct record *r = b->tool->record;
 	struct item *it = take(b);
+	b->evaluation = evaluation;
 	it->source.epoch = epoch;
 	it->has_id = record_kind(r, "id") > JSON_NULL;
 	if (!record_check_new(r, b->c.as, e) &&
@@ -263,7 +288,7 @@ static int sample(struct rollout_batch *b, struct decoder *d, const struct weigh
                   int64_t n, struct err *e)
 {
 	struct generate_config greedy = b->c.generate;
-	if (generate_run(d, w, b->model, &b->c.generate, request, n, b->results, e))
+	if (generate_run(d, w, b->model, &config_of(b)->generate, request, n, b->results, e))
 		return -1;
 	if (!b->c.greedy)
 		return 0;
@@ -332,7 +357,7 @@ static struct rollout_place place_of(const struct rollout_batch *b, const struct
 	                              .epoch = it->source.epoch,
 	                              .n_samples = per_prompt(b),
 	                              .evaluation = b->c.evaluation,
-	                              .temperature = b->c.generate.temperature};
+	                              .temperature = config_of(b)->generate.temperature};
 }
 
 int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, int64_t batch, bool last,

@@ -24,9 +24,12 @@ struct rollout_batch_config {
 	int64_t min_new, max_new; /* completion tokens at most: drawn between these per prompt */
 	uint64_t seed;
 	const char *run;
-	const char *as;                  /* NULL; else the name of the object, and n is 1 */
+	const char *as;                  /* NULL; else the name of the object; n is 1, and greedy false */
 	struct generate_config generate; /* key is set per prompt */
 };
+
+/* How held-out prompts are sampled where others are as c says: greedy, nothing cut off, as many tokens as may be. */
+struct rollout_batch_config rollout_batch_held_out(const struct rollout_batch_config *c);
 
 struct rollout_batch;
 /* All borrowed for the life of the batch; `prompt` is the --prompt filter. */
@@ -40,8 +43,9 @@ void rollout_batch_free(struct rollout_batch *b);
 int64_t rollout_batch_read(struct rollout_batch *b, struct prompts *p, struct loop_cursor *cursor, struct err *e);
 
 /* With `as`: takes the tool's current record.  -1: it cannot be used, and nothing was taken.  The record's `sample` (or
- * 0) and the epoch that is given say, with its id, which numbers are drawn; its own prompt_tokens are not looked at. */
-int rollout_batch_add(struct rollout_batch *b, int64_t epoch, struct err *e);
+ * 0) and the epoch that is given say, with its id, which numbers are drawn; its own prompt_tokens are not looked at.
+ * evaluation, the same for all that are held: sampled as held-out prompts are (rollout_batch_held_out). */
+int rollout_batch_add(struct rollout_batch *b, int64_t epoch, bool evaluation, struct err *e);
 /* Takes it to go out as it is, in its place. */
 void rollout_batch_pass(struct rollout_batch *b);
 /* Records taken since the last write, and whether there is room for another. */

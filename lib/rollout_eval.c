@@ -51,17 +51,8 @@ int rollout_eval_open(struct rollout_eval *v, const struct rollout_eval_config *
 		return -1;
 	if (!v->n)
 		return err_set(e, "--eval: '%s' has no record", c->file);
-	struct rollout_batch_config bc = {.n = 1,
-	                                  .evaluation = true,
-	                                  .max_prompts = v->n,
-	                                  .min_new = batch->max_new,
-	                                  .max_new = batch->max_new,
-	                                  .run = batch->run,
-	                                  .generate = {.top_p = 1,
-	                                               .ignore_eos = batch->generate.ignore_eos,
-	                                               .stop = batch->generate.stop,
-	                                               .n_stop = batch->generate.n_stop,
-	                                               .max_running = batch->generate.max_running}};
+	struct rollout_batch_config bc = rollout_batch_held_out(batch);
+	bc.max_prompts = v->n;
 	v->batch = rollout_batch_new(&bc, m, prompt, &v->tool);
 	return add_options(v, options, e);
 }

@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/rollout_record.h"
+
 /* ---- which version ---- */
 
 /* What a record, or the items of a group, say of how they were sampled. */
 struct origin {
-	bool known;
+	bool known, evaluation;
 	int64_t version, epoch;
 };
 
@@ -35,8 +37,8 @@ static int walk_item(void *arg, int64_t i, const char *key, size_t len, const st
 {
 	(void)i, (void)key, (void)len;
 	struct walk *w = arg;
-	struct origin o = {true, 0, 0};
-	struct json items;
+	struct origin o = {.known = true};
+	struct json items, eval;
 	int got = member_int(item, "policy_version", &o.version, w->e);
 	if (got < 0 || member_int(item, "epoch", &o.epoch, w->e) < 0)
 		return -1;
@@ -45,6 +47,9 @@ static int walk_item(void *arg, int64_t i, const char *key, size_t len, const st
 	if (w->origin->known && w->origin->version != o.version)
 		return err_set(w->e, "'policy_version' is %lld in one item and %lld in another",
 		               (long long)w->origin->version, (long long)o.version);
+	o.evaluation = json_member(item, "eval", &eval) && eval.kind == JSON_BOOL && eval.boolean;
+	if (w->origin->known && w->origin->evaluation != o.evaluation)
+		return err_set(w->e, "'eval' is true in one item and not in another");
 	*w->origin = o;
 	return 0;
 }
@@ -63,6 +68,7 @@ static int find_origin(struct record *r, struct origin *o, struct err *e)
 	o->known = got > 0;
 	if (got < 0 || (got == 0 && record_json(r, "items", &items, e) && walk_items(&items, &w)))
 		return -1;
+	o->evaluation = o->evaluation || rollout_is_evaluation(r);
 	return record_int(r, "epoch", &o->epoch, e) < 0 ? -1 : 0;
 }
 
@@ -117,10 +123,11 @@ static int add(struct rollout_stage *s, struct tool *t, struct record *r, struct
 	struct store_ref ref;
 	if (find_origin(r, &o, e) || choose(s, &o, &ref, e))
 		return -1;
-	if (!same(&ref, &s->ref) && rollout_stage_drain(t, s, e))
+	if ((!same(&ref, &s->ref) || o.evaluation != s->evaluation) && rollout_stage_drain(t, s, e))
 		return -2;
 	s->ref = ref;
-	return rollout_batch_add(s->batch, o.epoch, e);
+	s->evaluation = o.evaluation;
+	return rollout_batch_add(s->batch, o.epoch, o.evaluation, e);
 }
 
 int rollout_stage_process(struct tool *t, struct record *r, void *arg, struct err *e)

@@ -6,7 +6,8 @@
  * has arrived is sampled together, and as soon as no more input is at hand; so a trainer that waits for a record gets
  * it.  For a run to end with the same bits after a crash, a record is sampled from the version that sampled it before,
  * which its policy_version names, or of a group (rl-group) that of its items.  The store has this version as long as
- * the trainer waits for the record.
+ * the trainer waits for the record.  What an evaluation measures is sampled as the evaluation is
+ * (rollout_batch_held_out).
  */
 #ifndef LIB_ROLLOUT_STAGE_H
 #define LIB_ROLLOUT_STAGE_H
@@ -26,6 +27,7 @@ struct rollout_stage {
 	const char *slot; /* instead, where it is not NULL: what runs train, at the version that the record names */
 	/* private */
 	struct store_ref ref;   /* of the records that are held, while there are any */
+	bool evaluation;        /* they are */
 	struct store_ref first; /* for records that name none: the version that was there at the first of them */
 };
 

@@ -226,6 +226,28 @@ again="rl-generate -q --as again --max-tokens 6"
 	done <first | $again --prompt .completion | cmp - want
 }
 
+@test "rl-generate --as: what an evaluation measures is greedy, of a group too, and has no part in the others" {
+	stage="$again --max-tokens 1..6 --top-k 3 --min-p 0.1 --top-p 0.9 --temperature 2 --ignore-eos"
+	greedy="$again --max-tokens 6 --temperature 0 --ignore-eos"
+	jq -c 'if .query_id == "q2" or .query_id == "q5" then .eval = true else . end' queries.jsonl >some.jsonl
+	for b in 1 64; do
+		$stage --batch-size $b some.jsonl >out
+		jq -c 'del(.again)' out | cmp - <(jq -c . some.jsonl)
+		cmp <(jq -c 'select(.eval) | .again' out) <($greedy queries.jsonl | jq -c 'select(.query_id == "q2" or .query_id == "q5") | .again')
+		[ "$(jq -c 'select(.eval) | .again | [.temperature, (.tokens | length), has("sampling_logprobs")]' out | sort -u)" = '[0,6,false]' ]
+		cmp <(jq -c 'select(.eval | not) | .again' out) <($stage queries.jsonl | jq -c 'select(.query_id != "q2" and .query_id != "q5") | .again')
+	done
+	# a false one, and what is no truth value, is none
+	jq -c '.eval = (if .query_id == "q2" then false else "x" end)' queries.jsonl | $stage | jq -c .again | cmp - <($stage queries.jsonl | jq -c .again)
+	rl-generate -q --max-tokens 2 -n 2 --batch-size 4 --eval queries.jsonl --eval-every 1 queries.jsonl | rl-group -q >groups
+	$stage --prompt '.items[0].query' groups >out
+	jq -c 'select(.items[0].eval) | .again.tokens' out >evaluated
+	[ "$(wc -l <evaluated)" -eq 18 ]
+	cmp evaluated <($greedy --prompt '.items[0].query' groups | jq -c 'select(.items[0].eval) | .again.tokens')
+	! cmp -s <(jq -c .again.tokens out) <($greedy --prompt '.items[0].query' groups | jq -c .again.tokens) || false
+	fails_with 1 "'eval' is true in one item and not in another" $stage <(echo '{"query":"a","items":[{"policy_version":0,"eval":true},{"policy_version":0}]}')
+}
+
 @test "rl-generate --as: a record goes on before the next one has come" {
 	mkfifo in out
 	$again <in >out 3>&- &
