@@ -378,6 +378,22 @@ static int check_scores(const struct ppo_batch *b, const struct rollout_rows *ro
 	return 0;
 }
 
+/* Rewards that came in have the KL penalty in them: the coefficient must be the one that the controller has come to. */
+static int check_given_kl(const struct ppo *p, int64_t i, const struct rollout_row *s, struct err *e)
+{
+	if (!p->kl.adaptive || p->loss->kl_in != KL_IN_REWARD || !s->rewards)
+		return 0;
+	if (!s->has_kl_coef)
+		return err_set(e, "row %lld ('%s') has 'rewards', whose KL penalty --adaptive-kl could not move",
+		               (long long)i, s->id);
+	if (s->kl_coef == p->kl.coef)
+		return 0;
+	return err_set(e,
+	               "row %lld ('%s') has 'rewards' with a KL coefficient of %.17g, but that of --adaptive-kl is "
+	               "%.17g here: it is of another run, or not of this batch",
+	               (long long)i, s->id, s->kl_coef, p->kl.coef);
+}
+
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
 	if (take_rows(b, p, rows, e)) {
@@ -389,10 +405,8 @@ int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *r
 	int64_t given = 0;
 	for (int64_t i = 0; i < b->n; i++) {
 		given += b->row[i].source->advantages != NULL;
-		if (p->kl.adaptive && p->loss->kl_in == KL_IN_REWARD && b->row[i].source->rewards)
-			return err_set(e,
-			               "row %lld ('%s') has 'rewards', whose KL penalty --adaptive-kl could not move",
-			               (long long)i, b->row[i].source->id);
+		if (check_given_kl(p, i, b->row[i].source, e))
+			return -1;
 	}
 	if ((p->needs_reference && score_reference(b, p, e)) ||
 	    (p->config->critic != CRITIC_NONE && score_values(b, p, e)) || score_proximal(b, p, e))

@@ -90,7 +90,7 @@ static void add_number(struct adding *a, const char *name, double x)
 	a->field[a->n_fields++] = (struct added){name, NULL, x};
 }
 
-static void computed(struct adding *a, const struct ppo_row *r)
+static void computed(struct adding *a, const struct ppo *p, const struct ppo_row *r)
 {
 	const struct rollout_row *s = r->source;
 	a->n = r->n;
@@ -101,8 +101,11 @@ static void computed(struct adding *a, const struct ppo_row *r)
 		add_number(a, "bootstrap_value", r->values[r->n]);
 	}
 	if (!s->advantages) {
-		if (!s->rewards)
+		if (!s->rewards) {
 			add_array(a, "rewards", r->rewards);
+			if (p->kl.adaptive && p->loss->kl_in == KL_IN_REWARD)
+				add_number(a, "kl_coef", p->advantage->kl_coef);
+		}
 		add_array(a, "advantages", r->advantages);
 		add_array(a, "returns", r->returns);
 		if (r->cells > r->n)
@@ -212,7 +215,7 @@ static int write_rows(const struct ppo *p, const struct ppo_batch *b, const stru
 			continue;
 		}
 		if (b && k < b->n && b->row[k].source == &rows->row[i]) {
-			computed(&a, &b->row[k++]);
+			computed(&a, p, &b->row[k++]);
 			a.state = state.len ? state.buf : NULL;
 		}
 		size_t len;

@@ -37,6 +37,7 @@ static const char *const taken[] = {"id",
                                     "advantages",
                                     "returns",
                                     "last_logprobs",
+                                    "kl_coef",
                                     "skip",
                                     "error"};
 

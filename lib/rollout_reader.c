@@ -207,6 +207,9 @@ static int read_numbers(struct rollout_reader *r, struct rollout_row *row, struc
 	if (got >= 0)
 		got = record_num(rec, "bootstrap_return", &row->bootstrap_return, e);
 	row->has_bootstrap_return = got > 0;
+	if (got >= 0)
+		got = record_num(rec, "kl_coef", &row->kl_coef, e);
+	row->has_kl_coef = got > 0;
 	row->temperature = 1;
 	if (got < 0 || record_num(rec, "temperature", &row->temperature, e) < 0)
 		return -1;

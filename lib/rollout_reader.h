@@ -36,6 +36,8 @@ struct rollout_row {
 	double bootstrap_value;
 	bool has_bootstrap_return; /* of the cell behind the last token (compat trl) */
 	double bootstrap_return;
+	bool has_kl_coef; /* --rollouts says which coefficient of --adaptive-kl is in the rewards */
+	double kl_coef;
 	double temperature; /* > 0 */
 	bool cut;           /* finish is "length" */
 	bool eos;           /* finish is "eos" */

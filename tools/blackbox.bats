@@ -77,6 +77,34 @@ states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <m
 		cmp - <(jq -cS . in.jsonl)
 }
 
+@test "rollouts: a KL coefficient that moves, in the reward, is recorded and must be the one of the batch" {
+	for more in "" "--critic none --advantage reinforce" "--compat trl --kl-estimator k3"; do
+		fresh
+		kl="$update --adaptive-kl .01,20 --kl-coef .2 $more"
+		replays "$generate" "$kl"
+		# it has moved, and the files have what the lines say
+		zstdcat rollouts/* | jq -s 'map([.batch, .kl_coef]) | unique | map(.[1])' >recorded
+		cmp recorded <(jq -s 'map(."objective/kl_coef")' metrics.jsonl)
+		holds 'length == 4 and (unique | length) == 4' recorded
+		fresh
+		fails_with 1 "batch 1: row 0 ('p8') has 'rewards' with a KL coefficient of" ${kl/.01,20/.01,30} rollouts/*
+		fresh
+		fails_with 1 "but that of --adaptive-kl is" ${kl/.2/.3} rollouts/*
+	done
+	# repeated from a snapshot on, and with the record written anew
+	fresh
+	pipe "$generate < prompts.jsonl | $kl --snapshot-every 2 --rollouts whole > metrics.jsonl"
+	rl-store copy run.lmdb:000002 part.lmdb
+	$kl -s part.lmdb --rollouts again whole/00000[23]* >rest.jsonl
+	cmp <(without_time metrics.jsonl) <(without_time rest.jsonl)
+	[ "$(weights run.lmdb)" = "$(weights part.lmdb)" ]
+	cmp <(zstdcat whole/00000[23]*) <(zstdcat again/*)
+	# without the controller the rewards are as they are
+	fresh
+	$update --kl-coef .2 $more whole/* >fixed.jsonl
+	holds -s 'length == 4' fixed.jsonl
+}
+
 @test "rollouts: what is recorded is what is used; the example of rl-ppo-step(1)" {
 	unset RL_REWARD RL_STORE
 	sed -n '/^A run with its record/,/^\.Ed/p' "$root/man/rl-ppo-step.1" | grep '^rl-' >commands
@@ -105,6 +133,8 @@ states() { grep -aoE '\{"closed":[^}]*\}' "$1" | grep -a '"updates":'"$(wc -l <m
 	[ "$(zstdcat rollouts/000003.jsonl.zst | jq -c .state_reinforce.batches | sort -u)" = 4 ]
 	fresh
 	replays "$generate --lag 2" "$update --max-lag 2"
+	fresh
+	replays "$generate" "$update --critic none --advantage reinforce --kl-in loss --adaptive-kl .01,20"
 	fresh
 	rl-store lora -q --lora-r 4 run.lmdb:a
 	RL_STORE=run.lmdb:a replays "$generate" "$update"
