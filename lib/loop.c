@@ -366,13 +366,29 @@ int loop_keeps_lag(const char *options, int64_t max_lag, struct err *e)
 }
 
 /* Walks both lists of words side by side; they are written in the same order. */
+static bool same_name(const char *a, const char *b)
+{
+	size_t n = strcspn(a, "= ");
+	return n == strcspn(b, "= ") && !memcmp(a, b, n);
+}
+
+static bool has_name(const char *options, const char *word)
+{
+	while (*options && !same_name(options, word)) {
+		options += strcspn(options, " ");
+		options += *options == ' ';
+	}
+	return *options != '\0';
+}
+
 int loop_same_options(const char *then, const char *now, struct err *e)
 {
 	while (*then || *now) {
 		size_t a = strcspn(then, " "), b = strcspn(now, " ");
-		if (!a || !b)
+		bool is_new = b && !has_name(then, now);
+		if (is_new || !b || !same_name(then, now))
 			return err_set(e, "this run was begun %s %.*s (another --run begins another run)",
-			               a ? "with" : "without", (int)(a ? a : b), a ? then : now);
+			               is_new ? "without" : "with", (int)(is_new ? b : a), is_new ? now : then);
 		if (a != b || memcmp(then, now, a))
 			return err_set(e, "this run was begun with %.*s, not %.*s (another --run begins another run)",
 			               (int)a, then, (int)b, now);

@@ -172,6 +172,9 @@ int records_run_take(struct records_run *r, struct record *record, const char *s
 
 /* ---- the run ---- */
 
+/* The last word of what decides a run whose learning rate depends on the number of its updates. */
+static const char steps_word[] = " steps=";
+
 /* What decides the sequence of batches and updates. */
 static void describe(const struct records_run *r, struct str *out)
 {
@@ -189,6 +192,21 @@ static void describe(const struct records_run *r, struct str *out)
 		str_addf(out, " momentum=%.17g", o->momentum);
 	if (r->method->describe)
 		r->method->describe(r->arg, out);
+	if (o->schedule.kind != SCHEDULE_CONSTANT)
+		str_addf(out, "%s%lld", steps_word, (long long)r->batches);
+}
+
+/* What a complete run goes on with, however many steps there are to be. */
+static size_t without_steps(const char *options)
+{
+	const char *steps = strstr(options, steps_word);
+	return steps ? (size_t)(steps - options) : strlen(options);
+}
+
+static bool same_but_steps(const char *then, const char *now)
+{
+	size_t n = without_steps(then);
+	return n == without_steps(now) && !memcmp(then, now, n);
 }
 
 int64_t records_run_places(const struct records_run *r)
@@ -231,13 +249,16 @@ static int go_on(const struct records_run *r, const char *options, struct err *e
 /* A run that is complete: 0 when this is it, 1 when there is more to do. */
 static int reopen(struct records_run *r, const char *options)
 {
-	bool same = same_input(r) && !strcmp(r->run.cursor.options, options);
+	bool same = same_input(r) && same_but_steps(r->run.cursor.options, options);
 	if (same && r->run.updates >= r->batches)
 		return 0;
-	if (same && r->run.version == r->version)
-		r->run.closed = false;
-	else
+	if (!same || r->run.version != r->version) {
 		begin_anew(r, options);
+		return 1;
+	}
+	r->run.closed = false;
+	free(r->run.cursor.options);
+	r->run.cursor.options = xstrdup(options);
 	return 1;
 }
 
@@ -249,8 +270,8 @@ int records_run_begin(struct records_run *r, struct err *e)
 	if (r->n_rows == 0)
 		return err_set(e, "there is no record to train on");
 	str_init(&options);
-	describe(r, &options);
 	r->batches = r->config->steps > 0 ? r->config->steps : (records_run_places(r) + B - 1) / B;
+	describe(r, &options);
 	if (!r->run.begun)
 		begin_anew(r, options.buf);
 	else

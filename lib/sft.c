@@ -141,6 +141,14 @@ static int gradient(void *arg, const int64_t *row, int64_t n, struct arena *a, s
 	return records_run_finite(&s->run, b.row, n, 1, row, "a value", e) ? -1 : 1;
 }
 
+/* Runs that were begun before this was told had it on, as it is by default, or have finished. */
+static void describe(void *arg, struct str *out)
+{
+	const struct sft *s = arg;
+	if (!s->config.append_eos)
+		str_adds(out, " append-eos=0");
+}
+
 static void metrics(void *arg, struct str *out)
 {
 	const struct sft *s = arg;
@@ -148,8 +156,12 @@ static void metrics(void *arg, struct str *out)
 	json_put_num(out, s->sum / s->run.learned); /* null when there is no token */
 }
 
-static const struct records_run_method method = {
-        .tool = "rl-sft-step", .kind = "sft", .take = take, .gradient = gradient, .metrics = metrics};
+static const struct records_run_method method = {.tool = "rl-sft-step",
+                                                 .kind = "sft",
+                                                 .take = take,
+                                                 .describe = describe,
+                                                 .gradient = gradient,
+                                                 .metrics = metrics};
 
 void sft_init(struct sft *s)
 {

@@ -129,6 +129,18 @@ golden() { # CASE
 	[ "$(cat updates)" -eq 7 ]
 }
 
+@test "rl-sft-step: a complete run goes on with more steps where the rate falls too, and begins anew without EOS" {
+	update="rl-sft-step -q --batch-size 3 --lr 1e-2 --schedule linear"
+	$update --steps 3 "$in" >first
+	$update --steps 3 "$in" | cmp first -
+	$update --steps 6 "$in" | jq ".lr * 6000 | round" | paste -sd" " >rates
+	[ "$(cat rates)" = "60 40 20 30 20 10" ]
+	$update --steps 6 "$in" | jq ".lr * 6000 | round" | paste -sd" " | cmp rates -
+	[ "$(rl-store log --json run.lmdb | grep -c rl-sft-step)" -eq 6 ]
+	$update --steps 6 --no-append-eos "$in" >/dev/null
+	[ "$(rl-store log --json run.lmdb | grep -c rl-sft-step)" -eq 12 ]
+}
+
 @test "rl-sft-step: a run of its own begins with moments of its own" {
 	rl-sft-step -q --steps 3 --batch-size 3 --lr 1e-2 "$in" >/dev/null
 	rl-store export -q run.lmdb first
@@ -150,6 +162,40 @@ golden() { # CASE
 	fails_with 1 "seed" rl-sft-step -q --steps 4000 --batch-size 3 --seed 7 "$in"
 	rl-sft-step -q --run other --steps 1 --batch-size 3 --seed 7 "$in" >/dev/null
 	fails_with 1 "another run has brought it to" rl-sft-step -q --steps 4000 --batch-size 3 "$in"
+}
+
+@test "rl-sft-step: each option that decides the updates is part of a run that is not finished, of each trainer of records" {
+	pairs=$testdata/preference/pairs.jsonl
+	jq -c 'map_values(map(. % 61))' "$pairs" >pairs.jsonl
+	for tool in rl-sft-step rl-dpo-step rl-rm-step; do
+		fresh
+		data=$in
+		[ $tool = rl-sft-step ] || data=pairs.jsonl
+		begun="$tool -q --steps 4000000 --batch-size 2 --lr 1e-3 --schedule linear --no-shuffle"
+		rm -f part
+		$begun "$data" >part &
+		until [ -s part ]; do sleep 0.02; done
+		kill -9 $!
+		wait $! || true
+		go_on() { fails_with 1 "$1" $begun "${@:2}" "$data"; }
+		go_on "begun with batch-size=2, not batch-size=3" --batch-size 3
+		go_on "begun with epochs=0, not epochs=2" --epochs 2
+		go_on "begun with shuffle=0, not shuffle=1" --shuffle
+		go_on "begun with seed=0, not seed=1" --seed 1
+		go_on "begun with lr=0.001" --lr 2e-3
+		go_on "begun with schedule=1, not schedule=2" --schedule cosine
+		go_on "begun with warmup=0, not warmup=3" --warmup 3
+		go_on "begun with weight-decay=0" --weight-decay .5
+		go_on "begun with decay=" --decay all
+		go_on "begun with betas=0.9,0.999, not betas=0.8,0.9" --betas 0.8,0.9
+		go_on "begun with eps=" --eps 1e-3
+		go_on "begun with max-grad-norm=1, not max-grad-norm=2" --max-grad-norm 2
+		go_on "begun without optim=sgd" --optim sgd
+		go_on "begun with steps=4000000, not steps=5" --steps 5
+		go_on "append-eos=" --no-append-eos
+		[ $tool != rl-dpo-step ] || go_on "begun with beta=" --beta 0.5
+		[ $tool != rl-rm-step ] || go_on "begun with center-rewards=0" --center-rewards 1
+	done
 }
 
 @test "rl-sft-step: epochs are shuffled by seed, and not with --no-shuffle; batches run on across epochs" {
