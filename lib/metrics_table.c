@@ -8,12 +8,16 @@
 #include "lib/record.h"
 #include "lib/util.h"
 
-enum { TITLES_EVERY = 20, STEP = 11 };
+enum { TITLES_EVERY = 20, STEP = 10, SECONDS = 8, LEFT = 8 };
 
 const struct metrics_column metrics_columns_ppo[] = {
-        {"reward", "objective/scores", 10, 4, "%*.*f"},       {"kl", "objective/kl", 9, 3, "%*.*f"},
-        {"length", "completions/mean_length", 8, 1, "%*.*f"}, {"clipped", "policy/clipfrac_avg", 9, 4, "%*.*f"},
-        {"grad norm", "grad_norm", 11, 3, "%*.*g"},           {NULL},
+        {"reward", "objective/scores", 10, 4, "%*.*f"},
+        {"eval", "eval/reward", 9, 4, "%*.*f", true},
+        {"kl", "objective/kl", 9, 3, "%*.*f"},
+        {"length", "completions/mean_length", 7, 1, "%*.*f"},
+        {"clipped", "policy/clipfrac_avg", 9, 4, "%*.*f"},
+        {"grad norm", "grad_norm", 10, 3, "%*.*g"},
+        {NULL},
 };
 const struct metrics_column metrics_columns_sft[] = {
         {"loss", "loss", 10, 4, "%*.*f"},    {"grad norm", "grad_norm", 11, 3, "%*.*g"}, {"lr", "lr", 10, 3, "%*.*g"},
@@ -35,7 +39,7 @@ static void put_titles(const struct metrics_table *t, struct str *out)
 	str_addf(out, "%*s", STEP, "step");
 	for (const struct metrics_column *c = t->column; c->title; c++)
 		str_addf(out, "%*s", c->width, c->title);
-	str_addf(out, "%8s%10s\n", "s", "left");
+	str_addf(out, "%*s%*s\n", SECONDS, "s", LEFT, "left");
 }
 
 static double seconds_of(const struct record *r)
@@ -57,18 +61,18 @@ static void put_left(struct str *out, double seconds)
 		snprintf(text, sizeof text, "%lld:%02lld", (long long)s / 60, (long long)s % 60);
 	else
 		snprintf(text, sizeof text, "%lldh%02lld", (long long)s / 3600, (long long)s / 60 % 60);
-	str_addf(out, "%10s\n", text);
+	str_addf(out, "%*s\n", LEFT, text);
 }
 
 static void put_times(struct metrics_table *t, const struct record *r, int64_t step, int64_t total, struct str *out)
 {
 	double seconds = seconds_of(r);
 	t->seconds += seconds;
-	str_addf(out, "%8.2f", seconds);
+	str_addf(out, "%*.2f", SECONDS, seconds);
 	if (total >= step)
 		put_left(out, t->seconds / (double)t->rows * (double)(total - step));
 	else
-		str_addf(out, "%10s\n", "-");
+		str_addf(out, "%*s\n", LEFT, "-");
 }
 
 void metrics_table_put(struct metrics_table *t, const char *line, size_t len, int64_t step, int64_t total,
@@ -85,10 +89,11 @@ void metrics_table_put(struct metrics_table *t, const char *line, size_t len, in
 	str_addf(out, "%*s", STEP, place);
 	for (const struct metrics_column *c = t->column; c->title; c++) {
 		double x;
-		if (record_num(r, c->key, &x, &e) > 0)
+		const char *key = c->evaluation && t->evaluation ? t->evaluation : c->key;
+		if (record_num(r, key, &x, &e) > 0)
 			str_addf(out, c->format, c->width, c->digits, x);
 		else
-			str_addf(out, "%*s", c->width, "-");
+			str_addf(out, "%*s", c->width, c->evaluation ? "" : "-");
 	}
 	put_times(t, r, step, total, out);
 	record_free(r);

@@ -2,7 +2,7 @@
  * metrics_table - lines of metrics as a table for people who watch a run in a terminal.
  *
  * One row per update, at most 80 columns wide, with the names of the columns above and again every 20 rows.  What a
- * line does not hold is "-".
+ * line does not hold is "-"; an evaluation, which most lines do not hold, is blank.
  */
 #ifndef LIB_METRICS_TABLE_H
 #define LIB_METRICS_TABLE_H
@@ -18,14 +18,16 @@ struct metrics_column {
 	const char *key; /* of the metric */
 	int width, digits;
 	const char *format; /* of a double with width and digits: "%*.*f"; NULL ends the table */
+	bool evaluation;
 };
 /* rl-ppo-step's and rl-sft-step's. */
 extern const struct metrics_column metrics_columns_ppo[], metrics_columns_sft[];
 
 struct metrics_table {
 	const struct metrics_column *column;
-	int64_t rows;   /* so far */
-	double seconds; /* that they took */
+	const char *evaluation; /* the metric of the column of evaluations; NULL: that of its key */
+	int64_t rows;           /* so far */
+	double seconds;         /* that they took */
 };
 
 /* Where standard output is a terminal rows are for people. */

@@ -742,12 +742,19 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	command -v script >/dev/null || skip "script is not here"
 	script -qec 'rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl' /dev/null </dev/null | tr -d '\r' >table
 	[ "$(wc -l <table)" -eq 5 ]
-	[ "$(head -n 1 table | tr -s ' ')" = " step reward kl length clipped grad norm s left" ]
+	[ "$(head -n 1 table | tr -s ' ')" = " step reward eval kl length clipped grad norm s left" ]
 	rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl >metrics.jsonl 2>/dev/null
 	holds -s 'map(has("time/commit")) == [false, true, true, true]' metrics.jsonl
 	diff <(sed 1d table | awk '{print $1, $2, $4}') <(jq -r '[.["objective/scores"], .["completions/mean_length"], .batch + 1] | @tsv' metrics.jsonl |
 		awk '{printf "%d/4 %.4f %.1f\n", $3, $1, $2}')
 	script -qec 'rl-ppo-step -q --batch-size 2 --steps 4 rollouts.jsonl' /dev/null </dev/null | tr -d '\r' | grep -v 'is complete' | cmp table -
+	# evaluations, by what --best names
+	rl-generate -q -s run.lmdb --run two --max-tokens 4 --batch-size 8 --eval "$testdata/tiny/prompts.jsonl" --eval-every 2 "$testdata/tiny/prompts.jsonl" |
+		jq -c 'del(.cursor) | .policy_version = 4 + .batch | .reward_a = (.tokens | length) | .reward_b = .tokens[0]' >rollouts
+	script -qec 'rl-ppo-step -q --run two --best eval/reward_b rollouts' /dev/null </dev/null | tr -d '\r' >table
+	rl-ppo-step -q --run two --best eval/reward_b rollouts >metrics.jsonl 2>/dev/null
+	diff <(tail -n +2 table | cut -c21-29) <(jq -r '."eval/reward_b" // "" | tostring' metrics.jsonl | awk '{printf $0 == "" ? "%9s\n" : "%9.4f\n", $0}')
+	[ "$(tail -n +2 table | cut -c21-29 | tr -d ' ' | grep -c .)" -eq 2 ]
 }
 
 # Nine rows in groups of three, of which one has the same completion twice and another one reward for all; one has no reward.

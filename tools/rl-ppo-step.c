@@ -204,6 +204,7 @@ int main(int argc, char **argv)
 	tool_init(&s.tool, &tc);
 	s.tool.fails_when_empty = true;
 	metrics_table_init(&s.table, metrics_columns_ppo);
+	s.table.evaluation = s.ppo_config.best;
 	s.ppo = (struct ppo){.config = &s.ppo_config, .advantage = &s.advantage, .loss = &s.loss, .optim = &s.optim};
 	s.ppo.options = cli_options_json(&cli);
 	s.ppo.operands = cli_operands_json(operands, n_operands);
