@@ -43,6 +43,30 @@ scores() {
 # Exact match as SQuAD has it: without case, punctuation and articles.
 right='(if (.completion | ascii_downcase | gsub("[!-/:-@\\[-`{-~]"; "") | [splits("\\s+")] - ["", "a", "an", "the"] | join(" ")) == .target then 1 else 0 end)'
 
+@test "rl-recipes: held-out questions in the same pipe" {
+	tail -n 8 questions.jsonl >heldout.jsonl
+	sed -i 17,24d questions.jsonl
+	export RL_BATCH_SIZE=32
+	recipe "Held-out questions in the same pipe"
+	mv evaluations.jsonl evaluations
+	# the second block: a line for each, before batch 0, 2, 4, ...
+	n=$(wc -l <evaluations)
+	[ "$n" -ge 4 ]
+	[ "$(jq -c '.[0]' evaluations | paste -sd' ')" = "$(seq -s' ' 1 2 $((2 * n - 1)))" ]
+	# the trainer read all of them each time, and ended three after the best
+	[ "$(jq -c 'select(.eval) | .batch' rollouts.jsonl | sort -n | uniq -c | awk '$1 != 8' | wc -l)" -eq 0 ]
+	[ "$(tail -n 1 evaluations | jq '.[3]')" -eq 3 ]
+	[ "$(wc -l <metrics.jsonl)" -eq $((2 * n - 1)) ]
+	best=$(tail -n 1 evaluations | jq '.[2]')
+	[ "$best" -gt 1 ] # it has learned something
+	jq -sc 'max_by(.[1])[1] as $m | map(select(.[1] == $m))[0][0]' evaluations | grep -qx "$best"
+	# what it scored is what the snapshot scores, and the directory is that model
+	jq "$right" best.jsonl | jq -s 'add / length' | cmp - <(jq -s 'max_by(.[1])[1]' evaluations)
+	[ "$(rl-store show --json run.lmdb | jq '.snapshots[] | select(.name == "best").version')" -eq "$best" ]
+	rl-store import best copy.lmdb
+	rl-generate -s copy.lmdb --temperature 0 heldout.jsonl | jq -c .tokens | cmp - <(jq -c .tokens best.jsonl)
+}
+
 @test "rl-recipes: every recipe of the page is run here" {
 	grep '^\.Ss' "$root/man/rl-recipes.7" | sed 's/^\.Ss //' | sort >of_page
 	sed -n 's/^	.*recipe "\(.*\)"$/\1/p' "$BATS_TEST_FILENAME" | sort | diff of_page -
