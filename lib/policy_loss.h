@@ -16,6 +16,15 @@
  *                Yu et al. 2025, TRL's name for a mean over the tokens of a batch, Zheng et al. 2025)
  *     reinforce  -A new  (Williams 1992)
  *     cispo      -A clip(r, lo, hi) new, with no gradient through r  (MiniMax-M1, 2025)
+ *     sapo       -A 4/tau s(tau (r - 1)), s the logistic function, tau by the sign of A  (Gao et al. 2025,
+ *                arXiv:2511.20347)
+ *     geo_mean   -A R, R = exp(mean over the row of d, each held to at most cliprange_high where A > 0, to at least
+ *                -cliprange where A < 0): the geometric mean of clipped ratios  (Zhao et al. 2025, arXiv:2507.20673)
+ *     clip_cov   as ppo, but none of tokens that are drawn among those whose covariance (A - mean A) (new - mean new),
+ *                means over the mini-batch, lies between cov_low and cov_high and that are not clipped: as many as
+ *                cov_ratio of all, one at least
+ *     kl_cov     -A r, and + cov_kl_coef |d| where that covariance is among the largest, cov_ratio of all, one at
+ * least, with its equals (both Cui et al. 2025, arXiv:2505.22617); which tokens is settled before the gradient
  *
  * to which are added, where asked for, kl_coef k (KL in the loss: k an estimate of advantage.h with d = new - ref) and
  * -entropy_coef H.  From tokens to the loss, by --loss-agg:
@@ -48,7 +57,20 @@
 #include "lib/advantage.h"
 #include "lib/cli.h"
 
-enum { LOSS_PPO, LOSS_REINFORCE, LOSS_GRPO, LOSS_DR_GRPO, LOSS_DAPO, LOSS_BNPO, LOSS_GSPO, LOSS_CISPO };
+enum {
+	LOSS_PPO,
+	LOSS_REINFORCE,
+	LOSS_GRPO,
+	LOSS_DR_GRPO,
+	LOSS_DAPO,
+	LOSS_BNPO,
+	LOSS_GSPO,
+	LOSS_CISPO,
+	LOSS_SAPO,
+	LOSS_GEO_MEAN,
+	LOSS_CLIP_COV,
+	LOSS_KL_COV
+};
 enum { RATIO_TOKEN, RATIO_SEQUENCE, RATIO_PRODUCT };
 enum { AGG_TOKEN_MEAN, AGG_SEQ_MEAN_TOKEN_SUM, AGG_SEQ_MEAN_TOKEN_MEAN };
 enum { KL_IN_REWARD, KL_IN_LOSS };
@@ -56,8 +78,10 @@ enum { KL_IN_REWARD, KL_IN_LOSS };
 struct policy_loss_config {
 	int loss, ratio, agg, kl_in;
 	double cliprange, cliprange_high;
-	double dual_clip, delta; /* 0: none */
-	int64_t length;          /* 0: by the rule above */
+	double dual_clip, delta;                          /* 0: none */
+	double tau_pos, tau_neg;                          /* sapo */
+	double cov_ratio, cov_low, cov_high, cov_kl_coef; /* clip_cov, kl_cov */
+	int64_t length;                                   /* 0: by the rule above */
 	bool mask_truncated;
 	double entropy_coef;
 	double top_entropy; /* share of the tokens, those of highest entropy, that have a policy loss; 1: all */
@@ -82,6 +106,10 @@ extern const struct opt policy_loss_options[];
  *     bnpo      grpo       token     token-mean           .2         .2    loss    k3
  *     gspo      grpo       sequence  seq-mean-token-mean  3e-4       4e-4  loss    k3
  *     cispo     grpo       token     token-mean           1          4     loss    k3
+ *     sapo      grpo       token     seq-mean-token-mean  -          -     loss    k3
+ *     geo_mean  grpo       sequence  seq-mean-token-mean  .4         .4    loss    k3
+ *     clip_cov  grpo       token     token-mean           .2         .2    loss    k3
+ *     kl_cov    grpo       token     token-mean           -          -     loss    k3
  *
  * Misuse ends the process.
  */
@@ -95,11 +123,17 @@ struct policy_loss_scale {
 	double length;        /* of seq-mean-token-sum; 0: 1 */
 	double places;        /* of approxkl and ratio; 0: tokens.  With --compat trl rows x longest completion */
 	double least_entropy; /* tokens below have no policy loss (top_entropy); 0: all have */
+	/* of policy_loss_choose */
+	double mean_advantage, mean_logprob;
+	double least_cov;  /* kl_cov: tokens at or above */
+	double draw_below; /* clip_cov: tokens whose number, drawn under key, is below */
+	uint64_t key;
 };
 
 /* One row; arrays of n, or of cells (n, or n + 1 with a terminal cell) where said. */
 struct policy_loss_row {
 	int64_t n, cells;
+	uint64_t id;                              /* in the mini-batch, for what is drawn (clip_cov) */
 	bool cut;                                 /* for mask_truncated */
 	const int32_t *mask;                      /* NULL: all 1 */
 	const float *old_logprobs, *advantages;   /* [n] */
@@ -121,6 +155,7 @@ struct policy_loss_stats {
 	double clipfrac, clip_low, clip_high; /* shares of tokens, or of rows where a ratio is a row's: clipped at all;
 	                                       * r < lo and A < 0; r > hi and A > 0 (cispo: whatever A is) */
 	double clip_dual;                     /* held by dual_clip */
+	double cov;                           /* share of tokens that clip_cov or kl_cov has chosen */
 	double value_clipfrac, entropy, ratio;
 	double kl_tokens; /* k over tokens */
 };
@@ -128,6 +163,17 @@ struct policy_loss_stats {
 /* Counts a row (its mask, n, cells, cut) into the denominators. */
 void policy_loss_count(const struct policy_loss_config *c, const struct policy_loss_row *row,
                        struct policy_loss_scale *s);
+/* clip_cov, kl_cov: of all rows of a mini-batch, with their new log-probabilities, which tokens; s->key is set. */
+void policy_loss_choose(const struct policy_loss_config *c, const struct policy_loss_row *row, int64_t n,
+                        struct policy_loss_scale *s);
+static inline bool policy_loss_chooses(const struct policy_loss_config *c)
+{
+	return c->loss == LOSS_CLIP_COV || c->loss == LOSS_KL_COV;
+}
+/* Is token t, with ratio r, one of those? */
+bool policy_loss_chosen(const struct policy_loss_config *c, const struct policy_loss_scale *s,
+                        const struct policy_loss_row *row, int64_t t, double r);
+
 /* The policy's part: adds the row's tokens to the sums and overwrites dlogprobs and dentropy (0 where the mask is 0).
  */
 void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_loss_scale *s,

@@ -311,6 +311,7 @@ static void make_rows(struct mini *m, bool of_rows, bool whole)
 		}
 		m->row[i] = (struct policy_loss_row){.n = n,
 		                                     .cells = cells,
+		                                     .id = (uint64_t)i,
 		                                     .cut = i == 4,
 		                                     .mask = m->mask[i],
 		                                     .old_logprobs = x->old_logprobs,
@@ -329,12 +330,16 @@ static void check_differences(const struct policy_loss_config *c, bool whole, in
 {
 	struct mini *m = xcalloc(1, sizeof *m), *g = xcalloc(1, sizeof *g);
 	m->config = *c;
-	make_rows(m, c->ratio == RATIO_SEQUENCE, whole);
+	make_rows(m, c->ratio == RATIO_SEQUENCE && c->loss != LOSS_GEO_MEAN, whole);
 	if (c->agg == AGG_SEQ_MEAN_TOKEN_SUM)
 		m->scale.length = 10;
 	if (c->top_entropy < 1)
 		m->scale.least_entropy = 1;
+	if (policy_loss_chooses(c))
+		policy_loss_choose(c, m->row, m->n, &m->scale);
 	run(m);
+	if (policy_loss_chooses(c))
+		CHECK(m->means.cov > 0 && m->means.cov < 1);
 	memcpy(g, m, sizeof *g);
 	for (int64_t i = 0; i < ROWS; i++) {
 		struct difference_row *d = &data[i];
@@ -359,18 +364,27 @@ static void test_differences(void)
 {
 	int64_t moved = 0, checked = 0;
 	struct advantage_config estimator = {.kl_estimator = ADVANTAGE_K3};
-	for (int loss = LOSS_PPO; loss <= LOSS_CISPO; loss++)
+	for (int loss = LOSS_PPO; loss <= LOSS_KL_COV; loss++)
 		for (int ratio = RATIO_TOKEN; ratio <= RATIO_PRODUCT; ratio++)
 			for (int agg = AGG_TOKEN_MEAN; agg <= AGG_SEQ_MEAN_TOKEN_MEAN; agg++)
 				for (int with = 0; with < 64; with++) {
+					if (loss >= LOSS_GEO_MEAN &&
+					    ratio != (loss == LOSS_GEO_MEAN ? RATIO_SEQUENCE : RATIO_TOKEN))
+						continue;
 					/* a ratio of rows: .02 and .03 */
-					bool narrow = ratio == RATIO_SEQUENCE;
+					bool narrow = ratio == RATIO_SEQUENCE && loss != LOSS_GEO_MEAN;
 					struct policy_loss_config c = {.loss = loss,
 					                               .ratio = ratio,
 					                               .agg = agg,
 					                               .cliprange = narrow ? .02 : .2,
 					                               .cliprange_high = narrow ? .03 : .3,
 					                               .top_entropy = 1,
+					                               .tau_pos = 1.5,
+					                               .tau_neg = 2,
+					                               .cov_ratio = .25,
+					                               .cov_low = .0625,
+					                               .cov_high = 1.5,
+					                               .cov_kl_coef = .75,
 					                               .cliprange_value = with & 1 ? .3 : 0,
 					                               .vf_coef = .7,
 					                               .advantage = &estimator};
@@ -385,7 +399,7 @@ static void test_differences(void)
 					check_differences(&c, with & 1, &moved);
 					checked++;
 				}
-	CHECK_INT(checked, 8 * 3 * 3 * 64);
+	CHECK_INT(checked, (9 * 3 + 3) * 3 * 64);
 	CHECK(moved > checked * 5);
 }
 

@@ -72,8 +72,8 @@ struct mini {
 static inline void run(struct mini *m)
 {
 	struct policy_loss_stats sums = {0};
-	double length = m->scale.length, places = m->scale.places, least = m->scale.least_entropy;
-	m->scale = (struct policy_loss_scale){.length = length, .places = places, .least_entropy = least};
+	/* what is known of the whole stays, what is counted is counted anew */
+	m->scale.tokens = m->scale.rows = m->scale.all_tokens = m->scale.all_rows = m->scale.cells = 0;
 	for (int64_t i = 0; i < m->n; i++) {
 		m->row[i].dlogprobs = m->dlogprobs[i];
 		m->row[i].dentropy = m->dentropy[i];

@@ -67,11 +67,38 @@ static struct token weighted(const struct policy_loss_config *c, double A, doubl
 	        .loss = -w * A * logprob, .slope = -w * A, .clipped = w != r, .low = r<low, .high = r> high};
 }
 
+static struct token soft(const struct policy_loss_config *c, double A, double r)
+{
+	double tau = A > 0 ? c->tau_pos : c->tau_neg, gate = 1 / (1 + exp(-tau * (r - 1)));
+	return (struct token){.loss = -A * 4 / tau * gate, .slope = -A * 4 * gate * (1 - gate) * r};
+}
+
 static struct token token_loss(const struct policy_loss_config *c, double A, double r, double logprob)
 {
-	if (c->loss == LOSS_REINFORCE)
+	switch (c->loss) {
+	case LOSS_REINFORCE:
 		return (struct token){.loss = -A * logprob, .slope = -A};
-	return c->loss == LOSS_CISPO ? weighted(c, A, r, logprob) : clipped(c, A, r);
+	case LOSS_CISPO:
+		return weighted(c, A, r, logprob);
+	case LOSS_SAPO:
+		return soft(c, A, r);
+	case LOSS_GEO_MEAN: /* clipped in the ratio already */
+	case LOSS_KL_COV:
+		return (struct token){.loss = -A * r, .slope = -A * r};
+	default:
+		return clipped(c, A, r);
+	}
+}
+
+/* The same where clip_cov or kl_cov has chosen the token, whose log-ratio is d. */
+static void by_covariance(const struct policy_loss_config *c, double d, struct token *x)
+{
+	if (c->loss == LOSS_CLIP_COV) {
+		x->loss = x->slope = 0;
+		return;
+	}
+	x->loss += c->cov_kl_coef * fabs(d);
+	x->slope += c->cov_kl_coef * ((d > 0) - (d < 0));
 }
 
 /* ---- one row ---- */
@@ -99,20 +126,34 @@ static double log_ratio(const struct policy_loss_row *row, int64_t t)
 	return (double)row->logprobs[t] - row->old_logprobs[t];
 }
 
+/* A token's part of geo_mean's ratio; *x says whether it is held. */
+static double held_log_ratio(const struct policy_loss_config *c, const struct policy_loss_row *row, int64_t t,
+                             struct token *x)
+{
+	double d = log_ratio(row, t), A = row->advantages[t];
+	x->high = A > 0 && d > c->cliprange_high;
+	x->low = A < 0 && d < -c->cliprange;
+	x->clipped = x->high || x->low;
+	return A == 0 ? 0 : x->high ? c->cliprange_high : x->low ? -c->cliprange : d;
+}
+
 static struct walk begin(const struct policy_loss_config *c, const struct policy_loss_scale *s,
                          const struct policy_loss_row *row)
 {
 	struct walk w = {.c = c, .k = compat(c), .s = s, .row = row};
 	double sum = 0;
+	struct token held_token;
 	for (int64_t t = 0; t < row->n; t++)
 		if (chosen(row, t)) {
 			w.chosen++;
-			sum += c->ratio == RATIO_TOKEN ? 0 : log_ratio(row, t);
+			sum += c->ratio == RATIO_TOKEN    ? 0
+			       : c->loss == LOSS_GEO_MEAN ? held_log_ratio(c, row, t, &held_token)
+			                                  : log_ratio(row, t);
 		}
 	if (w.chosen == 0)
 		return w;
 	double mean = sum / w.chosen, max = w.k->sequence_max;
-	bool held = c->ratio == RATIO_SEQUENCE && max > 0 && mean > max;
+	bool held = c->ratio == RATIO_SEQUENCE && c->loss != LOSS_GEO_MEAN && max > 0 && mean > max;
 	w.within_bounds = !held;
 	w.ratio = exp(c->ratio == RATIO_PRODUCT ? sum : held ? max : mean);
 	if (c->agg == AGG_TOKEN_MEAN) {
@@ -152,19 +193,27 @@ static void add_entropy(struct walk *w, int64_t t, struct policy_loss_stats *sum
 static double add_policy(struct walk *w, int64_t t, struct policy_loss_stats *sums)
 {
 	const struct policy_loss_row *row = w->row;
-	bool of_row = w->c->ratio != RATIO_TOKEN;
-	double open = 1, d = within(log_ratio(row, t), w->k->log_ratio_max, &open);
+	bool of_row = w->c->ratio != RATIO_TOKEN, geo_mean = w->c->loss == LOSS_GEO_MEAN;
+	/* the framework that has a bound has none in these */
+	double max = geo_mean || policy_loss_chooses(w->c) ? 0 : w->k->log_ratio_max;
+	double open = 1, d = within(log_ratio(row, t), max, &open);
 	double r = of_row ? w->ratio : exp(d);
 	sums->approxkl += 0.5 * d * d;
 	sums->policykl -= d;
 	sums->ratio += r;
 	struct token x = token_loss(w->c, row->advantages[t], r, row->logprobs[t]);
+	if (geo_mean)
+		held_log_ratio(w->c, row, t, &x);
+	if (policy_loss_chooses(w->c) && policy_loss_chosen(w->c, w->s, row, t, r)) {
+		by_covariance(w->c, d, &x);
+		sums->cov++;
+	}
 	if (row->weights) {
 		x.loss *= row->weights[t];
 		x.slope *= row->weights[t];
 	}
 	w->low |= x.low, w->high |= x.high, w->clipped |= x.clipped, w->dual |= x.dual;
-	if (!of_row)
+	if (!of_row || geo_mean)
 		sums->clipfrac += x.clipped, sums->clip_low += x.low, sums->clip_high += x.high,
 		        sums->clip_dual += x.dual;
 	if (row->entropy && row->entropy[t] < w->s->least_entropy)
@@ -173,7 +222,7 @@ static double add_policy(struct walk *w, int64_t t, struct policy_loss_stats *su
 	bool own = w->c->loss == LOSS_REINFORCE || w->c->loss == LOSS_CISPO;
 	if (own || !of_row)
 		row->dlogprobs[t] = (float)(x.slope * (own ? 1 : open) / w->by_cell);
-	else if (w->k->gspo_token)
+	else if (w->k->gspo_token && !geo_mean)
 		row->dlogprobs[t] = (float)(x.slope * w->within_bounds *
 		                            (w->c->ratio == RATIO_PRODUCT ? w->chosen : 1) / w->by_cell);
 	return own || !of_row ? 0 : x.slope;
@@ -185,9 +234,15 @@ static void spread(struct walk *w, double slope)
 	double part = w->within_bounds * slope / w->by_cell;
 	if (w->c->ratio == RATIO_SEQUENCE)
 		part /= w->chosen;
-	for (int64_t t = 0; t < w->row->n; t++)
-		if (chosen(w->row, t))
-			w->row->dlogprobs[t] = (float)part;
+	for (int64_t t = 0; t < w->row->n; t++) {
+		struct token x = {0};
+		if (!chosen(w->row, t))
+			continue;
+		if (w->c->loss == LOSS_GEO_MEAN)
+			held_log_ratio(w->c, w->row, t, &x);
+		bool has_part = !x.clipped && (w->c->loss != LOSS_GEO_MEAN || w->row->advantages[t] != 0);
+		w->row->dlogprobs[t] = has_part ? (float)part : 0;
+	}
 }
 
 void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_loss_scale *s,
@@ -208,9 +263,11 @@ void policy_loss_tokens(const struct policy_loss_config *c, const struct policy_
 		if (chosen(row, t))
 			slope += add_policy(&w, t, sums);
 	if (c->ratio != RATIO_TOKEN) {
-		sums->clipfrac += w.clipped, sums->clip_low += w.low, sums->clip_high += w.high,
-		        sums->clip_dual += w.dual;
-		if (!w.k->gspo_token && c->loss != LOSS_REINFORCE && c->loss != LOSS_CISPO)
+		if (c->loss != LOSS_GEO_MEAN)
+			sums->clipfrac += w.clipped, sums->clip_low += w.low, sums->clip_high += w.high,
+			        sums->clip_dual += w.dual;
+		if ((!w.k->gspo_token || c->loss == LOSS_GEO_MEAN) && c->loss != LOSS_REINFORCE &&
+		    c->loss != LOSS_CISPO)
 			spread(&w, slope);
 	}
 	for (int64_t t = 0; t < row->n; t++) {

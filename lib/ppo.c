@@ -196,6 +196,7 @@ static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
 {
 	const struct ppo_row *r = &m->b->row[m->pick[i]];
 	return (struct policy_loss_row){.n = r->n,
+	                                .id = (uint64_t)m->pick[i],
 	                                .cells = r->cells,
 	                                .cut = r->source->cut,
 	                                .mask = r->mask,
@@ -298,14 +299,9 @@ static int forward(struct mini *m, bool loss, struct err *e)
 	return check_rows(m, e);
 }
 
-/* Which tokens --top-entropy leaves: known before the first gradient, at the price of a forward pass. */
-static int find_least_entropy(struct mini *m, struct err *e)
+static void find_least_entropy(struct mini *m)
 {
 	const struct policy_loss_config *c = m->p->loss;
-	if (c->top_entropy >= 1)
-		return 0;
-	if (forward(m, false, e))
-		return -1;
 	double *x = xcalloc((size_t)m->scale.tokens + 1, sizeof *x);
 	int64_t n = 0;
 	for (int64_t i = 0; i < m->n; i++) {
@@ -317,6 +313,32 @@ static int find_least_entropy(struct mini *m, struct err *e)
 	if (n > 0)
 		m->scale.least_entropy = policy_loss_quantile(x, n, 1 - c->top_entropy);
 	free(x);
+}
+
+static void choose_by_covariance(struct mini *m)
+{
+	const struct ppo *p = m->p;
+	struct policy_loss_row *row = xcalloc((size_t)m->n, sizeof *row);
+	for (int64_t i = 0; i < m->n; i++)
+		row[i] = loss_row(m, i);
+	m->scale.key = rng_key("clip-cov", (uint64_t)p->config->seed, p->config->run, (uint64_t)p->policy.step);
+	policy_loss_choose(p->loss, row, m->n, &m->scale);
+	free(row);
+}
+
+/* Which tokens --top-entropy and the losses by covariance choose: known before the first gradient, at the price of a
+ * forward pass. */
+static int look_ahead(struct mini *m, struct err *e)
+{
+	const struct policy_loss_config *c = m->p->loss;
+	if (c->top_entropy >= 1 && !policy_loss_chooses(c))
+		return 0;
+	if (forward(m, false, e))
+		return -1;
+	if (c->top_entropy < 1)
+		find_least_entropy(m);
+	if (policy_loss_chooses(c))
+		choose_by_covariance(m);
 	return 0;
 }
 
@@ -335,7 +357,7 @@ static int mini_step(struct mini *m, double lr, struct ppo_stats *stats, struct 
 	choose(m, true, critic == CRITIC_SHARED);
 	count_scale(m);
 	m->sums = (struct policy_loss_stats){0};
-	if (find_least_entropy(m, e) ||
+	if (look_ahead(m, e) ||
 	    (warming ? forward(m, true, e) : backward(m, &p->policy, true, critic == CRITIC_SHARED, e)) ||
 	    (critic == CRITIC_SEPARATE && backward(m, &p->value, false, true, e)))
 		return -1;

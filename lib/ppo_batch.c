@@ -490,6 +490,8 @@ static void put_losses(struct str *out, const struct ppo *p, const struct ppo_st
 	put(out, "policy/approxkl_avg", s->sum.approxkl / n);
 	put(out, "policy/policykl_avg", s->sum.policykl / n);
 	put(out, "policy/clipfrac_avg", s->sum.clipfrac / n);
+	if (policy_loss_chooses(p->loss))
+		put(out, "policy/covfrac_avg", s->sum.cov / n);
 	put(out, "policy/entropy_avg", s->sum.entropy / n);
 	put(out, "clip_ratio/low_mean", s->sum.clip_low / n);
 	put(out, "clip_ratio/high_mean", s->sum.clip_high / n);

@@ -379,6 +379,10 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 		bnpo|--loss-agg token-mean --cliprange .2
 		gspo|--ratio sequence --loss-agg seq-mean-token-mean --cliprange 3e-4 --cliprange-high 4e-4
 		cispo|--loss cispo --loss-agg token-mean --cliprange 1 --cliprange-high 4
+		sapo|--loss sapo --ratio token --loss-agg seq-mean-token-mean --tau-pos 1 --tau-neg 1.05
+		geo_mean|--loss geo_mean --ratio sequence --loss-agg seq-mean-token-mean --cliprange .4 --cliprange-high .4
+		clip_cov|--loss clip_cov --loss-agg token-mean --cliprange .2 --cliprange-high .2 --cov-ratio 2e-4 --cov-low 1 --cov-high 5
+		kl_cov|--loss kl_cov --loss-agg token-mean --cov-ratio 2e-4 --cov-kl-coef 1
 	END
 	first=(--loss reinforce --lr 1e-3)
 	same --loss reinforce --lr 1e-3 --advantage reinforce --kl-coef .05 --kl-in reward --kl-estimator k1 --critic none --ppo-epochs 1
@@ -387,11 +391,50 @@ trained() { # OPTION...: the weights after a fresh run over `grouped`, whose met
 	first=(--loss grpo --compat verl --lr 1e-3)
 	same --loss grpo --compat verl --lr 1e-3 --dual-clip 3 --kl-coef 0
 	# the on-policy first step of all clipped losses with one number per row and rows of one length is the same, the later ones are not
-	for loss in ppo grpo gspo cispo reinforce; do
+	for loss in ppo grpo gspo cispo reinforce sapo geo_mean clip_cov kl_cov; do
 		trained --loss $loss --advantage grpo --kl-coef 0 --critic none --ppo-epochs 4 --lr 3e-3
 	done >ends
-	[ "$(sort -u ends | wc -l)" -ge 4 ]
+	[ "$(sort -u ends | wc -l)" -ge 7 ]
 	jq -se 'all(has("clip_ratio/low_mean") and has("clip_ratio/high_mean") and has("entropy") and has("loss"))' metrics >/dev/null
+}
+
+@test "rl-ppo-step: sapo, geo_mean, clip_cov, kl_cov: their options, the same bits however it is run, drawn by seed" {
+	grouped_rollouts
+	export RL_LR=3e-3 RL_PPO_EPOCHS=3
+	cov="--cov-ratio .25 --cov-low 0 --cov-high 9"
+	# shellcheck disable=SC2086
+	for options in "--loss sapo" "--loss sapo --tau-pos 3" "--loss sapo --tau-neg 3" "--loss geo_mean" "--loss geo_mean --cliprange .01 --cliprange-high .01" \
+		"--loss clip_cov $cov" "--loss clip_cov $cov --cov-high .2" "--loss clip_cov $cov --cov-low .1" "--loss clip_cov $cov --seed 3" "--loss clip_cov $cov --cov-ratio .5" \
+		"--loss kl_cov" "--loss kl_cov $cov" "--loss kl_cov $cov --cov-kl-coef .1"; do
+		trained $options
+		[ "$(jq -s 'map(has("policy/covfrac_avg")) | unique | .[0]' metrics)" = "$([[ $options == *_cov* ]] && echo true || echo false)" ]
+	done >ends
+	[ "$(sort -u ends | wc -l)" -eq 13 ]
+	# ten of the 40 tokens
+	trained --loss kl_cov --cov-ratio .25 >kl
+	[ "$(jq '."policy/covfrac_avg"' metrics | sort -u)" = 0.25 ]
+	trained --loss clip_cov --cov-ratio .25 --cov-low -99 --cov-high 99 --cliprange 99 >clip
+	[ "$(jq '."policy/covfrac_avg"' metrics | sort -u)" = 0.25 ]
+	# in mini-batches, on any number of threads, and stopped between batches
+	for loss in clip_cov kl_cov geo_mean sapo; do
+		run="--loss $loss --cov-ratio .25 --cov-low -1 --mini-batches 2"
+		# shellcheck disable=SC2086
+		{
+			trained $run -j 1 >want
+			without_time metrics >lines
+			trained $run -j 3 | cmp want -
+			again
+			! rl-ppo-step -q $run <(head -n 8 grouped) >metrics 2>err || false
+			rl-ppo-step -q $run grouped >metrics
+		}
+		weights run.lmdb | cmp want -
+		without_time metrics | cmp lines -
+	done
+	misused() { fails_with 2 "$1" rl-ppo-step -q "${@:2}" grouped; }
+	misused "--loss geo_mean has a ratio of the sequence" --loss geo_mean --ratio token
+	misused "--loss kl_cov has a ratio of tokens" --loss kl_cov --ratio sequence
+	misused "--cov-low is 6, but must be below --cov-high, which is 5" --loss clip_cov --cov-low 6
+	misused "--delta is of losses that are clipped, not of --loss sapo" --loss sapo --delta 3
 }
 
 @test "rl-ppo-step: every option of a loss does something, and off is as if it were not there" {
