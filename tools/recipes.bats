@@ -124,6 +124,54 @@ right='(if (.completion | ascii_downcase | gsub("[!-/:-@\\[-`{-~]"; "") | [split
 	done | paste -sd' ' | awk '{exit !($2 > $1)}'
 }
 
+# A store whose tokenizer, of FILE, has the marks of ChatML, and conversations; then the recipe.
+conversations() { # TOKENIZER
+	rm -f run.lmdb*
+	jq '.vocab_size = ($t[0] | [(.model.vocab[]), .added_tokens[].id] | max + 1) | .max_position_embeddings = 256' --slurpfile t "$1" "$testdata/tiny/config.json" >config.json
+	rl-store init --config config.json --tokenizer "$1" --seed 1 run.lmdb
+	jq -c '{id, messages: [{role: "system", content: "Be brief: <|im_end|> is no mark here."}, {role: "user", content: .query}, {role: "assistant", content: .target},
+		{role: "user", content: "Sure?  It\u2019s\n\n odd."}, {role: "assistant", content: "\(.target), sure <|im_start|>"}]}' questions.jsonl >conversations.jsonl
+	recipe "Supervised learning from conversations"
+	[ "$(wc -l <tokens.jsonl)" -eq 24 ]
+	jq -r .id tokens.jsonl | cmp - <(jq -r .id questions.jsonl)
+	# put together by hand, the whole is the text of ChatML
+	jq -c '.tokens = .prompt_tokens + .tokens' tokens.jsonl | rl-tokenize -s run.lmdb --decode --special | jq -c .text |
+		cmp - <(jq -c '[.messages[] | "<|im_start|>\(.role)\n\(.content)<|im_end|>\n"] | add' conversations.jsonl)
+	# its marks are ten ids, those in contents none; what is learned is what the assistant says, and its ends
+	mark=$(echo '{"text":"<|im_start|><|im_end|>"}' | rl-tokenize -s run.lmdb | jq -c .tokens)
+	jq -c --argjson mark "$mark" '[.prompt_tokens[], .tokens[] | select([.] | inside($mark))] | length' tokens.jsonl | sort -u | cmp - <(echo 10)
+	jq -c --argjson mark "$mark" '[range(.tokens | length) as $i | select(.mask[$i] == 1 and .tokens[$i] == $mark[1])] | length' tokens.jsonl | sort -u | cmp - <(echo 2)
+	jq -c '.mask as $m | .tokens |= [range(length) as $i | select($m[$i] == 1) | .[$i]]' tokens.jsonl | rl-tokenize -s run.lmdb --decode --special | jq -c .text |
+		cmp - <(jq -c '[.messages[] | select(.role == "assistant") | "\(.content)<|im_end|>"] | add' conversations.jsonl)
+	# and without such words in it, the ids are those of the whole text at once
+	jq -c '.messages |= map(.content |= gsub("<[|]im_[a-z]*[|]>"; "it"))' conversations.jsonl >plain
+	jq -c -f chatml.jq plain | rl-tokenize -s run.lmdb | rl-group --by .doc | jq -c '[.items[].tokens[]]' |
+		cmp - <(jq -c '{text: ([.messages[] | "<|im_start|>\(.role)\n\(.content)<|im_end|>\n"] | add)}' plain | rl-tokenize -s run.lmdb | jq -c .tokens)
+	# the first loss is of these tokens alone
+	rl-store init --config config.json --tokenizer "$1" --seed 1 fresh.lmdb
+	jq -sc 'length' sft.jsonl | cmp - <(echo 5)
+	rl-sft-step -s fresh.lmdb --batch-size 24 --lr 0 tokens.jsonl | jq .loss >got
+	rl-logprob -s fresh.lmdb --as lp tokens.jsonl | jq -s '[.[] | .mask as $m | .lp | to_entries[] | select($m[.key] == 1).value] | -add / length' |
+		paste - got | awk '{d = $1 - $2; exit !(d < 1e-5 && d > -1e-5)}'
+}
+
+@test "rl-recipes: supervised learning from conversations" {
+	jq -c '{text: (.query + "\nuser assistant system Sure? " + .target)}' questions.jsonl |
+		rl-tokenize --train --vocab-size 280 --special-token '<|end|>' --special-token '<|im_start|>' --special-token '<|im_end|>' >chat.json
+	conversations chat.json
+}
+
+@test "rl-recipes: supervised learning from conversations, with GPT-2's tokenizer" {
+	shared gpt2 data/tokenizers/gpt2
+	jq -nc --slurpfile vocab "$gpt2/encoder.json" --rawfile merges "$gpt2/vocab.bpe" '{version: "1.0", truncation: null, padding: null, normalizer: null, post_processor: null,
+		added_tokens: [(["<|endoftext|>", 50256], ["<|im_start|>", 50257], ["<|im_end|>", 50258]) |
+			{id: .[1], content: .[0], single_word: false, lstrip: false, rstrip: false, normalized: false, special: true}],
+		pre_tokenizer: {type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true}, decoder: {type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true},
+		model: {type: "BPE", dropout: null, unk_token: null, continuing_subword_prefix: "", end_of_word_suffix: "", fuse_unk: false, vocab: $vocab[0],
+			merges: [$merges | split("\n")[1:][] | select(. != "")]}}' >chat.json
+	conversations chat.json
+}
+
 @test "rl-recipes: a formula as the reward" {
 	recipe "A formula as the reward"
 	scores '(if .completion == .target then 1 else 0 end) - (.tokens | length) / 100' 1
