@@ -20,6 +20,15 @@ SEGMENT    ?= 48
 EPOCHS     ?= 3
 LR         ?= 2e-3
 BATCH      ?= 64
+# The loop (make train): samples of as many segments, passes over them, notes on each segment, notes in a batch (a multiple of both),
+# learning rate, and batches between evaluations of HELD_TRAIN held-out samples.
+SEGMENTS   ?= 2
+PASSES     ?= 1
+SAMPLES    ?= 4
+TRAIN_BATCH ?= 128
+TRAIN_LR   ?= 1e-4
+EVAL_EVERY ?= 5
+HELD_TRAIN ?= 50
 # What the model is asked: for a note on a segment, and for an answer.
 TEMPLATES  ?= {system_message: "", extractive_summary: "\n{query} note:", final_answer: "\n{margins}\n{query} answer:"}
 ifeq ($(SMOKE),1)
@@ -30,4 +39,7 @@ WHOLE      := 0 64
 EPOCHS     := 1
 # A sample's segments lie in several batches, as they do in earnest.
 BATCH      := 5
+TRAIN_BATCH := 64
+EVAL_EVERY := 2
+HELD_TRAIN := 6
 endif

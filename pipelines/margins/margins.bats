@@ -61,7 +61,7 @@ run_make() {
 	# where the first note of each says none, and where all do
 	for none in 0 99; do
 		jq -c --argjson none $none 'select(.of > 1) | .completion = (if .index <= $none then "  none" else "  \(.index)" end)' "$OUT/notes.jsonl" |
-			rl-group -q --adjacent --across --by .doc | tee "$BATS_TEST_TMPDIR/groups" | jq -c -L "$root/pipelines/lib" -f "$root/pipelines/margins/margins.jq" | jq -c .margins >"$BATS_TEST_TMPDIR/kept"
+			rl-group -q --adjacent --across --by .doc | tee "$BATS_TEST_TMPDIR/groups" | jq -c -L "$root/pipelines/margins" -L "$root/pipelines/lib" -f "$root/pipelines/margins/margins.jq" | jq -c .margins >"$BATS_TEST_TMPDIR/kept"
 		jq -c --argjson none $none 'if $none == 99 then [" none"] else [range(1; .items[0].of) | " \(.)"] end' "$BATS_TEST_TMPDIR/groups" | cmp - "$BATS_TEST_TMPDIR/kept"
 		[ "$(wc -l <"$BATS_TEST_TMPDIR/kept")" -gt 5 ]
 	done
@@ -80,6 +80,33 @@ run_make() {
 	grep -E '^[1-9][0-9]* without: 1\.000 of the notes say none' "$BATS_TEST_TMPDIR/said"
 	sed -i '1s/"completion":"[^"]*"/"completion":"John is out."/' "$BATS_TEST_TMPDIR/perfect/notes.jsonl"
 	"$root/pipelines/margins/report" "$BATS_TEST_TMPDIR/perfect" | grep -cE ' 0\.9[0-9]* of the notes (are|say)' | cmp - <(echo 1)
+}
+
+@test "margins: the loop: notes drawn together answer their sample's question, and each has what the answer is worth" {
+	run_make train >"$BATS_FILE_TMPDIR/trained" 2>"$BATS_TEST_TMPDIR/err" || { cat "$BATS_TEST_TMPDIR/err" >&2; return 1; }
+	cd "$BATS_TEST_TMPDIR"
+	zstdcat "$OUT"/rollouts/* >rollouts
+	# whole samples in each batch, four notes on each segment
+	jq -sc 'map(select(.eval | not)) | group_by([.batch, .doc])[] | [length, (map(.index) | unique), (map(.sample // 0) | unique)]' rollouts | sort -u | cmp - <(echo '[8,[0,1],[0,1,2,3]]')
+	[ "$(jq -s 'map(select(.eval | not) | .batch) | unique | length' rollouts)" -eq "$(wc -l <"$OUT/trained.metrics.jsonl")" ]
+	# of the first batch and the evaluation before it, both by the model as it was: the same answers, put together by hand
+	jq -sc 'map(select(.batch == 0)) | group_by([.eval, .doc, .sample])[] | sort_by(.index) | {id: .[0].doc, target: .[0].target, question: .[0].question,
+		worth: (map([.reward_answer, .reward_logprob]) | unique), notes: (map(" " + (.completion | sub("^\\s+"; "") | sub("\\s+$"; ""))) - [" none"])}
+		| .prompt = "\n\(if .notes == [] then " none" else .notes | add end)\n\(.question) answer:"' rollouts >sets
+	[ "$(jq '.worth | length' sets | sort -u)" = 1 ]
+	[ "$(wc -l <sets)" -eq $((64 / 2 + 6)) ]
+	rl-generate -q -s "$OUT/run.lmdb" --temperature 0 --max-tokens 8 sets |
+		jq -c 'if (.completion | gsub("[^a-zA-Z ]"; "") | ascii_downcase | [splits(" +")] - ["", "the", "a", "an"] | join(" ")) == .target then 1 else 0 end' >right
+	jq '.worth[0][0]' sets | cmp - right
+	[ "$(sort -u right | paste -sd' ')" = "0 1" ]
+	# how much likelier: per token of the target, against no notes
+	lp() { jq -c "{prompt: $1, completion: (\" \" + .target)}" sets | rl-logprob -q -s "$OUT/run.lmdb" --as lp | jq '.lp | add / length'; }
+	paste <(lp .prompt) <(lp '"\n none\n\(.question) answer:"') <(jq '.worth[0][1]' sets) | awk '{d = $1 - $2 - $3; if (d > 1e-5 || d < -1e-5) {print; exit 1}}'
+	# made again, nothing is trained
+	grep -q '^after - before: ' "$BATS_FILE_TMPDIR/trained"
+	before=$(cksum "$OUT"/trained.*)
+	run_make train >again
+	[ "$before" = "$(cksum "$OUT"/trained.*)" ]
 }
 
 @test "margins: made again, nothing is trained and no file changes" {
