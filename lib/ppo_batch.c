@@ -7,6 +7,7 @@
 
 #include "lib/advantage_record.h"
 #include "lib/bad_batch.h"
+#include "lib/cli.h"
 #include "lib/ppo_metrics.h"
 #include "lib/record.h"
 #include "lib/util.h"
@@ -94,14 +95,37 @@ static bool all_skipped(const struct rollout_rows *rows)
 	return true;
 }
 
+/* A row cannot come from a version that is still to be made; and --max-lag, where it is given, is kept without a
+ * sampler in the loop too. */
+static int check_version(const struct ppo *p, const struct rollout_rows *rows, const struct rollout_row *s,
+                         struct err *e)
+{
+	long long now = p->policy.version, then = s->version, most = p->config->max_lag;
+	long long i = s - rows->row;
+	if (then > now)
+		return err_set(e,
+		               "row %lld ('%s') has policy_version %lld, but '%s' is at version %lld: it was sampled "
+		               "from another store",
+		               i, s->id, then, p->slot, now);
+	if (then >= 0 && cli_given("max-lag") && now - then > most)
+		return err_set(e,
+		               "row %lld ('%s') has policy_version %lld, but '%s' is at version %lld, which is more "
+		               "than --max-lag %lld later",
+		               i, s->id, then, p->slot, now, most);
+	return 0;
+}
+
 static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_rows *rows, struct err *e)
 {
 	b->row = arena_array(&b->arena, (size_t)rows->n, sizeof *b->row);
-	for (int64_t i = 0; i < rows->n; i++)
+	for (int64_t i = 0; i < rows->n; i++) {
+		if (!rows->row[i].skip && check_version(p, rows, &rows->row[i], e))
+			return -1;
 		if (is_baseline(p, &rows->row[i]))
 			b->baselines++;
 		else if (!rows->row[i].skip)
 			init_row(b, &b->row[b->n++], &rows->row[i], p);
+	}
 	if (b->n == 0 && all_skipped(rows))
 		return 0;
 	if (b->n == 0)
