@@ -165,6 +165,50 @@ PY
 	rl-logprob -q -s run.lmdb:a --as lp sft.jsonl | cmp - <(rl-logprob -q -s run.lmdb:a --as lp sft.jsonl)
 }
 
+@test "adapters: dropout draws anew in every step" {
+	jq -c '{prompt_tokens, tokens: .prompt_tokens}' prompts.jsonl | head -n 1 >sft.jsonl # in an order of its own the draw would change by place
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 new.lmdb
+	rl-store lora -q --lora-dropout .3 new.lmdb:a
+	rl-store lora -q new.lmdb:b
+	for slot in a b; do
+		rl-sft-step -q -s new.lmdb:$slot --batch-size 1 --lr 1e-1 --epochs 3 sft.jsonl >/dev/null # B is not zero any more
+		rl-sft-step -q -s new.lmdb:$slot --run still --batch-size 1 --lr 1e-30 --epochs 4 sft.jsonl >losses.$slot
+	done
+	holds -s 'map(.loss) | length == 4 and (unique | length == 4)' losses.a
+	holds -s 'map(.loss) | length == 4 and (unique | length == 1)' losses.b
+}
+
+# The numbers of a tensor of a safetensors file in float32, one on a line.
+floats_of() { # FILE NAME
+	local header range
+	header=$(od -An -t u8 -N 8 "$1")
+	range=$(tail -c +9 "$1" | head -c "$header" | jq -r --arg name "$2" '.[$name].data_offsets | "\(.[0]) \(.[1] - .[0])"')
+	tail -c +$((9 + header + ${range% *})) "$1" | head -c "${range#* }" | od -An -v -t f4 -w4
+}
+
+@test "adapters: what A begins with is what PEFT draws, uniform to 1 over the root of its width or normal by 1/r, and B is zero" {
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 1 new.lmdb
+	for init in uniform gaussian; do
+		rl-store lora -q --lora-r 8 --lora-target-modules down_proj --lora-init $init new.lmdb:$init
+		rl-store export -q new.lmdb:$init $init
+		tail -c +9 $init/adapter_model.safetensors | head -c "$(od -An -t u8 -N 8 $init/adapter_model.safetensors)" | jq -r 'keys[] | select(startswith("base"))' >names
+		[ -s names ]
+		rm -f a b
+		while read -r name; do
+			case $name in
+			*lora_A*) floats_of $init/adapter_model.safetensors "$name" >>a ;;
+			*) floats_of $init/adapter_model.safetensors "$name" >>b ;;
+			esac
+		done <names
+		holds -s 'length > 0 and all(. == 0)' b
+		width=$(jq .intermediate_size "$testdata/tiny/config.json")
+		holds -s --arg init $init --argjson width "$width" 'length as $n | (map(. * .) | add / $n | sqrt) as $rms | (map(fabs) | max) as $max
+			| (1 / ($width | sqrt)) as $bound | $n >= 8 * $width and
+			if $init == "uniform" then $max <= $bound and $max > .98 * $bound and ($rms / $bound * (3 | sqrt) - 1 | fabs) < .08
+			else ($rms * 8 - 1 | fabs) < .12 and $max > 2 / 8 end' a
+	done
+}
+
 @test "adapters: the example of rl-store(1)" {
 	unset RL_REWARD
 	sed -n '/An adapter, trained in a loop/,/^\.Ed/p' "$root/man/rl-store.1" | grep '^[a-z]' >commands
