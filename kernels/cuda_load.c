@@ -1,5 +1,5 @@
 /*
- * cuda_load - kernels_cuda(): finds and opens rl-kernels-cuda.so.
+ * cuda_load - kernels_cuda() and its comm: finds and opens rl-kernels-cuda.so.
  *
  * Nothing of CUDA is linked into the tools.  The object is looked for in
  * $RL_LIBDIR (and only there if that is set), then beside the executable, in
@@ -18,6 +18,8 @@
 #define OBJECT "rl-kernels-cuda.so"
 
 typedef struct kernels *open_fn(size_t table_bytes, int device, char *why, size_t why_len);
+typedef int comm_id_fn(char *id, char *why, size_t why_len);
+typedef struct kn_comm *comm_open_fn(void *ctx, const char *id, int rank, int ranks, char *why, size_t why_len);
 
 static const char *const beside[] = {"../lib", "../lib/rlpipe"};
 static const char *const installed[] = {"/usr/local/lib/rlpipe", "/usr/lib/rlpipe"};
@@ -78,13 +80,23 @@ static int driver_is_there(char *why, size_t why_len)
 	return 1;
 }
 
+static void *object; /* of kernels_cuda */
+
+static void *look_up(const char *name, char *why, size_t why_len)
+{
+	void *symbol = object ? dlsym(object, name) : NULL;
+	if (!symbol)
+		snprintf(why, why_len, "'%s' is of another version of rlpipe; build both with one make", OBJECT);
+	return symbol;
+}
+
 struct kernels *kernels_cuda(int device, char *why, size_t why_len)
 {
 	char path[PATH_MAX];
 	if (!find_object(path, sizeof path, why, why_len))
 		return NULL;
 	char error[256] = "";
-	void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (!object)
 		snprintf(error, sizeof error, "%s", dlerror());
 	/* the object of kernels/cuda/emu says so, and needs no driver */
@@ -97,11 +109,24 @@ struct kernels *kernels_cuda(int device, char *why, size_t why_len)
 		return NULL;
 	}
 	open_fn *open_backend;
-	void *symbol = dlsym(object, "rl_kernels_cuda_open");
+	void *symbol = look_up("rl_kernels_cuda_open", why, why_len);
 	memcpy(&open_backend, &symbol, sizeof open_backend);
-	if (!symbol) {
-		snprintf(why, why_len, "'%s' is of another version of rlpipe; build both with one make", path);
-		return NULL;
-	}
-	return open_backend(sizeof(struct kernels), device, why, why_len);
+	return symbol ? open_backend(sizeof(struct kernels), device, why, why_len) : NULL;
+}
+
+int kernels_cuda_comm_id(char id[KN_COMM_ID], char *why, size_t why_len)
+{
+	comm_id_fn *make;
+	void *symbol = look_up("rl_kernels_cuda_comm_id", why, why_len);
+	memcpy(&make, &symbol, sizeof make);
+	return symbol ? make(id, why, why_len) : -1;
+}
+
+struct kn_comm *kernels_cuda_comm(const struct kernels *k, const char id[KN_COMM_ID], int rank, int ranks, char *why,
+                                  size_t why_len)
+{
+	comm_open_fn *open_comm;
+	void *symbol = look_up("rl_kernels_cuda_comm_open", why, why_len);
+	memcpy(&open_comm, &symbol, sizeof open_comm);
+	return symbol ? open_comm(k->ctx, id, rank, ranks, why, why_len) : NULL;
 }

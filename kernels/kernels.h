@@ -325,4 +325,23 @@ struct kernels *kernels_cpu(const struct kn_par *par, const char *isa);
 struct kernels *kernels_cuda(int device, char *why, size_t why_len);
 void kernels_free(struct kernels *k);
 
+/*
+ * Sums over several GPUs, one process each: NCCL, which is opened when it is asked for (libnccl.so.2).  A sum is
+ * ((x0 + x1) + x2) + ... in the order of ranks, element by element: the same bits in all of them.
+ */
+#define KN_COMM_ID 128
+struct kn_comm {
+	void *ctx;
+	/* x[n] in this rank's device becomes the sum over ranks; all of them call it.  -1 with the reason; what fails
+	 * on the device later is sticky there (sync). */
+	int (*sum)(void *ctx, float *x, int64_t n, char *why, size_t why_len);
+	/* lost: others of its ranks may be gone; else all of them release it */
+	void (*release)(struct kn_comm *comm, int lost);
+};
+/* After kernels_cuda.  One rank makes the id that all of them give; -1 with one line in why: no NCCL here. */
+int kernels_cuda_comm_id(char id[KN_COMM_ID], char *why, size_t why_len);
+/* Waits for the other ranks.  k: of kernels_cuda, which outlives it.  NULL with one line in why. */
+struct kn_comm *kernels_cuda_comm(const struct kernels *k, const char id[KN_COMM_ID], int rank, int ranks, char *why,
+                                  size_t why_len);
+
 #endif
