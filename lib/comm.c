@@ -237,13 +237,13 @@ int comm_sum(struct comm *c, const struct kernels *k, float *x, int64_t n, struc
 		return 0;
 	if (c->device) {
 		if (c->device->sum(c->device->ctx, x, n, why, sizeof why))
-			return err_set(e, "%s", why);
+			return err_set(e, "%s: %s", k->name, why);
 		return 0;
 	}
 	for (int64_t at = 0; at < n; at += WINDOW_FLOATS)
 		if (sum_through_host(c, k, x + at, n - at < WINDOW_FLOATS ? n - at : WINDOW_FLOATS, e))
 			return -1;
-	return k->sync(k->ctx, why, sizeof why) ? err_set(e, "%s", why) : 0;
+	return k->sync(k->ctx, why, sizeof why) ? err_set(e, "%s: %s", k->name, why) : 0;
 }
 
 int comm_device(struct comm *c, const struct kernels *k, bool shared, struct err *note, struct err *e)

@@ -1,68 +1,10 @@
 /* Ranks that are forks of the test: sums in the order of ranks, pieces, barriers, and the loss of one. */
-#include "lib/comm.h"
-
-#include <signal.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
+#include "lib/comm_test.h"
 
 #include "lib/rng.h"
-#include "lib/test.h"
 #include "lib/util.h"
 
-/* ---- ranks ---- */
-
-/* What the ranks of a test find: the first complaint, and memory for them to count in. */
-struct board {
-	_Atomic int bad_line;
-	_Atomic int64_t count[4];
-};
-
-static struct board *board;
 static const struct kernels *k;
-
-#define EXPECT(x)                                                                                                      \
-	do {                                                                                                           \
-		int none = 0;                                                                                          \
-		if (!(x))                                                                                              \
-			atomic_compare_exchange_strong(&board->bad_line, &none, __LINE__);                             \
-	} while (0)
-
-typedef void rank_fn(struct comm *c, int rank);
-
-/* Runs fn in n processes.  lost: a rank that is killed after it has stopped itself, or -1. */
-static void in_ranks(int n, int lost, rank_fn *fn)
-{
-	struct err e;
-	pid_t pid[COMM_MAX_RANKS];
-	struct comm *c = comm_new(n, &e);
-	CHECK(c);
-	atomic_store(&board->bad_line, 0);
-	for (int i = 0; i < n; i++)
-		if (!(pid[i] = fork())) {
-			alarm(60); /* a rank that hangs is a failure, not the end of the tests */
-			comm_join(c, i);
-			fn(c, i);
-			comm_free(c);
-			_exit(0);
-		}
-	int status;
-	if (lost >= 0) {
-		waitpid(pid[lost], &status, WUNTRACED);
-		CHECK(WIFSTOPPED(status));
-		kill(pid[lost], SIGKILL);
-		waitpid(pid[lost], &status, 0);
-		comm_fail(c, "rank was killed");
-		comm_fail(c, "a second line does not count");
-	}
-	for (int i = 0; i < n; i++)
-		if (i != lost) {
-			waitpid(pid[i], &status, 0);
-			CHECK_INT(status, 0);
-		}
-	CHECK_INT(atomic_load(&board->bad_line), 0); /* the line of EXPECT */
-	comm_free(c);
-}
 
 /* ---- sums ---- */
 
@@ -213,7 +155,7 @@ int main(void)
 	struct kernels *cpu = kernels_ref(NULL);
 	make_numbers();
 	k = cpu;
-	board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	board_open();
 	test_case("sums of 1 to 8 ranks are in the order of ranks, whatever the size");
 	for (int n = 1; n <= 8; n += n < 3 ? 1 : 5)
 		in_ranks(n, -1, sum_sizes);

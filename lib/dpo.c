@@ -189,10 +189,10 @@ struct batch_loss {
 	int64_t n;
 };
 
-static void take_loss(void *arg, int64_t first, int64_t end)
+static void take_loss(void *arg, int64_t first, int64_t end, bool count)
 {
 	struct batch_loss *b = arg;
-	struct dpo_stats *s = &b->d->stats;
+	struct dpo_stats beside = {0}, *s = count ? &b->d->stats : &beside;
 	double pairs = (double)b->n, beta = b->d->loss.beta;
 	for (int64_t i = first; i < end; i += 2) {
 		const struct dpo_pair *x = &b->d->pair[b->pair[i / 2]];

@@ -66,8 +66,9 @@ static void golden_close(struct golden *g)
 }
 
 /* Minus the mean log-likelihood. */
-static void likelihood(void *arg, int64_t first, int64_t end)
+static void likelihood(void *arg, int64_t first, int64_t end, bool count)
 {
+	(void)count;
 	struct golden *g = arg;
 	for (int64_t i = first; i < end; i++)
 		for (int64_t t = 0; t < g->row[i].n; t++) {

@@ -42,10 +42,10 @@ struct batch_loss {
 	const int64_t *pair;
 };
 
-static void take_loss(void *arg, int64_t first, int64_t end)
+static void take_loss(void *arg, int64_t first, int64_t end, bool count)
 {
 	struct batch_loss *b = arg;
-	struct reward_model_stats *s = &b->m->stats;
+	struct reward_model_stats beside = {0}, *s = count ? &b->m->stats : &beside;
 	for (int64_t i = first; i < end; i += 2) {
 		double score[] = {b->row[i].values[0], b->row[i + 1].values[0]}, gradient[2];
 		s->loss += preference_bradley_terry(score, b->m->pair[b->pair[i / 2]].margin, b->m->config.center,

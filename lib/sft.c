@@ -99,14 +99,14 @@ struct batch_loss {
 	double tokens, sum;
 };
 
-static void likelihood(void *arg, int64_t first, int64_t end)
+static void likelihood(void *arg, int64_t first, int64_t end, bool count)
 {
 	struct batch_loss *b = arg;
 	for (int64_t i = first; i < end; i++)
 		for (int64_t t = 0; t < b->row[i].n; t++) {
 			bool counts = !b->source[i]->mask || b->source[i]->mask[t];
 			b->row[i].dlogprobs[t] = counts ? (float)(-1 / b->tokens) : 0;
-			b->sum -= counts ? b->row[i].logprobs[t] : 0;
+			b->sum -= counts && count ? b->row[i].logprobs[t] : 0;
 		}
 }
 

@@ -9,10 +9,13 @@
 #include "lib/loop.h"
 #include "lib/real.h"
 #include "lib/str.h"
+#include "lib/trainer_ranks.h"
 #include "lib/util.h"
 
 /* Tokens of a pass.  A constant: it decides no result, only memory and speed. */
 enum { MICRO_TOKENS = 4096 };
+/* Steps between two comparisons of the weights of ranks: a pass over them beside a whole update. */
+enum { COMPARE_EVERY = 64 };
 
 /* ---- reading from the store ---- */
 
@@ -550,10 +553,12 @@ int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row
 int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows, trainer_loss loss, void *arg,
                      struct err *e)
 {
-	int64_t tokens = 0;
-	for (int64_t first = 0, end; first < n_rows; first = end) {
+	struct trainer_part part = trainer_part(t->comm, row, n_rows);
+	bool alone = comm_ranks(t->comm) == 1;
+	int64_t tokens = part.tokens;
+	for (int64_t first = part.first, end; first < part.end; first = end) {
 		struct pass p = {.k = t->k, .first = tokens};
-		end = end_of_micro_batch(row, n_rows, first, t->micro_tokens, &p);
+		end = end_of_micro_batch(row, part.end, first, t->micro_tokens, &p);
 		int failed = pass_alloc(&p, end - first, t->info.arch.C, true, e) ||
 		             kl_alloc(&p, row + first, end - first, e);
 		if (!failed) {
@@ -561,7 +566,7 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 			failed = pass_forward(&p, &t->d, &t->w, t->acts, row + first, end - first, e);
 		}
 		if (!failed) {
-			loss(arg, first, end);
+			loss(arg, first, end, alone);
 			failed = pass_backward(&p, t, row + first, end - first, e);
 		}
 		tokens += p.N;
@@ -570,6 +575,10 @@ int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows,
 			return -1;
 	}
 	decoder_backward_finish(&t->d, &t->g);
+	if (trainer_gather(t->comm, row, n_rows, t->info.arch.C, e))
+		return -1;
+	if (!alone)
+		loss(arg, 0, n_rows, true);
 	return 0;
 }
 
@@ -605,6 +614,8 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 		decoder_backward_finish(&t[i]->d, &t[i]->g);
 		if (t[i]->k->sync(t[i]->k->ctx, why, sizeof why))
 			return err_set(e, "%s: %s", t[i]->k->name, why);
+		if (trainer_sum_gradient(t[i], e))
+			return -1;
 		squares += squares_of(t[i]);
 	}
 	*norm = sqrt(squares);
@@ -620,6 +631,9 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 	for (int i = 0; i < n; i++)
 		optim_step(c, i ? critic_lr : lr, critic_lr, scale, ++t[i]->step, &t[i]->w, &t[i]->m, &t[i]->v,
 		           &t[i]->g);
+	for (int i = 0; i < n; i++)
+		if (t[i]->step % COMPARE_EVERY == 1 && trainer_same_weights(t[i], e))
+			return -1;
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/comm.h"
 #include "lib/decoder.h"
 #include "lib/err.h"
 #include "lib/model.h"
@@ -54,6 +55,7 @@ struct trainer {
 	struct decoder d;
 	struct activations *acts;
 	int64_t micro_tokens;    /* budget of a pass */
+	struct comm *comm;       /* whose ranks share the passes (lib/trainer_ranks.h); borrowed, NULL: none */
 	struct store_view *view; /* of trainer_attach */
 	char *config;            /* of a model begun as a copy: the config.json that it gets; else NULL */
 };
@@ -93,8 +95,11 @@ int trainer_score(struct decoder *d, const struct weights *w, struct trainer_row
  * Forward and backward of rows in order.  After the forward pass of a micro-batch (whose outputs are in its rows),
  * `loss` is called for its rows [first, end) to fill dlogprobs, dentropy and dvalues; gradients add to t->g.  A row
  * where one of these is NULL has none of that kind.  The same bits for any micro_tokens.
+ *
+ * Over ranks the gradients of this rank's rows are added, and `loss` is called for its rows, and at the end, with the
+ * outputs of all of them, for all rows.  count: the rows are to be counted into sums; each is once, in order.
  */
-typedef void (*trainer_loss)(void *arg, int64_t first, int64_t end);
+typedef void (*trainer_loss)(void *arg, int64_t first, int64_t end, bool count);
 int trainer_backward(struct trainer *t, struct trainer_row *row, int64_t n_rows, trainer_loss loss, void *arg,
                      struct err *e);
 void trainer_zero_gradient(struct trainer *t);
@@ -102,7 +107,7 @@ void trainer_zero_gradient(struct trainer *t);
 /*
  * One optimizer step of one or two models (policy, critic), whose gradients are clipped together.  The value head, and
  * all of the second model, learn at critic_lr.  *norm: before clipping.  -1 when a gradient is not finite: nothing has
- * changed.
+ * changed.  Over ranks gradients are summed first, and now and then the weights compared.
  */
 int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, double lr, double critic_lr,
                  double *norm, struct err *e);

@@ -88,8 +88,9 @@ static struct rows *rows_random(int64_t V, int which)
 	return r;
 }
 
-static void objective(void *arg, int64_t first, int64_t end)
+static void objective(void *arg, int64_t first, int64_t end, bool count)
 {
+	(void)count;
 	struct rows *r = arg;
 	for (int64_t i = first; i < end; i++)
 		for (int k = 0; k < 4; k++)
@@ -122,7 +123,7 @@ static double score(struct trainer *t, struct rows *r)
 	if (trainer_score(&t->d, &t->w, r->row, r->n, t->micro_tokens, &e))
 		test_fail(__FILE__, __LINE__, "%s", e.msg);
 	r->loss = 0;
-	objective(r, 0, r->n);
+	objective(r, 0, r->n, true);
 	return r->loss;
 }
 
@@ -327,12 +328,12 @@ static void same_in_pieces(const char *config, int which)
 
 /* ---- rows that are joined ---- */
 
-static void joined_objective(void *arg, int64_t first, int64_t end)
+static void joined_objective(void *arg, int64_t first, int64_t end, bool count)
 {
 	struct rows *r = arg;
 	CHECK(!r->row[first].joined && (end == r->n || !r->row[end].joined));
 	r->passes++;
-	objective(arg, first, end);
+	objective(arg, first, end, count);
 }
 
 /* Rows 0 to 2 of 7, 10 and 19 tokens, and 3, 4 of 1 and 6: together they are two passes, or one where they fit. */
