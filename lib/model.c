@@ -1,6 +1,7 @@
 /* model - see model.h */
 #include "lib/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,56 @@ int engine_open(struct engine *g, const struct engine_config *c, struct err *e)
 		return 0;
 	engine_close(g);
 	return -1;
+}
+
+/* "0,2,3" as numbers: how many, or -1. */
+static int parse_list(const char *text, int64_t gpu[COMM_MAX_RANKS])
+{
+	char *copy = xstrdup(text), *word, *rest = copy;
+	int n = 0;
+	while (n >= 0 && (word = strsep(&rest, ",")))
+		n = n < COMM_MAX_RANKS && parse_i64(word, &gpu[n]) && gpu[n] >= 0 && gpu[n] < 1024 ? n + 1 : -1;
+	free(copy);
+	return n;
+}
+
+/* The rank's own out of "cuda" or a list; what is neither stays, for engine_open to judge.  *shared: ranks have one GPU
+ * together. */
+static int device_of_rank(const char **device, const struct comm *comm, char own[32], bool *shared, struct err *e)
+{
+	int64_t gpu[COMM_MAX_RANKS];
+	int ranks = comm_ranks(comm), n = ranks;
+	*shared = false;
+	if (!*device || strncmp(*device, "cuda", 4) || (ranks == 1 && !strchr(*device, ',')))
+		return 0;
+	for (int i = 0; i < ranks; i++)
+		gpu[i] = i;
+	if ((*device)[4] && ((*device)[4] != ':' || (n = parse_list(*device + 5, gpu)) < 0))
+		return 0;
+	if (n != ranks)
+		return err_set(e, "--device %s names %d GPUs, but --ranks is %d", *device, n, ranks);
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < i; j++)
+			*shared |= gpu[i] == gpu[j];
+	snprintf(own, 32, "cuda:%d", (int)gpu[comm_rank(comm)]);
+	*device = own;
+	return 0;
+}
+
+int engine_open_rank(struct engine *g, const struct engine_config *config, struct comm *comm, struct err *note,
+                     struct err *e)
+{
+	struct engine_config c = *config;
+	char own[32];
+	bool shared;
+	if (device_of_rank(&c.device, comm, own, &shared, e))
+		return -1;
+	if (comm_ranks(comm) > 1) {
+		int64_t all = c.threads ? c.threads : par_usable(), ranks = comm_ranks(comm);
+		c.threads = all / ranks + (comm_rank(comm) < all % ranks);
+		c.threads += c.threads == 0;
+	}
+	return engine_open(g, &c, e) || comm_device(comm, g->k, shared, note, e) < 0 ? -1 : 0;
 }
 
 void engine_close(struct engine *g)

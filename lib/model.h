@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "lib/cli.h"
+#include "lib/comm.h"
 #include "lib/decoder.h"
 #include "lib/lora.h"
 #include "lib/par.h"
@@ -29,6 +30,13 @@ struct engine {
 	struct kernels *k;
 };
 int engine_open(struct engine *g, const struct engine_config *c, struct err *e);
+/*
+ * The part of one rank of a comm (NULL: all of it): threads are divided, at least one each; of GPUs a rank has the one
+ * of its number, or of a list, "cuda:0,2,3", the one in its place, which may be that of another rank too.  -1 also when
+ * a list is not as long as there are ranks.  *note: what the user should know of the way of the gradients, or "".
+ */
+int engine_open_rank(struct engine *g, const struct engine_config *c, struct comm *comm, struct err *note,
+                     struct err *e);
 void engine_close(struct engine *g);
 
 /* What a slot's files say; no weights.  Valid after the view is closed. */

@@ -71,7 +71,7 @@ static void *work(void *arg)
 	}
 }
 
-static int usable_cpus(void)
+int par_usable(void)
 {
 	cpu_set_t set;
 	if (sched_getaffinity(0, sizeof set, &set))
@@ -83,7 +83,7 @@ struct par *par_new(int threads)
 {
 	struct par *p = xcalloc(1, sizeof *p);
 	if (threads <= 0)
-		threads = usable_cpus();
+		threads = par_usable();
 	if (threads > MAX_THREADS)
 		threads = MAX_THREADS;
 	pthread_mutex_init(&p->lock, NULL);

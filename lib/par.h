@@ -16,6 +16,8 @@ struct par;
 struct par *par_new(int threads);
 void par_free(struct par *p);
 int par_threads(const struct par *p);
+/* What 0 threads are: as many as this process may run on. */
+int par_usable(void);
 
 /* Calls fn(arg, i, worker) once for each 0 <= i < n, 0 <= worker < par_threads; returns when all are done.
  * The signature is that of struct kn_par, so that a pool can be lent to the kernels. */

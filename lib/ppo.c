@@ -15,6 +15,7 @@
 #include "lib/ppo_rollouts.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
+#include "lib/trainer_ranks.h"
 #include "lib/util.h"
 
 #define AT(field) offsetof(struct ppo_config, field)
@@ -92,10 +93,12 @@ static int open_models(struct ppo *p, struct store_view *v, struct err *e)
 	char base[LORA_BASE_NAME];
 	if (trainer_open(&p->policy, p->k, v, p->slot, NULL, shared, p->optim->kind, e))
 		return -1;
+	p->policy.comm = p->comm;
 	const char *like = p->policy.info.lora ? lora_base_name(base, p->slot) : p->slot;
 	if (p->config->critic == CRITIC_SEPARATE &&
 	    trainer_open(&p->value, p->k, v, "value", like, true, p->optim->kind, e))
 		return -1;
+	p->value.comm = p->comm;
 	p->needs_reference = p->kl.coef != 0;
 	return p->needs_reference ? loop_reference(v, p->config->run, p->slot, &p->reference, e) : 0;
 }
@@ -139,7 +142,35 @@ int ppo_begin(struct ppo *p, struct err *e)
 	             loop_same_slot(&p->run, p->config->run, p->slot, e);
 	store_view_close(v);
 	p->checkpoint = p->run.version;
-	return failed || forget_published(p, e) ? -1 : 0;
+	return failed || (comm_first(p->comm) && forget_published(p, e)) ? -1 : 0;
+}
+
+/* How many ranks the run goes on with: their number decides the order in which gradients are summed. */
+#define RANKS_STATE "ppo/ranks" /* no field state_NAME is called so */
+
+static int same_ranks(const struct ppo *p, struct err *e)
+{
+	struct record *rec = record_new();
+	struct json v;
+	int64_t then = 1;
+	int got = loop_run_state(&p->run, RANKS_STATE, rec, &v, e);
+	if (got > 0)
+		then = v.is_int ? v.integer : 0;
+	if (got >= 0 && then != comm_ranks(p->comm))
+		got = err_set(e,
+		              "run '%s' was begun with --ranks %lld, but now it is %d, which would give other bits "
+		              "(another --run begins another run; ranks may share a GPU)",
+		              p->config->run, (long long)then, comm_ranks(p->comm));
+	record_free(rec);
+	return got < 0 ? -1 : 0;
+}
+
+/* One rank is not said: so it was before there were more. */
+static int keep_ranks(struct ppo *p, struct err *e)
+{
+	char state[64];
+	int n = snprintf(state, sizeof state, "{\"" RANKS_STATE "\":%d}", comm_ranks(p->comm));
+	return comm_ranks(p->comm) > 1 ? loop_run_set_states(&p->run, state, (size_t)n, e) : 0;
 }
 
 int ppo_open(struct ppo *p, struct err *e)
@@ -155,7 +186,7 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (p->run.begun && !p->run.closed && p->config->steps > 0 && p->run.updates >= p->config->steps)
 		return err_set(e, "run '%s' has made %lld updates already, and --steps is %lld", p->config->run,
 		               (long long)p->run.updates, (long long)p->config->steps);
-	if (p->run.begun && !p->run.closed && trainer_same_optim(&p->policy, p->config->run, e))
+	if (p->run.begun && !p->run.closed && (trainer_same_optim(&p->policy, p->config->run, e) || same_ranks(p, e)))
 		return -1;
 	if (p->config->rollouts && !p->run.closed && ppo_rollouts_open(p, e))
 		return -1;
@@ -164,7 +195,7 @@ int ppo_open(struct ppo *p, struct err *e)
 	p->run.base = p->checkpoint = p->policy.version;
 	snprintf(p->run.slot, sizeof p->run.slot, "%s", p->slot);
 	begin_models(p);
-	return 0;
+	return keep_ranks(p, e);
 }
 
 void ppo_close(struct ppo *p)
@@ -217,16 +248,17 @@ static struct policy_loss_row loss_row(const struct mini *m, int64_t i)
 }
 
 /* Called between the forward and the backward pass of rows first..end-1. */
-static void take_loss(void *arg, int64_t first, int64_t end)
+static void take_loss(void *arg, int64_t first, int64_t end, bool count)
 {
 	struct mini *m = arg;
+	struct policy_loss_stats beside = {0}, *sums = count ? &m->sums : &beside;
 	for (int64_t i = first; i < end; i++) {
 		struct policy_loss_row r = loss_row(m, i);
 		if (r.dlogprobs)
-			policy_loss_tokens(m->p->loss, &m->scale, &r, &m->sums);
+			policy_loss_tokens(m->p->loss, &m->scale, &r, sums);
 		if (r.dvalues)
-			policy_loss_cells(m->p->loss, &m->scale, &r, &m->sums);
-		if (m->bad < 0 && !bad_batch_row_finite(&m->row[i]))
+			policy_loss_cells(m->p->loss, &m->scale, &r, sums);
+		if (count && m->bad < 0 && !bad_batch_row_finite(&m->row[i]))
 			m->bad = i;
 	}
 }
@@ -291,11 +323,11 @@ static int forward(struct mini *m, bool loss, struct err *e)
 	choose(m, true, false);
 	for (int64_t i = 0; !loss && i < m->n; i++)
 		m->row[i].kl = NULL;
-	if (trainer_score(&t->d, &t->w, m->row, m->n, t->micro_tokens, e))
+	if (trainer_score_ranks(m->p->comm, &t->d, &t->w, m->row, m->n, t->micro_tokens, e))
 		return -1;
 	m->bad = -1;
 	if (loss)
-		take_loss(m, 0, m->n);
+		take_loss(m, 0, m->n, true);
 	return check_rows(m, e);
 }
 
@@ -456,11 +488,27 @@ static bool is_checkpoint(const struct ppo *p)
 	       (c->snapshot_every > 0 && p->run.batches % c->snapshot_every == 0);
 }
 
+/* What a commit changes in a rank that does not write. */
+static void follow(struct ppo *p, int64_t version, bool all)
+{
+	p->policy.version = version;
+	p->value.version += all && p->config->critic == CRITIC_SEPARATE;
+	if (all)
+		p->checkpoint = version;
+}
+
 static int commit(struct ppo *p, const struct str *metrics, struct err *e)
 {
 	double started = now_seconds();
 	int64_t version = p->policy.version + 1;
 	bool all = is_checkpoint(p);
+	/* from here on nobody reads the store, or is still to fail in this update */
+	if (comm_barrier(p->comm, e))
+		return -1;
+	if (!comm_first(p->comm)) {
+		follow(p, version, all);
+		return 0;
+	}
 	struct store_update *u = store_update_begin(p->store, e);
 	if (!u)
 		return -1;

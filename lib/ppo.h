@@ -65,6 +65,7 @@ struct ppo {
 	struct policy_loss_config *loss;
 	struct optim_config *optim;
 	const struct kernels *k;
+	struct comm *comm; /* ranks that share the passes (lib/comm.h), NULL: none; only the first writes */
 	struct store *store;
 	const char *name;               /* of what is trained: "", or an adapter */
 	const char *options, *operands; /* effective options and operands as JSON, for the log */

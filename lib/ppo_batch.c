@@ -10,6 +10,7 @@
 #include "lib/cli.h"
 #include "lib/ppo_metrics.h"
 #include "lib/record.h"
+#include "lib/trainer_ranks.h"
 #include "lib/util.h"
 
 void ppo_batch_init(struct ppo_batch *b)
@@ -180,7 +181,7 @@ static int run_reference(struct ppo_batch *b, struct ppo *p, struct ppo_referenc
 		}
 		n++;
 	}
-	return trainer_score(&ref->d, &ref->w, row, n, p->policy.micro_tokens, e);
+	return trainer_score_ranks(p->comm, &ref->d, &ref->w, row, n, p->policy.micro_tokens, e);
 }
 
 /*
@@ -203,7 +204,7 @@ static int exact_kl(struct ppo_batch *b, struct ppo *p, struct err *e)
 		row[i] = without_outputs(r);
 		row[i].kl = r->exact_kl = floats(b, r->n);
 	}
-	return trainer_score(&p->policy.d, &p->policy.w, row, b->n, p->policy.micro_tokens, e);
+	return trainer_score_ranks(p->comm, &p->policy.d, &p->policy.w, row, b->n, p->policy.micro_tokens, e);
 }
 
 static int score_reference(struct ppo_batch *b, struct ppo *p, struct err *e)
@@ -238,7 +239,7 @@ static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 		row[n] = without_outputs(r);
 		row[n++].values = r->values;
 	}
-	return n ? trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e) : 0;
+	return n ? trainer_score_ranks(p->comm, &t->d, &t->w, row, n, t->micro_tokens, e) : 0;
 }
 
 /* Of rows that another policy sampled than the one before the update: its log-probabilities, and how much they count.
@@ -261,7 +262,7 @@ static int score_proximal(struct ppo_batch *b, struct ppo *p, struct err *e)
 		row[n].values = row[n].entropy = row[n].dlogprobs = row[n].dentropy = row[n].dvalues = NULL;
 		row[n++].logprobs = r->proximal;
 	}
-	if (n && trainer_score(&t->d, &t->w, row, n, t->micro_tokens, e))
+	if (n && trainer_score_ranks(p->comm, &t->d, &t->w, row, n, t->micro_tokens, e))
 		return -1;
 	for (int64_t i = 0; i < b->n; i++)
 		if (b->row[i].proximal)

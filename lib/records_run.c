@@ -112,6 +112,7 @@ int records_run_open(struct records_run *r, struct err *e)
 	int failed = absent < 0 || load_run(r, v, e) || load_info(r, v, files, absent, e) || open_model(r, v, e);
 	store_view_close(v);
 	r->version = r->model.version;
+	r->model.comm = r->comm;
 	return failed ? -1 : 0;
 }
 
@@ -190,6 +191,8 @@ static void describe(const struct records_run *r, struct str *out)
 		str_addf(out, " optim=%s", optim_kind_names[o->kind]);
 	if (o->kind == OPTIM_SGD)
 		str_addf(out, " momentum=%.17g", o->momentum);
+	if (comm_ranks(r->comm) > 1) /* the order in which gradients are summed */
+		str_addf(out, " ranks=%d", comm_ranks(r->comm));
 	if (r->method->describe)
 		r->method->describe(r->arg, out);
 	if (o->schedule.kind != SCHEDULE_CONSTANT)
@@ -325,6 +328,14 @@ static int put_files(struct records_run *r, struct store_update *u, struct err *
 
 static int commit(struct records_run *r, struct err *e)
 {
+	/* from here on nobody reads the store, or is still to fail in this update */
+	if (comm_barrier(r->comm, e))
+		return -1;
+	if (!comm_first(r->comm)) {
+		r->model.version = ++r->version;
+		str_clear(&r->pending);
+		return 0;
+	}
 	struct store_update *u = store_update_begin(r->store, e);
 	if (!u)
 		return -1;

@@ -59,6 +59,7 @@ struct records_run {
 	struct records_run_config *config;
 	struct optim_config *optim;
 	const struct kernels *k;
+	struct comm *comm; /* ranks that share the passes (lib/comm.h), NULL: none; only the first writes */
 	struct store *store;
 	const char *name;               /* of what is trained: "", or an adapter */
 	const char *options, *operands; /* effective options and operands as JSON, for the log */

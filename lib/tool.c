@@ -113,12 +113,18 @@ static bool blank(const char *line, size_t len)
 	return strspn(line, " \t\r") >= len;
 }
 
+/* What the next line is, for whoever else reads it: returns got, or -1. */
+static int fed(struct tool *t, int got, const char *line, size_t len, struct err *e)
+{
+	return t->feed && t->feed(t->feed_arg, got ? line : NULL, len, e) ? -1 : got;
+}
+
 /* The next line that is not blank, of any operand: 1, 0, -1. */
 static int next_line(struct tool *t, char **line, size_t *len, struct err *e)
 {
 	for (;;) {
 		if (!t->in && t->next_operand == t->n_operands)
-			return 0;
+			return fed(t, 0, NULL, 0, e);
 		if ((!t->in && next_input(t, e) < 0) || wait_line(t, e) < 0)
 			return -1;
 		int got = stream_next(t->in, line, len, e);
@@ -126,10 +132,10 @@ static int next_line(struct tool *t, char **line, size_t *len, struct err *e)
 			return -1;
 		if (got > 0 && !blank(*line, *len)) {
 			t->line = stream_line(t->in);
-			return 1;
+			return fed(t, 1, *line, *len, e);
 		}
 		if (got == 0 && t->next_operand == t->n_operands)
-			return 0;
+			return fed(t, 0, NULL, 0, e);
 		if (got == 0) {
 			stream_close(t->in);
 			t->in = NULL;

@@ -50,6 +50,10 @@ struct tool {
 	bool takes_all;        /* process sees records that carry `error` or `skip` too; else they pass as they are */
 	bool no_record;    /* out: the last -1 of tool_next was a line that is no record, and it can be called again */
 	bool drops_errors; /* whose output is no stream of records: with -k one that fails is counted, not written */
+	/* Gets each line that is read, blank ones left out, and at the end of the last input NULL; NULL: nobody does.
+	 * -1 with the whole message. */
+	int (*feed)(void *arg, const char *line, size_t len, struct err *e);
+	void *feed_arg;
 	/* For tools that hold records back: writes them, called before a line that is no record goes on as an error,
 	 * and when an input fails (NULL: none).  -1 with the whole message. */
 	int (*drain)(struct tool *t, void *arg, struct err *e);

@@ -124,6 +124,10 @@ fresh_run() { fresh; }
 	killed 5 "rl-sft-step -q --batch-size 4 --steps 40 --lr 1e-2 --schedule cosine --checkpoint-every 7 sft.jsonl"
 }
 
+@test "kills: two ranks" {
+	killed 5 "$generate < prompts.jsonl | $update --ranks 2 --rollouts rollouts"
+}
+
 @test "kills: preferences" {
 	unset RL_REWARD
 	jq -c '{prompt_tokens, chosen: [.prompt_tokens[] | (. * 7 + 3) % 60], rejected: [.prompt_tokens[] | (. * 5 + 1) % 60]}' prompts.jsonl >pairs.jsonl

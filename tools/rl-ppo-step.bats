@@ -53,7 +53,8 @@ print(math.sqrt(squares / count) / unit, worst / unit)
 PY
 }
 
-as_trl() { # FILTER over the records
+as_trl() { # FILTER over the records, further OPTIONs
+	local more=${*:2}
 	shared golden golden/rl/ppo
 	command -v python3 >/dev/null || skip "python3 is not here"
 	for run in "$golden"/*/; do
@@ -62,8 +63,8 @@ as_trl() { # FILTER over the records
 		rl-store import -q "$run/$(jq -r .models.policy "$config")" trl.lmdb
 		rl-store import -q "$run/$(jq -r .models.ref "$config")" trl.lmdb:ref
 		rl-store import -q "$run/$(jq -r .models.value "$config")" trl.lmdb:value
-		# shellcheck disable=SC2046
-		rl-ppo-step -q -s trl.lmdb --critic separate $(options_of "$config") <(jq -c "$1" "$run/records.jsonl") >metrics.jsonl
+		# shellcheck disable=SC2046,SC2086
+		rl-ppo-step -q -s trl.lmdb --critic separate $(options_of "$config") $more <(jq -c "$1" "$run/records.jsonl") >metrics.jsonl
 		# policy/entropy_avg is over padding there (README 1.7); eps is a rate of the clock
 		jq -ne --slurpfile ours metrics.jsonl --slurpfile stats "$run/stats.json" '
 			[$stats[0].metrics, $ours] | transpose | all(. as [$t, $o] | $t | del(.["policy/entropy_avg"], .eps) | to_entries
@@ -85,6 +86,7 @@ as_trl() { # FILTER over the records
 }
 @test "rl-ppo-step: TRL's metrics and weights after its updates" { as_trl .; }
 @test "rl-ppo-step: the same where ref_logprobs and values are computed here" { as_trl 'del(.ref_logprobs, .values, .bootstrap_value)'; }
+@test "rl-ppo-step: the same with two ranks" { as_trl 'del(.ref_logprobs, .values, .bootstrap_value)' --ranks 2; }
 
 # The options that a case of the golden GRPO and RLOO losses says.
 grouped_options() { # CASE

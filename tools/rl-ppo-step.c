@@ -13,6 +13,7 @@
 #include "lib/metrics_table.h"
 #include "lib/ppo.h"
 #include "lib/ppo_eval.h"
+#include "lib/ranks.h"
 #include "lib/rollout_reader.h"
 #include "lib/tool.h"
 #include "lib/util.h"
@@ -42,8 +43,10 @@ struct state {
 	struct policy_loss_config loss;
 	struct optim_config optim;
 	struct engine_config engine_config;
+	struct ranks_config ranks_config;
 	struct tool tool;
 	struct engine engine;
+	struct ranks ranks;
 	struct loop_locks locks;
 	struct store *store;
 	char *path, *name; /* of -s */
@@ -121,19 +124,43 @@ static int train(struct state *s, struct err *e)
 	return got < 0 ? -1 : complete(s, e);
 }
 
+static int open_store(struct state *s, struct err *e)
+{
+	bool first = comm_first(s->ranks.comm);
+	if ((first && loop_trainer(&s->locks, s->path, e)) ||
+	    !(s->store = store_open(s->path, first ? STORE_WRITE : STORE_READ, e)))
+		return -1;
+	s->ppo.store = s->store;
+	s->ppo.name = s->name;
+	return ppo_begin(&s->ppo, e) || (first && loop_piped(&s->locks, e)) ? -1 : 0;
+}
+
+/* Only the first rank takes locks and writes; the others open the store as that has left it. */
+static int open_all(struct state *s, char **operands, int n_operands, struct err *e)
+{
+	struct comm *comm = s->ranks.comm;
+	struct err note;
+	if ((!comm_first(comm) && comm_barrier(comm, e)) || open_store(s, e) ||
+	    (comm_first(comm) && comm_barrier(comm, e)) ||
+	    engine_open_rank(&s->engine, &s->engine_config, comm, &note, e) ||
+	    tool_open(&s->tool, operands, n_operands, e))
+		return -1;
+	if (*note.msg && comm_first(comm))
+		cli_warn("%s", note.msg);
+	s->ppo.k = s->engine.k;
+	return ppo_open(&s->ppo, e);
+}
+
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
 	s->e = e;
 	store_split(s->c.store, &s->path, &s->name);
-	if (loop_trainer(&s->locks, s->path, e) || !(s->store = store_open(s->path, STORE_WRITE, e)))
+	if (ranks_begin(&s->ranks, &s->ranks_config, &s->tool, &n_operands, e))
 		return -1;
-	s->ppo.store = s->store;
-	s->ppo.name = s->name;
-	if (ppo_begin(&s->ppo, e) || loop_piped(&s->locks, e) || engine_open(&s->engine, &s->engine_config, e) ||
-	    tool_open(&s->tool, operands, n_operands, e))
-		return -1;
-	s->ppo.k = s->engine.k;
-	if (ppo_open(&s->ppo, e))
+	s->ppo.comm = s->ranks.comm;
+	if (!comm_first(s->ppo.comm))
+		s->ppo_config.rollouts = NULL; /* the first writes them */
+	if (open_all(s, operands, n_operands, e))
 		return -1;
 	if (ppo_each_metrics(&s->ppo, print_line, s, e) || sink_flush(s->tool.out, e))
 		return -1;
@@ -150,7 +177,7 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	                                   s->ppo_config.max_lag,
 	                                   s->ppo_config.rollouts != NULL,
 	                                   s->ppo_config.skip_bad_batches > 0};
-	s->reader = rollout_reader_new(&s->tool, &rc, &s->locks, e);
+	s->reader = rollout_reader_new(&s->tool, &rc, comm_first(s->ppo.comm) ? &s->locks : NULL, e);
 	return s->reader ? train(s, e) : -1;
 }
 
@@ -179,6 +206,7 @@ int main(int argc, char **argv)
 	                                   {"  critic", optim_critic_options, &s.optim},
 	                                   {"Evaluation", ppo_eval_options, &s.ppo_config},
 	                                   {"Engine", engine_options, &s.engine_config},
+	                                   {"Ranks", ranks_options, &s.ranks_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-ppo-step",
 	                        .summary = "update the policy from rollouts",
@@ -214,6 +242,7 @@ int main(int argc, char **argv)
 	store_close(s.store);
 	free(s.path);
 	free(s.name);
+	failed = ranks_end(&s.ranks, failed, &e);
 	engine_close(&s.engine);
 	loop_close(&s.locks);
 	return tool_end(&s.tool, failed, &e);

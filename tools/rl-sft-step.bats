@@ -34,14 +34,15 @@ integers() {
 	od -An -v -w8 -td8 -j $((8 + $2 + $3)) -N $(($4 - $3)) "$1"
 }
 
-golden() { # CASE
-	local dir
+golden() { # CASE, further OPTIONs
+	local dir more=${*:2}
 	shared dir golden/models
 	dir=$dir/$1
 	golden_records "$dir/golden.safetensors" >records.jsonl
 	rm -f g.lmdb*
 	rl-store import "$dir/model" g.lmdb >/dev/null
-	rl-sft-step -q -s g.lmdb --batch-size 4 --steps 10 --no-shuffle --lr 1e-3 --weight-decay 0.01 --decay all <records.jsonl >metrics.jsonl
+	# shellcheck disable=SC2086
+	rl-sft-step -q -s g.lmdb $more --batch-size 4 --steps 10 --no-shuffle --lr 1e-3 --weight-decay 0.01 --decay all <records.jsonl >metrics.jsonl
 	near 1e-5 0 <(tensor "$dir/golden.safetensors" losses) <(jq .loss metrics.jsonl)
 	near 0 1e-4 <(tensor "$dir/golden.safetensors" grad_norms) <(jq .grad_norm metrics.jsonl)
 	rm -rf after
@@ -52,6 +53,7 @@ golden() { # CASE
 
 @test "rl-sft-step: ten steps of AdamW as PyTorch makes them, gpt2: losses, gradient norms and weights" { golden gpt2; }
 @test "rl-sft-step: ten steps of AdamW as PyTorch makes them, llama: losses, gradient norms and weights" { golden llama; }
+@test "rl-sft-step: the same with two ranks and with three" { golden gpt2 --ranks 2 && golden llama --ranks 3; }
 
 @test "rl-sft-step: the loss is minus the mean log-probability of all completion tokens, the mask counted" {
 	rl-logprob -q --as lp "$in" >scored

@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "lib/ranks.h"
 #include "lib/sft.h"
 #include "lib/tool.h"
 #include "lib/util.h"
@@ -27,23 +28,40 @@ struct state {
 	struct records_run_config run_config;
 	struct optim_config optim;
 	struct engine_config engine_config;
+	struct ranks_config ranks_config;
 	struct tool tool;
 	struct engine engine;
+	struct ranks ranks;
 	struct loop_locks locks;
 	struct store *store;
 	char *path, *name; /* of -s */
 	struct sft sft;
 };
 
+/* Only the first rank takes the lock and writes; the others open the store as that has left it. */
+static int open_store(struct state *s, struct err *e)
+{
+	struct comm *comm = s->ranks.comm;
+	bool first = comm_first(comm);
+	if ((first && (loop_trainer(&s->locks, s->path, e) || loop_piped(&s->locks, e))) ||
+	    (!first && comm_barrier(comm, e)) || !(s->store = store_open(s->path, first ? STORE_WRITE : STORE_READ, e)))
+		return -1;
+	return first ? comm_barrier(comm, e) : 0;
+}
+
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
 	struct records_run *r = &s->sft.run;
+	struct err note;
 	store_split(s->c.store, &s->path, &s->name);
-	if (loop_trainer(&s->locks, s->path, e) || loop_piped(&s->locks, e) ||
-	    !(s->store = store_open(s->path, STORE_WRITE, e)) || engine_open(&s->engine, &s->engine_config, e) ||
+	if (ranks_begin(&s->ranks, &s->ranks_config, &s->tool, &n_operands, e) || open_store(s, e) ||
+	    engine_open_rank(&s->engine, &s->engine_config, s->ranks.comm, &note, e) ||
 	    tool_open(&s->tool, operands, n_operands, e))
 		return -1;
+	if (*note.msg && comm_first(s->ranks.comm))
+		cli_warn("%s", note.msg);
 	r->k = s->engine.k;
+	r->comm = s->ranks.comm;
 	r->store = s->store;
 	r->name = s->name;
 	return records_run_all(r, &s->tool, e);
@@ -57,6 +75,7 @@ int main(int argc, char **argv)
 	                                   {"Update", records_run_options, &s.run_config},
 	                                   {"Optimizer", optim_options_lr("2e-5"), &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
+	                                   {"Ranks", ranks_options, &s.ranks_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-sft-step",
 	                        .summary = "supervised fine-tuning of the policy",
@@ -86,6 +105,7 @@ int main(int argc, char **argv)
 	store_close(s.store);
 	free(s.path);
 	free(s.name);
+	failed = ranks_end(&s.ranks, failed, &e);
 	engine_close(&s.engine);
 	loop_close(&s.locks);
 	return tool_end(&s.tool, failed, &e);
