@@ -140,7 +140,7 @@ $B/kernels/cuda/mma_check: $B/kernels/cuda/mma_check.o
 # A fused multiply-add is an instruction where there is one, else the exact one of the math library.
 EMU_FLAGS := -Ikernels/cuda/emu -fPIC -fvisibility=hidden -fno-ipa-icf -fno-math-errno -Wno-unknown-pragmas \
              $(if $(shell grep -m 1 -ow fma /proc/cpuinfo),-mfma)
-EMU_SRC := $(filter-out %_check.cc,$(sort $(wildcard kernels/cuda/emu/*.cc)))
+EMU_SRC := $(filter-out %_check.cc %/libnccl.cc,$(sort $(wildcard kernels/cuda/emu/*.cc)))
 EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) $(EMU_SRC:kernels/cuda/%.cc=$B/emu/%.o)
 EMU_CHECKS := $B/emu/mma_check $(patsubst kernels/cuda/%.cc,$B/emu/%,$(wildcard kernels/cuda/emu/*_check.cc))
 $B/emu/%.o: kernels/cuda/%.cu
@@ -151,6 +151,8 @@ $B/emu/%.o: kernels/cuda/%.cc
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ $<
 $B/emu/rl-kernels-cuda.so: $(EMU_OBJ)
 	$(CXX) $(CXXFLAGS) -shared $(LDFLAGS) -o $@ $^ -ldl
+$B/emu/libnccl.so.2: $B/emu/emu/libnccl.o
+	$(CXX) $(CXXFLAGS) -shared $(LDFLAGS) -o $@ $^ -ldl -lrt
 $(EMU_CHECKS): %: %.o $(EMU_OBJ)
 	$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -ldl
 
@@ -180,7 +182,7 @@ bench-cuda: $(CUDA_SO) $B/kernels/bench
 soak: $(PROGRAMS)
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_KILLS=1000 bats tools/kills.bats
-unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS)) $B/emu/rl-kernels-cuda.so $(EMU_CHECKS)
+unit: $(TESTS:%=$B/test/%) $(filter %/check,$(KN_PROGRAMS)) $B/emu/rl-kernels-cuda.so $B/emu/libnccl.so.2 $(EMU_CHECKS)
 
 deps:
 	@scripts/deps

@@ -346,3 +346,52 @@ ways=(
 	# once more: it is complete, and all of them see it
 	loop 2 | without_time | cmp want -
 }
+
+# On the emulated device (kernels/README.md), with the emulated NCCL, which moves bytes between processes in a stream's order.
+emulated() {
+	RL_LIBDIR=$(dirname "$(command -v rl-generate)")/../emu
+	[ -e "$RL_LIBDIR/libnccl.so.2" ] || skip "the emulated kernels are not built"
+	export RL_LIBDIR EMU_DEVICES=3 LD_LIBRARY_PATH=$RL_LIBDIR${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+}
+
+@test "ranks: gradients that go from device to device have the bits of those that go through the host" {
+	emulated
+	rollouts
+	update() { # OPTION...
+		rl-ppo-step --batch-size 5 --lr 1e-3 --critic separate "$@" rollouts.jsonl 2>said | without_time
+		# nothing but the counts and the start
+		! grep -v 'records in\|the reward is' said || false
+		weights
+		weights run.lmdb:value
+	}
+	for n in 2 3; do
+		fresh
+		update --ranks $n >want
+		for how in "EMU_DEFER=0" "EMU_DEFER=1"; do
+			fresh
+			(export "${how?}" && update --ranks $n --device cuda) | cmp want -
+		done
+	done
+	fresh
+	update --ranks 2 --device cuda:2,0 >got
+	fresh
+	update --ranks 2 | cmp - got
+}
+
+@test "ranks: where NCCL is not, or refuses, gradients go through the host, and one line says so" {
+	emulated
+	records() { rl-sft-step -q --steps 3 --batch-size 4 --lr 1e-2 --ranks 2 "$@" "$records" 2>said | without_time && weights; }
+	records >want
+	fresh
+	records --device cuda:1,1 | cmp want -
+	[ "$(cat said)" = "rl-sft-step: ranks share a GPU, which NCCL does not do: gradients are summed through the host" ]
+	mkdir none
+	: >none/libnccl.so.2
+	fresh
+	LD_LIBRARY_PATH=$PWD/none records --device cuda | cmp want -
+	[ "$(wc -l <said)" -eq 1 ]
+	grep -q 'rl-sft-step: no NCCL: .*libnccl.so.2.*: gradients are summed through the host' said
+	fresh
+	export EMU_DEVICES=1
+	fails_with 1 "rank 1: --device cuda:1: no GPU 1; this machine has 1, counted from 0" rl-sft-step -q --ranks 2 --device cuda "$records"
+}

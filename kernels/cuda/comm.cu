@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__has_include)
+#if defined(__has_include) && !defined(CU_EMULATED)
 #if __has_include(<nccl.h>)
 #include <nccl.h>
 static_assert(sizeof(ncclUniqueId) == KN_COMM_ID && ncclFloat32 == 7 && ncclSuccess == 0, "NCCL's ABI");
@@ -67,7 +67,7 @@ static int nc_load(struct nc_functions *nc, char *why, size_t why_len)
 	                    {"ncclGetErrorString", &nc->error_text}};
 	void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
 	if (!library) {
-		snprintf(why, why_len, "no NCCL (libnccl.so.2) where ldconfig finds it");
+		snprintf(why, why_len, "no NCCL: %s", dlerror());
 		return 0;
 	}
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {

@@ -169,6 +169,13 @@ void emu_queue(cudaStream_t s, std::function<void()> work)
 		run_until(s, s->queued);
 }
 
+/* For libnccl.cc, which is another object. */
+extern "C" __attribute__((visibility("default"))) void rl_kernels_cuda_emulated_queue(cudaStream_t s,
+                                                                                      void (*work)(void *), void *arg)
+{
+	emu_queue(s, [work, arg] { work(arg); });
+}
+
 void emu_drain(void)
 {
 	for (struct emu_stream *s : streams)
