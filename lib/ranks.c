@@ -67,7 +67,7 @@ static void last_line(const struct other *o, char *line, size_t cap)
 	size_t name = strlen(cli_tool());
 	if (!strncmp(from, cli_tool(), name) && !strncmp(from + name, ": ", 2))
 		from += name + 2;
-	snprintf(line, cap, "%s", from);
+	snprintf(line, cap, "%.*s", (int)cap - 1, from);
 }
 
 /* What became of rank q, once its end was seen: false when it ended as it should. */

@@ -97,6 +97,36 @@ ways=(
 	done
 }
 
+@test "ranks: an adapter in the loop, with versions between commits and an evaluation" {
+	jq -c '.id = "e" + .id | .prompt_tokens |= reverse' "$testdata/tiny/prompts.jsonl" | sed 3q >held.jsonl
+	loop() { # RANKS
+		rl-generate -q --max-tokens 6 --batch-size 8 --lag 1 --epochs 2 --eval held.jsonl --eval-every 2 <"$testdata/tiny/prompts.jsonl" |
+			rl-reward-jq -q low '[.tokens[] | if . < 32 then 1 else 0 end] | add / length' |
+			rl-ppo-step -q --lr 1e-2 --ppo-epochs 1 --max-lag 1 --snapshot-every 2 --ranks "$1" "${@:2}"
+	}
+	begin() {
+		fresh
+		rl-store lora -q --lora-target-modules all-linear run.lmdb:a
+	}
+	export RL_STORE=run.lmdb:a
+	for more in "--best eval/reward" "--checkpoint-every 3"; do
+		begin
+		# shellcheck disable=SC2086
+		loop 1 $more | without_norms >one
+		begin
+		# shellcheck disable=SC2086
+		loop 2 $more | without_time >two
+		weights=$(weights)
+		cmp <(head -n 1 one) <(head -n 1 two | without_norms)
+		[ "$(wc -l <two)" -eq "$(wc -l <one)" ]
+		begin
+		# shellcheck disable=SC2086
+		loop 2 $more -j 3 | without_time | cmp two -
+		[ "$(weights)" = "$weights" ]
+		rl-store verify -q run.lmdb
+	done
+}
+
 @test "ranks: the weights after several updates are near those of one process" {
 	rollouts
 	rm -rf before one
