@@ -312,6 +312,24 @@ int loop_same_slot(const struct loop_run *r, const char *run, const char *slot, 
 	               run, r->slot, slot);
 }
 
+/* The policy as it is now, which is the reference of a run that is not begun.  One that has gone on without holding its
+ * reference (it has no KL) cannot give it any more. */
+static int unheld_reference(struct store_view *v, const char *run, const char *slot, struct store_ref *out,
+                            struct err *e)
+{
+	struct loop_run r = {0};
+	if (run && loop_run_load(&r, v, run, e))
+		return -1;
+	bool gone = r.begun && r.batches > 0 && !strcmp(r.slot, slot);
+	loop_run_release(&r);
+	if (gone)
+		return err_set(e,
+		               "run '%s' has begun and keeps no reference, since it has no KL: name a model, such as a "
+		               "snapshot of where it began (rl-store snapshot)",
+		               run);
+	return store_resolve(v, slot, out, e);
+}
+
 int loop_reference(struct store_view *v, const char *run, const char *slot, struct store_ref *out, struct err *e)
 {
 	struct find_name f;
@@ -329,7 +347,7 @@ int loop_reference(struct store_view *v, const char *run, const char *slot, stru
 			return -1;
 	}
 	if (!f.found)
-		return store_resolve(v, slot, out, e);
+		return unheld_reference(v, run, slot, out, e);
 	*out = f.ref;
 	return 0;
 }

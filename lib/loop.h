@@ -110,7 +110,8 @@ int loop_slot(struct store_view *v, const char *name, char slot[64], struct err 
 int loop_same_slot(const struct loop_run *r, const char *run, const char *slot, struct err *e);
 
 /* The reference of a run on a slot: the slot `ref` when one was imported; else of an adapter its base; else the name
- * kept for the run; else (a run not begun) the current policy.  run NULL: a run that begins, whatever had its name. */
+ * kept for the run; else the current policy, -1 when the run has begun.  run NULL: a run that begins, whatever had its
+ * name. */
 int loop_reference(struct store_view *v, const char *run, const char *slot, struct store_ref *out, struct err *e);
 /* Holds the version a run began with by name; goes into the run's first update. */
 int loop_hold_reference(struct store_update *u, const char *run, const struct store_ref *ref, struct err *e);

@@ -67,6 +67,19 @@ setup() {
 	grep -q "'tokens' has id 64" got
 }
 
+@test "rl-logprob: a run that has begun and has no KL has no reference, and says so instead of taking what it has become" {
+	cp "$store" run.lmdb
+	cp "$rollouts" rows
+	rl-logprob -q -s run.lmdb rows >before
+	rl-ppo-step -q -s run.lmdb --critic none --advantage reinforce --kl-coef 0 --reward '.tokens | length' rows >/dev/null
+	run --separate-stderr rl-logprob -q -s run.lmdb rows
+	[ "$status" -eq 1 ] && [ -z "$output" ]
+	[[ $stderr == "rl-logprob: run '' has begun and keeps no reference, since it has no KL: name a model"* ]]
+	rl-logprob -q -s run.lmdb:policy rows >after
+	! cmp -s before after || false
+	rl-logprob -q -s run.lmdb --run another rows | cmp - after # which would begin with this policy
+}
+
 @test "rl-logprob: what is wrong is said in one line" {
 	fails_with 2 "no store" rl-logprob
 	fails_with 1 "'ref_logprobs' is already there" rl-logprob -q -s "$store" <(rl-logprob -q -s "$store" "$rollouts")
