@@ -126,7 +126,7 @@ PY
 	[ "$want" = "$(sum run.lmdb:a)" ]
 	make
 	for ms in 40 80 120 160 200; do
-		timeout -s KILL 0.$(printf %03d $ms) bash -c "exec rl-generate -q --max-tokens 6 --batch-size 8 prompts.jsonl" 2>/dev/null | timeout -s KILL 0.$(printf %03d $ms) $update >/dev/null 2>&1 || true
+		timeout --foreground -s KILL 0.$(printf %03d $ms) bash -c "exec rl-generate -q --max-tokens 6 --batch-size 8 prompts.jsonl" 2>/dev/null | timeout --foreground -s KILL 0.$(printf %03d $ms) $update >/dev/null 2>&1 || true
 	done
 	within 60 bash -c "$generate prompts.jsonl | $update" >/dev/null
 	[ "$want" = "$(sum run.lmdb:a)" ]

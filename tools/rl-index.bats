@@ -125,7 +125,7 @@ found() { # INDEX QUERY: ids
 	jq -nc 'range(20000) | {id: "d\(.)", text: ([range(20)] | map("w\(. * 7919 % 997)") | join(" "))}' >big.jsonl
 	rl-index -q big.jsonl want.lmdb && new=$(sha256sum <want.lmdb)
 	for delay in 0.001 0.005 0.01 0.03 0.05 0.08 0.1 0.12 0.15 0.2; do
-		timeout -s KILL $delay rl-index -q big.jsonl x.lmdb || true
+		timeout --foreground -s KILL $delay rl-index -q big.jsonl x.lmdb || true
 		sum=$(sha256sum <x.lmdb)
 		[ "$sum" = "$old" ] || [ "$sum" = "$new" ]
 	done
