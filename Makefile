@@ -48,6 +48,8 @@ TESTS   := $(sort $(patsubst lib/%.c,%,$(wildcard lib/*_test.c)))
 REF_SRC := $(sort $(wildcard kernels/ref/*.c))
 CPU_SRC := $(filter-out kernels/cpu/dispatch.c,$(sort $(wildcard kernels/cpu/*.c)))
 CU_SRC  := $(filter-out %_check.cu,$(sort $(wildcard kernels/cuda/*.cu)))
+# compiled for each type of activations: the objects of bf16 are named %.bf16.o
+CU_REALS := act embed fill norm rope vec
 
 MACHINE := $(shell $(CC) -dumpmachine | cut -d- -f1)
 ifeq ($(MACHINE),x86_64)
@@ -127,10 +129,14 @@ $B/bench/%: $B/lib/%.o $B/librl.a
 	$(CC) $(CFLAGS) -pie $(LDFLAGS) -o $@ $^ $(if $(DNNL),-ldnnl) $(LDLIBS)
 
 # ---- CUDA: a shared object, loaded when --device cuda asks for it ----
+NVFLAGS = -O3 -fmad=false -lineinfo $(NVARCH) -Xcompiler -fPIC,-Wall -Werror all-warnings
 $B/kernels/cuda/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
-	$(NVCC) -I. -O3 -fmad=false -lineinfo $(NVARCH) -Xcompiler -fPIC,-Wall -Werror all-warnings -MMD -MP -c -o $@ $<
-$B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o)
+	$(NVCC) -I. $(NVFLAGS) -MMD -MP -c -o $@ $<
+$B/kernels/cuda/%.bf16.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) -I. -DCU_BF16 $(NVFLAGS) -MMD -MP -c -o $@ $<
+$B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o) $(CU_REALS:%=$B/kernels/cuda/%.bf16.o)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart
 $B/kernels/cuda/mma_check: $B/kernels/cuda/mma_check.o
@@ -141,11 +147,14 @@ $B/kernels/cuda/mma_check: $B/kernels/cuda/mma_check.o
 EMU_FLAGS := -Ikernels/cuda/emu -fPIC -fvisibility=hidden -fno-ipa-icf -fno-math-errno -Wno-unknown-pragmas \
              $(if $(shell grep -m 1 -ow fma /proc/cpuinfo),-mfma)
 EMU_SRC := $(filter-out %_check.cc %/libnccl.cc,$(sort $(wildcard kernels/cuda/emu/*.cc)))
-EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) $(EMU_SRC:kernels/cuda/%.cc=$B/emu/%.o)
+EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) $(CU_REALS:%=$B/emu/%.bf16.o) $(EMU_SRC:kernels/cuda/%.cc=$B/emu/%.o)
 EMU_CHECKS := $B/emu/mma_check $(patsubst kernels/cuda/%.cc,$B/emu/%,$(wildcard kernels/cuda/emu/*_check.cc))
 $B/emu/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ -x c++ $<
+$B/emu/%.bf16.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -DCU_BF16 -MMD -MP -c -o $@ -x c++ $<
 $B/emu/%.o: kernels/cuda/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ $<

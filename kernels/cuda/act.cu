@@ -48,26 +48,26 @@ static __device__ inline float act_slope(float x, enum kn_act act)
 	return x;
 }
 
-static __global__ void act_fwd_kernel(float *y, const float *x, enum kn_act act, int64_t n)
+static __global__ void act_fwd_kernel(cu_real *y, const cu_real *x, enum kn_act act, int64_t n)
 {
 	for (CU_EACH(i, n))
 		y[i] = act_value(x[i], act);
 }
 
-static __global__ void act_bwd_kernel(float *dx, const float *dy, const float *x, enum kn_act act, int64_t n)
+static __global__ void act_bwd_kernel(cu_real *dx, const cu_real *dy, const cu_real *x, enum kn_act act, int64_t n)
 {
 	for (CU_EACH(i, n))
 		dx[i] = dy[i] * act_slope(x[i], act);
 }
 
-static __global__ void glu_fwd_kernel(float *y, const float *g, const float *u, enum kn_act act, int64_t n)
+static __global__ void glu_fwd_kernel(cu_real *y, const cu_real *g, const cu_real *u, enum kn_act act, int64_t n)
 {
 	for (CU_EACH(i, n))
 		y[i] = act_value(g[i], act) * u[i];
 }
 
 /* dg and du may be the buffers of g and u: an element is read before it is written */
-static __global__ void glu_bwd_kernel(float *dg, float *du, const float *dy, const float *g, const float *u,
+static __global__ void glu_bwd_kernel(cu_real *dg, cu_real *du, const cu_real *dy, const cu_real *g, const cu_real *u,
                                       enum kn_act act, int64_t n)
 {
 	for (CU_EACH(i, n)) {
@@ -77,31 +77,34 @@ static __global__ void glu_bwd_kernel(float *dg, float *du, const float *dy, con
 	}
 }
 
-void cu_act_fwd(void *ctx, float *y, const float *x, enum kn_act act, int64_t n)
+void CU(act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	if (n > 0 && cu_enter(cu))
-		CU_LAUNCH(cu, act_fwd_kernel, cu_grid(cu, n), CU_THREADS, y, x, act, n);
+		CU_LAUNCH(cu, act_fwd_kernel, cu_grid(cu, n), CU_THREADS, cu_reals(y), cu_reals(x), act, n);
 }
 
-void cu_act_bwd(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n)
+void CU(act_bwd)(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	if (n > 0 && cu_enter(cu))
-		CU_LAUNCH(cu, act_bwd_kernel, cu_grid(cu, n), CU_THREADS, dx, dy, x, act, n);
+		CU_LAUNCH(cu, act_bwd_kernel, cu_grid(cu, n), CU_THREADS, cu_reals(dx), cu_reals(dy), cu_reals(x), act,
+		          n);
 }
 
-void cu_glu_fwd(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n)
+void CU(glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	if (n > 0 && cu_enter(cu))
-		CU_LAUNCH(cu, glu_fwd_kernel, cu_grid(cu, n), CU_THREADS, y, g, u, act, n);
+		CU_LAUNCH(cu, glu_fwd_kernel, cu_grid(cu, n), CU_THREADS, cu_reals(y), cu_reals(g), cu_reals(u), act,
+		          n);
 }
 
-void cu_glu_bwd(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
-                int64_t n)
+void CU(glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
+                 int64_t n)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	if (n > 0 && cu_enter(cu))
-		CU_LAUNCH(cu, glu_bwd_kernel, cu_grid(cu, n), CU_THREADS, dg, du, dy, g, u, act, n);
+		CU_LAUNCH(cu, glu_bwd_kernel, cu_grid(cu, n), CU_THREADS, cu_reals(dg), cu_reals(du), cu_reals(dy),
+		          cu_reals(g), cu_reals(u), act, n);
 }

@@ -13,8 +13,47 @@
 #include "kernels/kernels.h"
 
 #include <cuda_runtime.h>
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cublasLt.h>
+
+/*
+ * Files of ops on activations are compiled twice: as they stand for the table "cuda", with -DCU_BF16 for "cuda-bf16".
+ * CU(name) is a function of one of them; cu_real is what a kn_real is there.  Arithmetic is float32 in both: a bf16
+ * number is widened where it is read and rounded to nearest even where it is written.
+ */
+#ifdef CU_BF16
+#define CU(name) cu_##name##_bf16
+struct cu_real {
+	__nv_bfloat16 x;
+	__device__ operator float() const
+	{
+		return __bfloat162float(x);
+	}
+	__device__ cu_real &operator=(float y)
+	{
+		x = __float2bfloat16_rn(y);
+		return *this;
+	}
+	__device__ cu_real &operator+=(float y)
+	{
+		return *this = (float)*this + y;
+	}
+};
+#else
+#define CU(name) cu_##name
+typedef float cu_real;
+#endif
+
+static inline cu_real *cu_reals(kn_real *p)
+{
+	return (cu_real *)p;
+}
+
+static inline const cu_real *cu_reals(const kn_real *p)
+{
+	return (const cu_real *)p;
+}
 
 #define CU_WARP 32
 #define CU_THREADS 256               /* of a block, where nothing else decides */
@@ -181,37 +220,39 @@ void cu_lt_dw(struct cuda *cu, float *dw, const float *dy, int64_t ldy, const fl
 int cu_lt_init(struct cuda *cu);
 void cu_lt_release(struct cuda *cu);
 
-/* the ops, by file */
+/* the ops, by file; fill puts those that are compiled for each type of activations into a table */
+void cu_fill(struct kernels *k);
+void cu_fill_bf16(struct kernels *k);
 void cu_matmul_fwd(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N);
 void cu_matmul_dx(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
 void cu_matmul_dw(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I);
 
-void cu_layernorm_fwd(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
-                      float eps, int64_t N, int64_t C);
-void cu_layernorm_bwd(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x, const float *mean,
-                      const float *rstd, const float *g, int64_t N, int64_t C);
-void cu_rmsnorm_fwd(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N, int64_t C);
-void cu_rmsnorm_bwd(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd, const float *g,
-                    int64_t N, int64_t C);
+void CU(layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
+                       float eps, int64_t N, int64_t C);
+void CU(layernorm_bwd)(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x, const float *mean,
+                       const float *rstd, const float *g, int64_t N, int64_t C);
+void CU(rmsnorm_fwd)(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N, int64_t C);
+void CU(rmsnorm_bwd)(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd,
+                     const float *g, int64_t N, int64_t C);
 
-void cu_embed_fwd(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table, const int32_t *token,
-                  const int32_t *pos, int64_t N);
-void cu_embed_bwd(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token, const int32_t *pos,
-                  int64_t N, int64_t C);
+void CU(embed_fwd)(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table, const int32_t *token,
+                   const int32_t *pos, int64_t N);
+void CU(embed_bwd)(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token, const int32_t *pos,
+                   int64_t N, int64_t C);
 
-void cu_rope(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads, int64_t D,
-             int64_t stride, int dir);
+void CU(rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads, int64_t D,
+              int64_t stride, int dir);
 
 void cu_attention_fwd(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
                       const struct kn_attn *a);
 void cu_attention_bwd(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
                       const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
 
-void cu_act_fwd(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
-void cu_act_bwd(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
-void cu_glu_fwd(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n);
-void cu_glu_bwd(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
-                int64_t n);
+void CU(act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
+void CU(act_bwd)(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
+void CU(glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_act act, int64_t n);
+void CU(glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
+                 int64_t n);
 
 size_t cu_head_scratch(void *ctx, int64_t M, int64_t V, int64_t C);
 void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
@@ -232,13 +273,12 @@ void cu_adamw(void *ctx, float *w, float *m, float *v, const float *g, const str
 void cu_adamw8(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_moment8 *v, const float *g,
                const struct kn_adamw *a, int64_t n);
 
-void cu_gather_rows(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
-void cu_scatter_rows(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
-/* to[row[m]] += from[m] for rows of C floats, those of one row in rising m order */
-void cu_add_rows(struct cuda *cu, float *to, const float *from, const int64_t *row, int64_t M, int64_t C);
-void cu_add_rows32(struct cuda *cu, float *to, const float *from, const int32_t *row, int64_t M, int64_t C);
-void cu_add(void *ctx, float *y, const float *x, int64_t n);
-void cu_scale(void *ctx, float *y, float a, const float *x, int64_t n);
+void CU(gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
+void CU(scatter_rows)(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
+/* to[row[m]] += from[m] for rows of C, those of one row in rising m order */
+void CU(add_to_table)(struct cuda *cu, float *to, const kn_real *from, const int32_t *row, int64_t M, int64_t C);
+void CU(add)(void *ctx, float *y, const float *x, int64_t n);
+void CU(scale)(void *ctx, float *y, float a, const float *x, int64_t n);
 void cu_axpy(void *ctx, float *y, float a, const float *x, int64_t n);
 double cu_sum_squares(void *ctx, const float *x, int64_t n);
 int64_t cu_count_nonfinite(void *ctx, const float *x, int64_t n);

@@ -2,7 +2,7 @@
 #include "kernels/cuda/common.cuh"
 
 /* A block of threads makes one row of y. */
-static __global__ void embed_kernel(float *y, const __grid_constant__ struct cu_weights tok,
+static __global__ void embed_kernel(cu_real *y, const __grid_constant__ struct cu_weights tok,
                                     const __grid_constant__ struct cu_weights table, const int32_t *token,
                                     const int32_t *pos)
 {
@@ -14,8 +14,8 @@ static __global__ void embed_kernel(float *y, const __grid_constant__ struct cu_
 	}
 }
 
-void cu_embed_fwd(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table, const int32_t *token,
-                  const int32_t *pos, int64_t N)
+void CU(embed_fwd)(void *ctx, float *y, const struct kn_mat *tok, const struct kn_mat *pos_table, const int32_t *token,
+                   const int32_t *pos, int64_t N)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	struct cu_weights a, b = {};
@@ -27,17 +27,17 @@ void cu_embed_fwd(void *ctx, float *y, const struct kn_mat *tok, const struct kn
 	const int32_t *tokens = (const int32_t *)cu_stage(cu, token, bytes, &ok);
 	const int32_t *places = (const int32_t *)cu_stage(cu, pos_table ? pos : NULL, bytes, &ok);
 	if (ok)
-		CU_LAUNCH(cu, embed_kernel, (unsigned)N, CU_THREADS, y, a, b, tokens, places);
+		CU_LAUNCH(cu, embed_kernel, (unsigned)N, CU_THREADS, cu_reals(y), a, b, tokens, places);
 }
 
-void cu_embed_bwd(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token, const int32_t *pos,
-                  int64_t N, int64_t C)
+void CU(embed_bwd)(void *ctx, float *dtok, float *dpos, const float *dy, const int32_t *token, const int32_t *pos,
+                   int64_t N, int64_t C)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	if (!cu_enter(cu))
 		return;
 	if (dtok)
-		cu_add_rows32(cu, dtok, dy, token, N, C);
+		CU(add_to_table)(cu, dtok, dy, token, N, C);
 	if (dpos)
-		cu_add_rows32(cu, dpos, dy, pos, N, C);
+		CU(add_to_table)(cu, dpos, dy, pos, N, C);
 }

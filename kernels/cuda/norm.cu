@@ -12,9 +12,11 @@
 #define GAIN_ROWS 32           /* rows fetched at a time for 32 columns */
 
 struct norm {
-	float *y, *mean, *rstd; /* forward: mean and rstd may be NULL */
-	float *dx, *dg, *db;    /* backward: db NULL for the RMS norm */
-	const float *x, *dy, *g, *b;
+	cu_real *y, *dx;
+	float *mean, *rstd; /* forward; may be NULL */
+	float *dg, *db;     /* backward: db NULL for the RMS norm */
+	const cu_real *x, *dy;
+	const float *g, *b;
 	const float *mean_in, *rstd_in; /* mean_in NULL for the RMS norm, whose mean is 0 */
 	float eps;
 	int64_t N, C;
@@ -33,7 +35,7 @@ static __device__ inline float inverse_root(float sum, int64_t C, float eps)
 static __global__ void layernorm_kernel(struct norm a)
 {
 	NORM_ROW(a);
-	const float *x = a.x + n * a.C;
+	const cu_real *x = a.x + n * a.C;
 	float sum = 0, spread = 0;
 	for (int64_t c = lane; c < C; c += 16)
 		sum += x[c];
@@ -52,7 +54,7 @@ static __global__ void layernorm_kernel(struct norm a)
 static __global__ void rmsnorm_kernel(struct norm a)
 {
 	NORM_ROW(a);
-	const float *x = a.x + n * a.C;
+	const cu_real *x = a.x + n * a.C;
 	float sum = 0;
 	for (int64_t c = lane; c < C; c += 16)
 		sum = fmaf(x[c], x[c], sum);
@@ -67,7 +69,7 @@ static __global__ void rmsnorm_kernel(struct norm a)
 static __global__ void gradient_kernel(struct norm a)
 {
 	NORM_ROW(a);
-	const float *x = a.x + n * a.C, *dy = a.dy + n * a.C;
+	const cu_real *x = a.x + n * a.C, *dy = a.dy + n * a.C;
 	float mu = C && a.mean_in ? a.mean_in[n] : 0, r = C ? a.rstd_in[n] : 0, sum = 0, sum_h = 0;
 	for (int64_t c = lane; c < C; c += 16) {
 		float dh = dy[c] * a.g[c];
@@ -124,15 +126,15 @@ static void norm_backward(struct cuda *cu, const struct norm *a)
 	CU_LAUNCH(cu, gradient_kernel, row_blocks(a), CU_THREADS, *a);
 }
 
-void cu_layernorm_fwd(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
-                      float eps, int64_t N, int64_t C)
+void CU(layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
+                       float eps, int64_t N, int64_t C)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	struct norm a = {};
-	a.y = y;
+	a.y = cu_reals(y);
 	a.mean = mean;
 	a.rstd = rstd;
-	a.x = x;
+	a.x = cu_reals(x);
 	a.g = g;
 	a.b = b;
 	a.eps = eps;
@@ -142,15 +144,15 @@ void cu_layernorm_fwd(void *ctx, float *y, float *mean, float *rstd, const float
 		CU_LAUNCH(cu, layernorm_kernel, row_blocks(&a), CU_THREADS, a);
 }
 
-void cu_layernorm_bwd(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x, const float *mean,
-                      const float *rstd, const float *g, int64_t N, int64_t C)
+void CU(layernorm_bwd)(void *ctx, float *dx, float *dg, float *db, const float *dy, const float *x, const float *mean,
+                       const float *rstd, const float *g, int64_t N, int64_t C)
 {
 	struct norm a = {};
-	a.dx = dx;
+	a.dx = cu_reals(dx);
 	a.dg = dg;
 	a.db = db;
-	a.dy = dy;
-	a.x = x;
+	a.dy = cu_reals(dy);
+	a.x = cu_reals(x);
 	a.mean_in = mean;
 	a.rstd_in = rstd;
 	a.g = g;
@@ -159,13 +161,13 @@ void cu_layernorm_bwd(void *ctx, float *dx, float *dg, float *db, const float *d
 	norm_backward((struct cuda *)ctx, &a);
 }
 
-void cu_rmsnorm_fwd(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N, int64_t C)
+void CU(rmsnorm_fwd)(void *ctx, float *y, float *rstd, const float *x, const float *g, float eps, int64_t N, int64_t C)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	struct norm a = {};
-	a.y = y;
+	a.y = cu_reals(y);
 	a.rstd = rstd;
-	a.x = x;
+	a.x = cu_reals(x);
 	a.g = g;
 	a.eps = eps;
 	a.N = N;
@@ -174,14 +176,14 @@ void cu_rmsnorm_fwd(void *ctx, float *y, float *rstd, const float *x, const floa
 		CU_LAUNCH(cu, rmsnorm_kernel, row_blocks(&a), CU_THREADS, a);
 }
 
-void cu_rmsnorm_bwd(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd, const float *g,
-                    int64_t N, int64_t C)
+void CU(rmsnorm_bwd)(void *ctx, float *dx, float *dg, const float *dy, const float *x, const float *rstd,
+                     const float *g, int64_t N, int64_t C)
 {
 	struct norm a = {};
-	a.dx = dx;
+	a.dx = cu_reals(dx);
 	a.dg = dg;
-	a.dy = dy;
-	a.x = x;
+	a.dy = cu_reals(dy);
+	a.x = cu_reals(x);
 	a.rstd_in = rstd;
 	a.g = g;
 	a.N = N;
