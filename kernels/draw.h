@@ -11,12 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-#ifdef __CUDACC__
-#define KN_ANYWHERE static inline __host__ __device__
-#else
-#define KN_ANYWHERE static inline __attribute__((always_inline))
-#endif
-
 #define KN_DRAW_BITS 44 /* of the largest weight, which is 2^44: sums of 2^19 fit */
 #define KN_DRAW_ONE ((uint64_t)1 << KN_DRAW_BITS)
 

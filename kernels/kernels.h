@@ -49,11 +49,19 @@
 #include <stdint.h>
 
 #define KN_KEY_TILE 32
+#define KN_PAGE 32 /* rows of a page of the key and value arrays */
 #define KN_VOCAB_BLOCK 512
 #define KN_OUT_BLOCK 256
 #define KN_MAX_THREADS 256
 #define KN_MAX_DRAW (1 << 19) /* tokens that draw chooses from */
 #define KN_MAX_HEAD 1024      /* largest D of attention and rope */
+
+/* A function that host code and CUDA kernels share. */
+#ifdef __CUDACC__
+#define KN_ANYWHERE static inline __host__ __device__
+#else
+#define KN_ANYWHERE static inline __attribute__((always_inline))
+#endif
 
 enum kn_dtype { KN_F32 = 0, KN_BF16 = 1, KN_F16 = 2, KN_U8 = 3 }; /* KN_U8: codes of moments, never a matrix */
 
@@ -93,12 +101,32 @@ struct kn_par {
  * of the key and value arrays, so that samples of one prompt can share its
  * rows.  Query i sees positions j with j <= pos+i and, if window > 0,
  * pos+i - j < window.  Full forward: prefix_n = 0, own_row = q_row.
+ *
+ * Where the rows of the prefix, or its own, lie in pages, row i of them is
+ *     page[i / KN_PAGE] * KN_PAGE + i % KN_PAGE
+ * and prefix_row or own_row is not looked at.  A page is KN_PAGE rows, as many
+ * as a tile has keys: larger ones would leave more rows unused at the end of
+ * each sequence and save nothing, as a row is read at its own address anyway.
+ * A tile then meets at most three pages (two, but for the tile where the
+ * prefix ends).
  */
 struct kn_seq {
 	int64_t q_row, n_q, pos;
 	int64_t prefix_row, prefix_n;
 	int64_t own_row;
+	const int32_t *prefix_page, *page; /* host memory; NULL: the rows follow one another */
 };
+
+/* The row of the key of position p. */
+KN_ANYWHERE int64_t kn_key_row(const struct kn_seq *s, int64_t p)
+{
+	int in_prefix = p < s->prefix_n;
+	int64_t i = in_prefix ? p : p - s->prefix_n;
+	const int32_t *page = in_prefix ? s->prefix_page : s->page;
+	if (page)
+		return (int64_t)page[i / KN_PAGE] * KN_PAGE + i % KN_PAGE;
+	return (in_prefix ? s->prefix_row : s->own_row) + i;
+}
 
 struct kn_attn {
 	int64_t H, G, D;
@@ -244,6 +272,9 @@ struct kernels {
 	/* y[m,C] = x[row[m],C];  x[row[m],C] += y[m,C] (rows in rising m order); row: host [M] */
 	void (*gather_rows)(void *ctx, kn_real *y, const kn_real *x, const int64_t *row, int64_t M, int64_t C);
 	void (*scatter_rows)(void *ctx, kn_real *x, const kn_real *y, const int64_t *row, int64_t M, int64_t C);
+	/* y[row[m],C] = x[m], rows of x x_stride apart; no row twice; row: host [M] */
+	void (*store_rows)(void *ctx, kn_real *y, const int64_t *row, const kn_real *x, int64_t x_stride, int64_t M,
+	                   int64_t C);
 
 	/*
 	 * The fused output head over M rows: z = (h w^T + b) * inv_temp[m], then

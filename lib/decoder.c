@@ -266,25 +266,12 @@ static int forward_qkv(struct decoder *d, const struct weights *w, const struct 
 	return 0;
 }
 
-/*
- * The new keys and values go to their rows of the cache.  Where q, k and v are columns of one buffer, its rows are
- * taken as pieces as wide as a key; arch says H*D is a multiple of G*D.
- */
-static void store_keys(struct decoder *d, const struct batch *b, int64_t layer, const struct layer_acts *l,
-                       struct kvcache *c)
+/* Which row of the cache has the key of each row of the batch. */
+static void find_key_rows(struct decoder_impl *m, const struct batch *b)
 {
-	const struct kernels *k = d->k;
-	struct decoder_impl *m = d->impl;
-	int64_t pieces = d->arch->fused_qkv ? d->arch->H / d->arch->G + 2 : 1;
-	for (const struct kn_seq *s = b->seq; s < b->seq + b->n_seq; s++) {
-		int64_t to = (s->own_row + s->pos - s->prefix_n) * c->width;
+	for (const struct kn_seq *s = b->seq; s < b->seq + b->n_seq; s++)
 		for (int64_t i = 0; i < s->n_q; i++)
-			m->row[i] = i * pieces;
-		int64_t from = s->q_row * pieces * c->width;
-		k->gather_rows(k->ctx, real_at(k, c->key[layer], to), real_at(k, l->k, from), m->row, s->n_q, c->width);
-		k->gather_rows(k->ctx, real_at(k, c->value[layer], to), real_at(k, l->v, from), m->row, s->n_q,
-		               c->width);
-	}
+			m->row[s->q_row + i] = kn_key_row(s, s->pos + i);
 }
 
 static void forward_attention(struct decoder *d, const struct batch *b, int64_t layer, const struct layer_acts *l,
@@ -296,7 +283,9 @@ static void forward_attention(struct decoder *d, const struct batch *b, int64_t 
 		k->attention_fwd(k->ctx, l->o, l->lse, l->q, l->k, l->v, &at);
 		return;
 	}
-	store_keys(d, b, layer, l, c);
+	const struct decoder_impl *m = d->impl;
+	k->store_rows(k->ctx, c->key[layer], m->row, l->k, at.kv_stride, b->N, c->width);
+	k->store_rows(k->ctx, c->value[layer], m->row, l->v, at.kv_stride, b->N, c->width);
 	at.kv_stride = c->width;
 	k->attention_fwd(k->ctx, l->o, l->lse, l->q, c->key[layer], c->value[layer], &at);
 }
@@ -374,6 +363,8 @@ int decoder_forward(struct decoder *d, const struct weights *w, const struct bat
 	if (check_batch(d, b, e) || activations_reserve(a, b->N, e))
 		return -1;
 	reserve_copy_rows(m, b->N);
+	if (cache)
+		find_key_rows(m, b);
 	m->drop_key = acts && d->table->lora_dropout > 0 ? d->dropout : 0;
 	m->drop_first = b->first;
 	k->embed_fwd(k->ctx, a->layer[0].x, decoder_mat(d, w, -1, PART_TOKENS), decoder_mat(d, w, -1, PART_POSITIONS),

@@ -90,7 +90,7 @@ void activations_free(struct activations *a);
 
 /*
  * h[N,C] = final-normed hidden states.  With a cache, the key of row i of sequence s at position p is written to cache
- * row seq.own_row + (p - seq.prefix_n) before attention, and attention reads the cache through seq; without one, keys
+ * row kn_key_row(&seq, p) before attention, and attention reads the cache through seq; without one, keys
  * are those of the batch (prefix_n = 0, own_row = q_row).  With activations (then no cache), they are kept for
  * backward.
  */

@@ -256,6 +256,19 @@ static void gather_rows(struct run *r, const int64_t *d)
 	r->k->gather_rows(r->k->ctx, y, x, random_rows(r, d[0], d[2]), d[0], d[1]);
 }
 
+/* Rows in an order of their own; the others keep what they hold, and x has columns that are not taken. */
+static void store_rows(struct run *r, const int64_t *d)
+{
+	int64_t M = d[0] < d[2] ? d[0] : d[2], *row = check_host(r, (size_t)d[2] * sizeof *row);
+	for (int64_t i = 0; i < d[2]; i++) {
+		int64_t j = check_below(r, i + 1);
+		row[i] = row[j];
+		row[j] = i;
+	}
+	float *y = check_add(r, d[2] * d[1]), *x = check_in(r, M * (d[1] + 3), 1);
+	r->k->store_rows(r->k->ctx, y, row, x, d[1] + 3, M, d[1]);
+}
+
 static void scatter_rows(struct run *r, const int64_t *d)
 {
 	float *x = check_add(r, d[2] * d[1]), *y = check_in(r, d[0] * d[1], 1);
@@ -419,6 +432,7 @@ const struct check_case check_cases[] = {
         CASE(axpy, axpy_self, 1e-14, flat_dims),
         CASE(gather_rows, gather_rows, 0, row_dims),
         CASE(scatter_rows, scatter_rows, 0, row_dims),
+        CASE(store_rows, store_rows, 0, row_dims),
         CASE(head_fwd, check_head_fwd, 1e-12, check_head_dims),
         CASE(head_bwd, check_head_bwd, 1e-10, check_head_dims),
         CASE(head_fwd, check_head_fwd_kl, 1e-12, check_head_dims),

@@ -117,9 +117,35 @@ const int64_t check_head_dims[][CHECK_DIMS] = {{1, 1, 2, KN_F32, 1, 1},      {1,
                                                {9, 33, 700, KN_BF16, 1, 1},  {300, 8, 97, KN_F32, 1, 1},
                                                {0, 8, 20, KN_F32, 1, 1},     END};
 
+/* Pages for `rows` rows out of those of keys that no sequence had yet, counted down from the last one. */
+static const int32_t *take_pages(struct run *r, int64_t *left, int64_t rows)
+{
+	int64_t n = (rows + KN_PAGE - 1) / KN_PAGE;
+	int32_t *page = check_host(r, (size_t)n * sizeof *page);
+	for (int64_t i = 0; i < n; i++)
+		page[i] = (int32_t)-- * left;
+	return page;
+}
+
+/* The same sequences with their keys in pages; the number of rows that the keys then take. */
+static int64_t attention_pages(struct run *r, struct kn_seq *s, int64_t n)
+{
+	int64_t pages = 0, left, prompt = 0;
+	for (int64_t i = 0; i < n; i++)
+		pages += (s[i].pos + s[i].n_q - s[i].prefix_n + KN_PAGE - 1) / KN_PAGE;
+	left = pages;
+	for (int64_t i = 0; i < n; i++) {
+		s[i].page = take_pages(r, &left, s[i].pos + s[i].n_q - s[i].prefix_n);
+		prompt = s[i].prefix_n ? prompt : i;
+		s[i].prefix_page = s[i].prefix_n ? s[prompt].page : NULL;
+		s[i].own_row = s[i].prefix_row = -1;
+	}
+	return pages * KN_PAGE;
+}
+
 /*
  * H, G, D, window, kind, packed.  Kinds: 0 four full sequences, 1 two prompts of which each has three samples that
- * share its rows, 2 one query each at the end of a long cache (decoding).
+ * share its rows, 2 one query each at the end of a long cache (decoding), 3 as 1 in pages, 4 as 2 in pages.
  */
 static int64_t attention_seqs(struct kn_seq *s, int64_t kind, int64_t *queries, int64_t *keys)
 {
@@ -157,7 +183,9 @@ static struct attention attention_make(struct run *r, const int64_t *d)
 {
 	struct attention t = {.a = {.H = d[0], .G = d[1], .D = d[2], .window = d[3], .scale = 0.3f}};
 	t.seq = check_host(r, 8 * sizeof *t.seq);
-	t.a.n_seq = attention_seqs(t.seq, d[4], &t.queries, &t.keys);
+	t.a.n_seq = attention_seqs(t.seq, d[4] > 2 ? d[4] - 2 : d[4], &t.queries, &t.keys);
+	if (d[4] > 2)
+		t.keys = attention_pages(r, t.seq, t.a.n_seq);
 	t.a.seq = t.seq;
 	t.a.q_stride = d[0] * d[2] + 3 * d[5];
 	t.a.kv_stride = d[1] * d[2] + 5 * d[5];
@@ -171,8 +199,8 @@ void check_attention_fwd(struct run *r, const int64_t *d)
 {
 	struct attention t = attention_make(r, d);
 	float *o = check_out(r, t.queries * d[0] * d[2]), *lse = check_out(r, t.queries * d[0]);
-	r->k->attention_fwd(r->k->ctx, o, d[4] == 2 ? NULL : lse, t.q, t.k, t.v, &t.a);
-	if (d[4] == 2)
+	r->k->attention_fwd(r->k->ctx, o, d[4] % 2 == 0 && d[4] ? NULL : lse, t.q, t.k, t.v, &t.a);
+	if (d[4] % 2 == 0 && d[4])
 		r->k->zero(r->k->ctx, lse, (size_t)(t.queries * d[0]) * sizeof *lse);
 }
 
@@ -188,7 +216,8 @@ void check_attention_bwd(struct run *r, const int64_t *d)
 	r->k->attention_bwd(r->k->ctx, dq, dk, dv, do_, o, lse, t.q, t.k, t.v, &t.a, scratch);
 }
 
-const int64_t check_attention_dims[][CHECK_DIMS] = {{1, 1, 1, 0, 0, 0},    {4, 4, 12, 0, 0, 1},  {4, 4, 13, 0, 1, 1},
-                                                    {4, 2, 12, 8, 0, 0},   {6, 2, 80, 0, 1, 0},  {4, 1, 120, 0, 0, 1},
-                                                    {12, 12, 64, 0, 0, 1}, {4, 2, 16, 33, 1, 1}, {8, 2, 64, 0, 2, 1},
-                                                    {4, 4, 14, 10, 2, 0},  {3, 1, 31, 1, 0, 0},  END};
+const int64_t check_attention_dims[][CHECK_DIMS] = {
+        {1, 1, 1, 0, 0, 0},   {4, 4, 12, 0, 0, 1},  {4, 4, 13, 0, 1, 1},   {4, 2, 12, 8, 0, 0},
+        {6, 2, 80, 0, 1, 0},  {4, 1, 120, 0, 0, 1}, {12, 12, 64, 0, 0, 1}, {4, 2, 16, 33, 1, 1},
+        {8, 2, 64, 0, 2, 1},  {4, 4, 14, 10, 2, 0}, {3, 1, 31, 1, 0, 0},   {4, 2, 21, 0, 3, 1},
+        {4, 4, 16, 11, 3, 0}, {6, 2, 33, 0, 4, 1},  {4, 4, 16, 40, 4, 0},  END};

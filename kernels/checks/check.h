@@ -34,7 +34,7 @@ struct run {
 	struct check_buffer buffers[CHECK_BUFFERS];
 	struct kn_block blocks[8]; /* of matrices given out */
 	int n_blocks;
-	void *host[8]; /* host arrays given out */
+	void *host[16]; /* host arrays given out */
 	int n_host;
 };
 

@@ -239,6 +239,7 @@ static int reference_tokens(struct run *r)
 #define AT_H 6
 #define AT_G 2
 #define AT_D 21
+#define AT_PAGES 7
 #define AT_T 100 /* tokens of the sequence; its keys are rows 0.. of k and v */
 
 struct attention {
@@ -251,7 +252,20 @@ static void attend(struct run *r, const struct attention *t, float *o, float *ls
 	r->k->attention_fwd(r->k->ctx, o, lse, t->q, t->k, t->v, &a);
 }
 
-/* The same sequence in one piece, in pieces, token by token, and with its first 45 keys as a prefix elsewhere. */
+/* The keys of rows 0.. in pages, those of the prefix and the others: the page of rows i * KN_PAGE.. is page[i]. */
+static float *paged(struct run *r, const float *x, int64_t prompt, const int32_t *prefix_page, const int32_t *page)
+{
+	const int64_t kw = AT_G * AT_D;
+	struct kn_seq s = {.prefix_n = prompt, .prefix_page = prefix_page, .page = page};
+	float *to = check_out(r, AT_PAGES * KN_PAGE * kw);
+	int64_t *row = check_host(r, AT_T * sizeof *row);
+	for (int64_t p = 0; p < AT_T; p++)
+		row[p] = kn_key_row(&s, p);
+	r->k->store_rows(r->k->ctx, to, row, x, kw, AT_T, kw);
+	return to;
+}
+
+/* The same sequence in one piece, in pieces, token by token, with its first 45 keys as a prefix elsewhere, in pages. */
 static int attention_queries(struct run *r)
 {
 	const int64_t qw = AT_H * AT_D, kw = AT_G * AT_D, prompt = 45;
@@ -270,6 +284,10 @@ static int attention_queries(struct run *r)
 		order[i] = i < AT_T - prompt ? i + prompt : i - (AT_T - prompt);
 	r->k->gather_rows(r->k->ctx, moved.k, t.k, order, AT_T, kw);
 	r->k->gather_rows(r->k->ctx, moved.v, t.v, order, AT_T, kw);
+	static const int32_t prefix_page[] = {6, 2}, page[] = {3, 0};
+	struct attention pages = t;
+	pages.k = paged(r, t.k, prompt, prefix_page, page);
+	pages.v = paged(r, t.v, prompt, prefix_page, page);
 	int ok = 1;
 	for (int64_t window = 0; window <= 38; window += 38) {
 		attend(r, &t, t.o, t.lse, (struct kn_seq){.n_q = AT_T}, window);
@@ -282,6 +300,10 @@ static int attention_queries(struct run *r)
 		ok &= same(r, t.o, t.part, AT_T * qw) && same(r, t.lse, t.part_lse, AT_T * AT_H);
 		attend(r, &moved, t.part, t.part_lse,
 		       (struct kn_seq){prompt, AT_T - prompt, prompt, AT_T - prompt, prompt, 0}, window);
+		ok &= same(r, t.o + prompt * qw, t.part + prompt * qw, (AT_T - prompt) * qw);
+		for (int64_t p = prompt; p < AT_T; p++)
+			attend(r, &pages, t.part, t.part_lse,
+			       (struct kn_seq){p, 1, p, -1, prompt, -1, prefix_page, page}, window);
 		ok &= same(r, t.o + prompt * qw, t.part + prompt * qw, (AT_T - prompt) * qw);
 	}
 	return ok;
@@ -325,7 +347,7 @@ static const struct invariance {
         {"head_bwd: tokens in one call and in two, logits kept or not", head_tokens},
         {"head_fwd with a reference: rows alone and in a batch, the rest as without one, 0 to itself", reference_rows},
         {"head_bwd with a reference: tokens in one call and in two, logits kept or not", reference_tokens},
-        {"attention_fwd: at once, in pieces, token by token, behind a prefix", attention_queries},
+        {"attention_fwd: at once, in pieces, token by token, behind a prefix, in pages", attention_queries},
         {"attention_bwd: two sequences in one call and in two", attention_batches},
 };
 

@@ -69,9 +69,7 @@ KN_INLINE int64_t lse_offset(const struct span *p, int64_t row)
 /* offset of position `at` in k and v */
 KN_INLINE int64_t kv_offset(const struct span *p, int64_t at)
 {
-	const struct kn_seq *s = p->s;
-	int64_t row = at < s->prefix_n ? s->prefix_row + at : s->own_row + (at - s->prefix_n);
-	return row * p->a->kv_stride + p->g * p->a->D;
+	return kn_key_row(p->s, at) * p->a->kv_stride + p->g * p->a->D;
 }
 
 /* A row of D floats into one of `width`, zero-filled. */

@@ -144,6 +144,7 @@ void KN(draw)(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *
 void KN(scale)(void *ctx, float *y, float a, const float *x, int64_t n);
 void KN(axpy)(void *ctx, float *y, float a, const float *x, int64_t n);
 void KN(gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
+void KN(store_rows)(void *ctx, float *y, const int64_t *row, const float *x, int64_t x_stride, int64_t M, int64_t C);
 void KN(scatter_rows)(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
 size_t KN(head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
 void KN(head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,

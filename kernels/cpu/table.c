@@ -25,6 +25,7 @@ void KN(fill_table)(struct kernels *k)
 	SLOT(axpy);
 	SLOT(gather_rows);
 	SLOT(scatter_rows);
+	SLOT(store_rows);
 	SLOT(head_scratch);
 	SLOT(head_fwd);
 	SLOT(head_bwd);

@@ -11,7 +11,7 @@ struct flat {
 	uint16_t *half_out;
 	const uint16_t *half_in;
 	const int64_t *row;
-	int64_t n, C;
+	int64_t n, C, x_stride;
 	float a;
 	int64_t count[KN_MAX_THREADS];
 };
@@ -83,6 +83,20 @@ void KN(gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, in
 {
 	struct flat f = {.cpu = ctx, .y = y, .x = x, .row = row, .n = M, .C = C};
 	cpu_for(ctx, M, (double)M * (double)C, gather_item, &f);
+}
+
+static void store_item(void *arg, int64_t m, int worker)
+{
+	(void)worker;
+	const struct flat *f = arg;
+	if (f->C)
+		memcpy(f->y + f->row[m] * f->C, f->x + m * f->x_stride, (size_t)f->C * sizeof *f->y);
+}
+
+void KN(store_rows)(void *ctx, float *y, const int64_t *row, const float *x, int64_t x_stride, int64_t M, int64_t C)
+{
+	struct flat f = {.cpu = ctx, .y = y, .x = x, .row = row, .n = M, .C = C, .x_stride = x_stride};
+	cpu_for(ctx, M, (double)M * (double)C, store_item, &f);
 }
 
 static void scatter_item(void *arg, int64_t item, int worker)

@@ -19,7 +19,7 @@
 
 static_assert(KEYS == CU_WARP, "a lane is a key");
 
-/* kn_attn without the host's array of sequences, which is on the device here. */
+/* kn_attn without the host's array of sequences, which is on the device here, as are their pages. */
 struct shape {
 	int64_t H, G, D, window, q_stride, kv_stride, n_seq;
 	float scale;
@@ -66,8 +66,7 @@ static __device__ inline int64_t q_offset(const struct shape &a, const struct sp
 /* offset of position `at` in k and v */
 static __device__ inline int64_t kv_offset(const struct shape &a, const struct span &p, int64_t at)
 {
-	int64_t row = at < p.s.prefix_n ? p.s.prefix_row + at : p.s.own_row + (at - p.s.prefix_n);
-	return row * a.kv_stride + p.g * a.D;
+	return kn_key_row(&p.s, at) * a.kv_stride + p.g * a.D;
 }
 
 /* Which keys of the tile at t0 a row sees: lo..hi-1; none if lo >= hi. */
@@ -113,7 +112,7 @@ template <int RW> static __device__ inline void chains(float *sum, const float (
 	}
 }
 
-/* Stages the sequences; 0 after a sticky error. */
+/* Stages the sequences and their pages; 0 after a sticky error. */
 int cu_shape_of(struct cuda *cu, struct shape *to, const struct kn_attn *a);
 
 #endif

@@ -105,6 +105,8 @@ int cu_enter(struct cuda *cu);
  * error).  A request beyond a segment makes the ring larger, once: after the first batch of a size no op allocates.
  */
 void *cu_ring_take(struct cuda *cu, size_t bytes);
+/* Where that will be on the device, when it is sent. */
+const void *cu_ring_mirror(const struct cuda *cu, const void *taken);
 /* Where the first `bytes` of what cu_ring_take gave are on the device, for kernels queued from now on. */
 const void *cu_ring_send(struct cuda *cu, const void *taken, size_t bytes);
 /* A host array on the device; NULL for NULL.  Sets *ok to 0 if it cannot be done. */
@@ -275,6 +277,7 @@ void cu_adamw8(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_
 
 void CU(gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, int64_t M, int64_t C);
 void CU(scatter_rows)(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C);
+void CU(store_rows)(void *ctx, float *y, const int64_t *row, const float *x, int64_t x_stride, int64_t M, int64_t C);
 /* to[row[m]] += from[m] for rows of C, those of one row in rising m order */
 void CU(add_to_table)(struct cuda *cu, float *to, const kn_real *from, const int32_t *row, int64_t M, int64_t C);
 void CU(add)(void *ctx, float *y, const float *x, int64_t n);

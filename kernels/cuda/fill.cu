@@ -18,4 +18,5 @@ void CU(fill)(struct kernels *k)
 	k->scale = CU(scale);
 	k->gather_rows = CU(gather_rows);
 	k->scatter_rows = CU(scatter_rows);
+	k->store_rows = CU(store_rows);
 }

@@ -96,10 +96,14 @@ void *cu_ring_take(struct cuda *cu, size_t bytes)
 	return taken;
 }
 
+const void *cu_ring_mirror(const struct cuda *cu, const void *taken)
+{
+	return cu->ring.device + ((const char *)taken - cu->ring.host);
+}
+
 const void *cu_ring_send(struct cuda *cu, const void *taken, size_t bytes)
 {
-	const struct cu_ring *r = &cu->ring;
-	char *mirror = r->device + ((const char *)taken - r->host);
+	void *mirror = (void *)cu_ring_mirror(cu, taken);
 	cudaError_t error = cudaMemcpyAsync(mirror, taken, bytes, cudaMemcpyHostToDevice, cu->stream);
 	return cu_failed(cu, error, "copy to the device") ? NULL : mirror;
 }

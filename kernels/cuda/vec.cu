@@ -51,6 +51,13 @@ static __global__ void gather_kernel(cu_real *y, const cu_real *x, const int64_t
 		y[m * C + c] = x[row[m] * C + c];
 }
 
+static __global__ void store_kernel(cu_real *y, const int64_t *row, const cu_real *x, int64_t x_stride, int64_t C)
+{
+	int64_t m = blockIdx.x;
+	for (int64_t c = threadIdx.x; c < C; c += blockDim.x)
+		y[row[m] * C + c] = x[m * x_stride + c];
+}
+
 template <typename T>
 static __global__ void add_rows_kernel(T *to, const cu_real *from, const struct pair *pair, int64_t M, int64_t C)
 {
@@ -97,6 +104,17 @@ void CU(gather_rows)(void *ctx, float *y, const float *x, const int64_t *row, in
 	const int64_t *rows = (const int64_t *)cu_stage(cu, row, (size_t)M * sizeof *row, &ok);
 	if (ok)
 		CU_LAUNCH(cu, gather_kernel, (unsigned)M, CU_THREADS, cu_reals(y), cu_reals(x), rows, C);
+}
+
+void CU(store_rows)(void *ctx, float *y, const int64_t *row, const float *x, int64_t x_stride, int64_t M, int64_t C)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	int ok = 1;
+	if (M == 0 || C == 0 || !cu_enter(cu))
+		return;
+	const int64_t *rows = (const int64_t *)cu_stage(cu, row, (size_t)M * sizeof *row, &ok);
+	if (ok)
+		CU_LAUNCH(cu, store_kernel, (unsigned)M, CU_THREADS, cu_reals(y), rows, cu_reals(x), x_stride, C);
 }
 
 void CU(scatter_rows)(void *ctx, float *x, const float *y, const int64_t *row, int64_t M, int64_t C)

@@ -5,11 +5,6 @@
  */
 #include "kernels/ref/ref.h"
 
-static int64_t key_row(const struct kn_seq *s, int64_t p)
-{
-	return p < s->prefix_n ? s->prefix_row + p : s->own_row + (p - s->prefix_n);
-}
-
 static int64_t first_key(const struct kn_attn *a, int64_t p)
 {
 	return a->window > 0 && p >= a->window ? p - a->window + 1 : 0;
@@ -29,10 +24,10 @@ static double attend(double *out, const real *q, const real *k, const real *v, c
 {
 	double max = -INFINITY, sum = 0;
 	for (int64_t p = lo; p <= hi; p++)
-		max = fmax(max, a->scale * dot(q, k + key_row(s, p) * a->kv_stride, a->D));
+		max = fmax(max, a->scale * dot(q, k + kn_key_row(s, p) * a->kv_stride, a->D));
 	memset(out, 0, (size_t)a->D * sizeof *out);
 	for (int64_t p = lo; p <= hi; p++) {
-		int64_t at = key_row(s, p) * a->kv_stride;
+		int64_t at = kn_key_row(s, p) * a->kv_stride;
 		double e = exp(a->scale * dot(q, k + at, a->D) - max);
 		sum += e;
 		for (int64_t d = 0; d < a->D; d++)
@@ -77,7 +72,7 @@ void REF(attention_bwd)(void *ctx, real *dq, real *dk, real *dv, const real *do_
 				int64_t qo = row * a->q_stride + h * a->D, oo = (row * a->H + h) * a->D;
 				double delta = dot(do_ + oo, o + oo, a->D);
 				for (int64_t p = first_key(a, pos); p <= pos; p++) {
-					int64_t at = key_row(s, p) * a->kv_stride + kv;
+					int64_t at = kn_key_row(s, p) * a->kv_stride + kv;
 					double e = exp(a->scale * dot(q + qo, k + at, a->D) - lse[row * a->H + h]);
 					double ds = e * (dot(do_ + oo, v + at, a->D) - delta) * a->scale;
 					for (int64_t d = 0; d < a->D; d++) {

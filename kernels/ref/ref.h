@@ -74,6 +74,7 @@ void ref_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *
 void REF(scale)(void *ctx, real *y, float a, const real *x, int64_t n);
 void REF(axpy)(void *ctx, real *y, float a, const real *x, int64_t n);
 void REF(gather_rows)(void *ctx, real *y, const real *x, const int64_t *row, int64_t M, int64_t C);
+void REF(store_rows)(void *ctx, real *y, const int64_t *row, const real *x, int64_t x_stride, int64_t M, int64_t C);
 void REF(scatter_rows)(void *ctx, real *x, const real *y, const int64_t *row, int64_t M, int64_t C);
 double REF(sum_squares)(void *ctx, const real *x, int64_t n);
 int64_t REF(count_nonfinite)(void *ctx, const real *x, int64_t n);

@@ -75,6 +75,7 @@ static const struct kernels ref_table = {
         .axpy = ref_axpy,
         .gather_rows = ref_gather_rows,
         .scatter_rows = ref_scatter_rows,
+        .store_rows = ref_store_rows,
         .head_scratch = ref_head_scratch,
         .head_fwd = ref_head_fwd,
         .head_bwd = ref_head_bwd,

@@ -30,6 +30,14 @@ void REF(gather_rows)(void *ctx, real *y, const real *x, const int64_t *row, int
 			y[m * C + c] = x[row[m] * C + c];
 }
 
+void REF(store_rows)(void *ctx, real *y, const int64_t *row, const real *x, int64_t x_stride, int64_t M, int64_t C)
+{
+	(void)ctx;
+	for (int64_t m = 0; m < M; m++)
+		for (int64_t c = 0; c < C; c++)
+			y[row[m] * C + c] = x[m * x_stride + c];
+}
+
 void REF(scatter_rows)(void *ctx, real *x, const real *y, const int64_t *row, int64_t M, int64_t C)
 {
 	(void)ctx;
