@@ -83,6 +83,18 @@ struct kvcache {
 int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *arch, int64_t rows, struct err *e);
 void kvcache_release(struct kvcache *c);
 
+/* Which pages of a cache (KN_PAGE rows each) nobody has.  Low ones are given out first. */
+struct kvpages {
+	int32_t *free; /* [n_free] the next one last */
+	int64_t n_free, total;
+};
+void kvpages_init(struct kvpages *p, int64_t total);
+void kvpages_release(struct kvpages *p);
+int64_t kvpages_of(int64_t rows); /* how many n rows take */
+/* n of them into page; the caller knows that there are as many. */
+void kvpages_take(struct kvpages *p, int32_t *page, int64_t n);
+void kvpages_give(struct kvpages *p, const int32_t *page, int64_t n);
+
 /* What backward needs, kept by a training forward; memory is reused from call to call. */
 struct activations;
 struct activations *activations_new(const struct decoder *d);

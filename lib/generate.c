@@ -2,8 +2,11 @@
  * generate - see generate.h
  *
  * A step admits what there is room for, runs the new prompts in chunks of tokens, draws their first tokens, then runs
- * one token of every running sequence and draws the next.  A prompt's rows of the cache are shared by its samples and
- * given back with the last of them.
+ * one token of every running sequence and draws the next.
+ *
+ * The cache is cut into pages.  A prompt's pages are shared by its samples and given back with the last of them; a
+ * sample takes a page when it has filled those it has.  When none is left, the sequence that joined last gives up its
+ * own and waits; there being room again, what it had drawn is run again, which gives the same bits.
  */
 #include "lib/generate.h"
 
@@ -24,26 +27,20 @@ enum {
 
 const char *const generate_finish_name[] = {"length", "eos", "stop"};
 
-/* Rows of the cache in use, in rising order; first fit. */
-struct span {
-	int64_t row, n;
-};
-struct rows {
-	struct span *used;
-	int64_t n_used, cap, total;
-};
-
 /* A request that has begun. */
 struct prompt_state {
-	int64_t row;       /* of the cache */
-	int64_t slot;      /* row of prompt_h */
+	int32_t *page;     /* of the cache; NULL while it has none */
+	int64_t slot;      /* row of prompt_h, while it has pages */
 	int64_t samples;   /* that are not done yet */
+	int64_t running;   /* of these */
 	int64_t prefilled; /* tokens already in the cache */
 };
 
 struct running {
 	int64_t request, sample; /* sample: from 0 within the request */
-	int64_t own_row;
+	int32_t *page;           /* of its own: room for all that it can need */
+	int64_t n_pages;
+	int64_t filled; /* own tokens already in the cache, while it joins */
 	struct generate_result *result;
 };
 
@@ -56,10 +53,12 @@ struct generator {
 	int64_t n_requests;
 	struct generate_result *results;
 	struct kvcache cache;
-	struct rows rows;
+	struct kvpages pages;
 	struct prompt_state *prompt; /* [n_requests] */
 	struct running *run;         /* [max_running] */
 	int64_t n_run, max_run;
+	struct running *wait; /* [max_running] gave up their pages; the one that joined first is last */
+	int64_t n_wait;
 	bool *slot_used; /* [max_running] */
 	int64_t next_request, next_sample;
 	int64_t first_result; /* of next_request */
@@ -75,37 +74,6 @@ struct generator {
 	int64_t *owner; /* request of each sequence of a prefill pass */
 	struct str text;
 };
-
-/* ---- rows of the cache ---- */
-
-static int64_t rows_take(struct rows *r, int64_t n)
-{
-	int64_t at = 0, i = 0;
-	if (n == 0)
-		return 0;
-	for (; i < r->n_used && r->used[i].row - at < n; i++)
-		at = r->used[i].row + r->used[i].n;
-	if (i == r->n_used && r->total - at < n)
-		return -1;
-	if (r->n_used == r->cap) {
-		r->cap = r->cap ? 2 * r->cap : 64;
-		r->used = xrealloc_array(r->used, (size_t)r->cap, sizeof *r->used);
-	}
-	memmove(r->used + i + 1, r->used + i, (size_t)(r->n_used - i) * sizeof *r->used);
-	r->used[i] = (struct span){at, n};
-	r->n_used++;
-	return at;
-}
-
-static void rows_give(struct rows *r, int64_t row, int64_t n)
-{
-	for (int64_t i = 0; n && i < r->n_used; i++)
-		if (r->used[i].row == row) {
-			r->n_used--;
-			memmove(r->used + i, r->used + i + 1, (size_t)(r->n_used - i) * sizeof *r->used);
-			return;
-		}
-}
 
 /* The last token of a completion is never fed back. */
 static int64_t own_rows(const struct generate_request *q)
@@ -153,27 +121,29 @@ static int check_config(struct generator *g, struct err *e)
 	return 0;
 }
 
-/* Sizes from the requests: how many run together at most, rows of the cache, rows of a pass. */
+/* Sizes from the requests: how many run together at most, pages of the cache, rows of a pass. */
 static void plan(struct generator *g)
 {
-	int64_t samples = 0, all = 0, largest_need = 0;
+	int64_t samples = 0, all = 0, largest = 0;
 	for (int64_t i = 0; i < g->n_requests; i++) {
 		const struct generate_request *q = g->request + i;
 		if (!wants(q))
 			continue;
 		samples += q->n_samples;
-		all += q->n_prompt + q->n_samples * own_rows(q);
-		if (q->n_prompt + own_rows(q) > largest_need)
-			largest_need = q->n_prompt + own_rows(q);
+		int64_t prompt = kvpages_of(q->n_prompt), own = kvpages_of(own_rows(q));
+		all += prompt + q->n_samples * own;
+		if (prompt + own > largest)
+			largest = prompt + own;
 	}
 	g->max_run = g->c->max_running > 0 ? g->c->max_running : MAX_RUNNING;
 	if (g->max_run > samples)
 		g->max_run = samples;
 	const struct arch *a = g->d->arch;
-	int64_t limit = g->c->max_rows > 0 ? g->c->max_rows : CACHE_BYTES / (8 * a->L * a->G * a->D);
-	g->rows.total = all < limit ? all : limit;
-	if (g->rows.total < largest_need)
-		g->rows.total = largest_need;
+	int64_t row = 2 * (int64_t)real_bytes(g->d->k, a->L * a->G * a->D);
+	int64_t limit = (g->c->max_rows > 0 ? g->c->max_rows : CACHE_BYTES / row) / KN_PAGE;
+	g->pages.total = all < limit ? all : limit;
+	if (g->pages.total < largest)
+		g->pages.total = largest;
 	g->h_rows = PREFILL_TOKENS > g->max_run ? PREFILL_TOKENS : g->max_run;
 }
 
@@ -198,10 +168,12 @@ static int generator_check(struct generator *g, struct err *e)
 static int generator_init(struct generator *g, struct err *e)
 {
 	str_init(&g->text);
-	if (kvcache_init(&g->cache, g->d->k, g->d->arch, g->rows.total, e))
+	if (kvcache_init(&g->cache, g->d->k, g->d->arch, g->pages.total * KN_PAGE, e))
 		return -1;
+	kvpages_init(&g->pages, g->pages.total);
 	g->prompt = xcalloc((size_t)g->n_requests, sizeof *g->prompt);
 	g->run = xcalloc((size_t)g->max_run, sizeof *g->run);
+	g->wait = xcalloc((size_t)g->max_run, sizeof *g->wait);
 	g->slot_used = xcalloc((size_t)g->max_run, sizeof *g->slot_used);
 	g->token = xcalloc((size_t)g->h_rows, sizeof *g->token);
 	g->pos = xcalloc((size_t)g->h_rows, sizeof *g->pos);
@@ -225,9 +197,16 @@ static void generator_release(struct generator *g)
 	for (size_t i = 0; i < ARRAY_LEN(buffer); i++)
 		k->free(k->ctx, buffer[i]);
 	kvcache_release(&g->cache);
-	free(g->rows.used);
+	kvpages_release(&g->pages);
+	for (int64_t i = 0; g->prompt && i < g->n_requests; i++)
+		free(g->prompt[i].page);
+	for (int64_t i = 0; i < g->n_run; i++)
+		free(g->run[i].page);
+	for (int64_t i = 0; i < g->n_wait; i++)
+		free(g->wait[i].page);
 	free(g->prompt);
 	free(g->run);
+	free(g->wait);
 	free(g->slot_used);
 	free(g->token);
 	free(g->pos);
@@ -236,7 +215,7 @@ static void generator_release(struct generator *g)
 	str_release(&g->text);
 }
 
-/* ---- joining ---- */
+/* ---- pages ---- */
 
 static int64_t take_slot(struct generator *g)
 {
@@ -247,28 +226,129 @@ static int64_t take_slot(struct generator *g)
 	return i;
 }
 
-/* The next sample joins: true; false when there is no room for it yet. */
-static bool admit(struct generator *g)
+static void prompt_take(struct generator *g, int64_t request)
+{
+	struct prompt_state *p = g->prompt + request;
+	int64_t n = kvpages_of(g->request[request].n_prompt);
+	p->page = xcalloc((size_t)n, sizeof *p->page);
+	kvpages_take(&g->pages, p->page, n);
+	p->slot = take_slot(g);
+	p->prefilled = 0;
+}
+
+static void prompt_give(struct generator *g, int64_t request)
+{
+	struct prompt_state *p = g->prompt + request;
+	if (!p->page)
+		return;
+	kvpages_give(&g->pages, p->page, kvpages_of(g->request[request].n_prompt));
+	free(p->page);
+	p->page = NULL;
+	g->slot_used[p->slot] = false;
+}
+
+/* Prompts that wait for their next sample and have none running; `keep` keeps its own. */
+static void idle_prompts_give(struct generator *g, int64_t keep)
+{
+	for (int64_t i = 0; i < g->n_requests && i <= g->next_request; i++)
+		if (i != keep && g->prompt[i].running == 0)
+			prompt_give(g, i);
+}
+
+static void own_take(struct generator *g, struct running *r, int64_t n)
+{
+	kvpages_take(&g->pages, r->page + r->n_pages, n);
+	r->n_pages += n;
+}
+
+static void own_give(struct generator *g, struct running *r)
+{
+	kvpages_give(&g->pages, r->page, r->n_pages);
+	r->n_pages = 0;
+}
+
+/* May it need another page? */
+static bool grows(const struct generator *g, const struct running *r)
+{
+	return r->n_pages < kvpages_of(own_rows(g->request + r->request));
+}
+
+/* The sequence that joined last waits; the prompt too, if that was its only one. */
+static void evict(struct generator *g)
+{
+	struct running *r = g->run + --g->n_run;
+	own_give(g, r);
+	if (--g->prompt[r->request].running == 0)
+		prompt_give(g, r->request);
+	g->wait[g->n_wait++] = *r;
+}
+
+/* A page for each running sequence whose next token has no row; at the cost of those that joined last. */
+static void grow(struct generator *g)
+{
+	for (int64_t i = 0; i < g->n_run; i++) {
+		struct running *r = g->run + i;
+		if (r->result->n <= r->n_pages * KN_PAGE)
+			continue;
+		if (g->pages.n_free == 0)
+			idle_prompts_give(g, -1);
+		while (g->pages.n_free == 0 && g->n_run > i)
+			evict(g);
+		if (g->n_run > i)
+			own_take(g, r, 1);
+	}
+}
+
+/* ---- joining ---- */
+
+/*
+ * r joins: true; false when there is no room for it yet.  While others run, they and it must have a page left to grow
+ * into, so that nobody joins to be turned out within the next KN_PAGE tokens.  The first always finds room.
+ */
+static bool join(struct generator *g, const struct running *joins)
+{
+	struct running *r = g->run + g->n_run;
+	struct prompt_state *p = g->prompt + joins->request;
+	int64_t drawn = joins->result->n, own = drawn ? kvpages_of(drawn - 1) : 0;
+	int64_t need = own + (p->page ? 0 : kvpages_of(g->request[joins->request].n_prompt)), spare = 0;
+	*r = *joins;
+	r->filled = 0;
+	for (int64_t i = 0; g->n_run && i <= g->n_run; i++)
+		spare += grows(g, g->run + i);
+	if (g->n_run == 0)
+		idle_prompts_give(g, r->request);
+	if (g->pages.n_free < need + spare)
+		return false;
+	if (!p->page)
+		prompt_take(g, r->request);
+	own_take(g, r, own);
+	p->running++;
+	g->n_run++;
+	return true;
+}
+
+/* The sequence that waits longest goes on. */
+static bool resume(struct generator *g)
+{
+	if (!join(g, g->wait + g->n_wait - 1))
+		return false;
+	g->n_wait--;
+	return true;
+}
+
+/* The next sample begins. */
+static bool begin(struct generator *g)
 {
 	const struct generate_request *q = g->request + g->next_request;
-	struct prompt_state *p = g->prompt + g->next_request;
-	bool first = g->next_sample == 0;
-	int64_t prompt_row = first ? rows_take(&g->rows, q->n_prompt) : p->row;
-	if (prompt_row < 0)
-		return false;
-	int64_t own = rows_take(&g->rows, own_rows(q));
-	if (own < 0) {
-		if (first)
-			rows_give(&g->rows, prompt_row, q->n_prompt);
-		return false;
-	}
-	if (first)
-		*p = (struct prompt_state){.row = prompt_row, .slot = take_slot(g), .samples = q->n_samples};
 	struct generate_result *r = g->results + g->first_result + g->next_sample;
+	if (!join(g, &(struct running){g->next_request, g->next_sample, NULL, 0, 0, r}))
+		return false;
+	if (g->next_sample == 0)
+		g->prompt[g->next_request].samples = q->n_samples;
+	g->run[g->n_run - 1].page = xcalloc((size_t)kvpages_of(own_rows(q)), sizeof(int32_t));
 	r->token = xcalloc((size_t)q->max_tokens, sizeof *r->token);
 	r->logprob = xcalloc((size_t)q->max_tokens, sizeof *r->logprob);
 	r->sampling_logprob = g->warped ? xcalloc((size_t)q->max_tokens, sizeof *r->logprob) : NULL;
-	g->run[g->n_run++] = (struct running){g->next_request, g->next_sample, own, r};
 	g->next_sample++;
 	return true;
 }
@@ -286,39 +366,59 @@ static void skip_empty(struct generator *g)
 	}
 }
 
-/* The next n tokens of a prompt as one sequence of the batch. */
-static void add_piece(struct generator *g, struct batch *b, int64_t request, int64_t n)
+/* n tokens as one sequence of the batch, seq but for its rows. */
+static void add_piece(struct generator *g, struct batch *b, int64_t request, const int32_t *token, int64_t n,
+                      struct kn_seq seq)
 {
-	const struct generate_request *q = g->request + request;
-	struct prompt_state *p = g->prompt + request;
 	for (int64_t t = 0; t < n; t++) {
-		g->token[b->N + t] = q->prompt[p->prefilled + t];
-		g->pos[b->N + t] = (int32_t)(p->prefilled + t);
+		g->token[b->N + t] = token[t];
+		g->pos[b->N + t] = (int32_t)(seq.pos + t);
 	}
+	seq.q_row = b->N;
+	seq.n_q = n;
 	g->owner[b->n_seq] = request;
-	g->seq[b->n_seq++] = (struct kn_seq){b->N, n, p->prefilled, p->row, 0, p->row};
+	g->seq[b->n_seq++] = seq;
 	b->N += n;
-	p->prefilled += n;
+}
+
+static int64_t room(const struct batch *b, int64_t n)
+{
+	return n < PREFILL_TOKENS - b->N ? n : PREFILL_TOKENS - b->N;
+}
+
+/* What a joining sequence still has to have in the cache: its prompt, then what it had drawn.  True: all is there. */
+static bool add_missing(struct generator *g, struct batch *b, struct running *r)
+{
+	const struct generate_request *q = g->request + r->request;
+	struct prompt_state *p = g->prompt + r->request;
+	int64_t n = room(b, q->n_prompt - p->prefilled), own = r->result->n ? r->result->n - 1 : 0;
+	if (n) {
+		add_piece(g, b, r->request, q->prompt + p->prefilled, n,
+		          (struct kn_seq){.pos = p->prefilled, .page = p->page});
+		p->prefilled += n;
+	}
+	n = room(b, own - r->filled);
+	if (n) {
+		add_piece(g, b, r->request, r->result->token + r->filled, n,
+		          (struct kn_seq){.pos = q->n_prompt + r->filled,
+		                          .prefix_n = q->n_prompt,
+		                          .prefix_page = p->page,
+		                          .page = r->page});
+		r->filled += n;
+	}
+	return p->prefilled == q->n_prompt && r->filled == own;
 }
 
 /*
- * One forward pass over pieces of the prompts from request *at on: fills the batch up to PREFILL_TOKENS.  The states
- * after last tokens are kept in prompt_h.
+ * One forward pass for those that join, run[*at] and behind: fills the batch up to PREFILL_TOKENS.  The states after
+ * the last tokens of prompts are kept in prompt_h.
  */
-static int prefill_pass(struct generator *g, int64_t *at, int64_t end, struct err *e)
+static int prefill_pass(struct generator *g, int64_t *at, struct err *e)
 {
 	const struct kernels *k = g->d->k;
 	struct batch b = {.token = g->token, .pos = g->pos, .seq = g->seq};
-	while (*at < end && b.N < PREFILL_TOKENS) {
-		struct prompt_state *p = g->prompt + *at;
-		int64_t n = wants(g->request + *at) ? g->request[*at].n_prompt - p->prefilled : 0;
-		if (n > PREFILL_TOKENS - b.N)
-			n = PREFILL_TOKENS - b.N;
-		if (n)
-			add_piece(g, &b, *at, n);
-		if (!wants(g->request + *at) || p->prefilled == g->request[*at].n_prompt)
-			++*at;
-	}
+	while (*at < g->n_run && add_missing(g, &b, g->run + *at))
+		++*at;
 	if (b.N == 0)
 		return 0;
 	if (decoder_forward(g->d, g->w, &b, &g->cache, NULL, g->h, e))
@@ -326,7 +426,7 @@ static int prefill_pass(struct generator *g, int64_t *at, int64_t end, struct er
 	for (int64_t s = 0; s < b.n_seq; s++) {
 		const struct prompt_state *p = g->prompt + g->owner[s];
 		int64_t last = g->seq[s].q_row + g->seq[s].n_q - 1;
-		if (p->prefilled == g->request[g->owner[s]].n_prompt)
+		if (g->seq[s].prefix_n == 0 && g->seq[s].pos + g->seq[s].n_q == g->request[g->owner[s]].n_prompt)
 			k->gather_rows(k->ctx, real_at(k, g->prompt_h, p->slot * g->C), g->h, &last, 1, g->C);
 	}
 	return 0;
@@ -404,15 +504,14 @@ static int ends(struct generator *g, const struct running *run, struct err *e)
 	return stopped || r->n == g->request[run->request].max_tokens;
 }
 
-static void leave(struct generator *g, const struct running *run)
+static void leave(struct generator *g, struct running *run)
 {
-	const struct generate_request *q = g->request + run->request;
 	struct prompt_state *p = g->prompt + run->request;
-	rows_give(&g->rows, run->own_row, own_rows(q));
-	if (--p->samples == 0) {
-		rows_give(&g->rows, p->row, q->n_prompt);
-		g->slot_used[p->slot] = false;
-	}
+	own_give(g, run);
+	free(run->page);
+	p->running--;
+	if (--p->samples == 0)
+		prompt_give(g, run->request);
 }
 
 /* Draws for run[from..n_run): h holds one row per prompt slot (first tokens) or one per sequence; then the ended leave.
@@ -443,39 +542,28 @@ static int draw_all(struct generator *g, int64_t from, const kn_real *h, bool by
 /* ---- steps ---- */
 
 /*
- * With nothing running there is room for one sample of any request, but the rows of a prompt that is already there may
- * lie so that its next sample does not fit beside them: it begins again at row 0.
+ * What there is room for joins: those that wait, then new ones.  What they lack in the cache is run, and the first
+ * token of the new ones is drawn.
  */
-static void move_prompt(struct generator *g)
-{
-	const struct generate_request *q = g->request + g->next_request;
-	struct prompt_state *p = g->prompt + g->next_request;
-	rows_give(&g->rows, p->row, q->n_prompt);
-	p->row = rows_take(&g->rows, q->n_prompt);
-	p->prefilled = 0;
-	admit(g);
-}
-
-/* What there is room for joins: its prompt is run and its first token drawn. */
 static int join_step(struct generator *g, struct err *e)
 {
-	int64_t from = g->n_run, at = g->next_request;
-	for (skip_empty(g); g->next_request < g->n_requests && g->n_run < g->max_run && admit(g); skip_empty(g))
+	int64_t at = g->n_run;
+	while (g->n_wait && resume(g))
 		;
-	if (g->n_run == 0 && g->next_request < g->n_requests) {
-		move_prompt(g);
-		skip_empty(g);
-	}
-	int64_t end = g->next_request + (g->next_sample > 0);
-	while (at < end)
-		if (prefill_pass(g, &at, end, e))
+	int64_t fresh = g->n_run;
+	for (skip_empty(g); g->n_wait == 0 && g->next_request < g->n_requests && g->n_run < g->max_run && begin(g);
+	     skip_empty(g))
+		;
+	while (at < g->n_run)
+		if (prefill_pass(g, &at, e))
 			return -1;
-	return g->n_run > from ? draw_all(g, from, g->prompt_h, true, e) : 0;
+	return g->n_run > fresh ? draw_all(g, fresh, g->prompt_h, true, e) : 0;
 }
 
 /* One token of every running sequence. */
 static int decode_step(struct generator *g, struct err *e)
 {
+	grow(g);
 	struct batch b = {g->n_run, g->n_run, g->token, g->pos, g->seq};
 	for (int64_t i = 0; i < g->n_run; i++) {
 		const struct running *r = g->run + i;
@@ -483,7 +571,8 @@ static int decode_step(struct generator *g, struct err *e)
 		int64_t n_prompt = g->request[r->request].n_prompt, at = n_prompt + r->result->n - 1;
 		g->token[i] = r->result->token[r->result->n - 1];
 		g->pos[i] = (int32_t)at;
-		g->seq[i] = (struct kn_seq){i, 1, at, p->row, n_prompt, r->own_row};
+		g->seq[i] = (struct kn_seq){
+		        .q_row = i, .n_q = 1, .pos = at, .prefix_n = n_prompt, .prefix_page = p->page, .page = r->page};
 	}
 	if (decoder_forward(g->d, g->w, &b, &g->cache, NULL, g->h, e))
 		return -1;
@@ -495,7 +584,7 @@ static int generate_all(struct generator *g, struct err *e)
 	for (;;) {
 		if (join_step(g, e))
 			return -1;
-		if (g->n_run == 0 && g->next_request >= g->n_requests)
+		if (g->n_run == 0 && g->n_wait == 0 && g->next_request >= g->n_requests)
 			return 0;
 		if (g->n_run && decode_step(g, e))
 			return -1;

@@ -137,6 +137,43 @@ static void test_bits(void)
 	check_same("llama, greedy: the same", test_llama_config, &greedy);
 }
 
+/*
+ * Completions that outgrow the cache: sequences give up their pages and are run again.  The least cache holds one of
+ * them, so that each waits while the one before it is finished.
+ */
+static void check_pages(const char *label, const char *config, const struct generate_config *c)
+{
+	static const int64_t rows[] = {0, 5 * KN_PAGE, 7 * KN_PAGE, 9 * KN_PAGE, 1};
+	struct generate_request q[REQUESTS];
+	struct generate_result first[REQUESTS * SAMPLES], r[REQUESTS * SAMPLES];
+	struct world w;
+	struct err e = {""};
+	test_case(label);
+	CHECK(world_open(&w, "", 2, config));
+	make_requests(q, w.m.arch.V, SAMPLES);
+	for (int i = 0; i < REQUESTS; i++)
+		q[i].max_tokens = 64 - q[i].n_prompt - i;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct generate_config mine = *c;
+		mine.max_rows = rows[i];
+		CHECK_INT(generate_run(&w.m.d, &w.m.w, &w.info, &mine, q, REQUESTS, i ? r : first, &e), 0);
+		if (!i)
+			continue;
+		CHECK(same(first, r, REQUESTS * SAMPLES));
+		release(r, REQUESTS * SAMPLES);
+	}
+	release(first, REQUESTS * SAMPLES);
+	world_close(&w);
+}
+
+static void test_pages(void)
+{
+	struct generate_config plain = {.temperature = 1, .top_p = 1, .ignore_eos = true, .key = 5};
+	struct generate_config warped = {.temperature = .7, .top_k = 20, .top_p = .9, .ignore_eos = true, .key = 6};
+	check_pages("gpt2: a small cache gives the bits of a large one", test_gpt2_config, &plain);
+	check_pages("llama, with top-k, top-p: the same", test_llama_config, &warped);
+}
+
 static void test_ends(void)
 {
 	struct world w;
@@ -360,6 +397,7 @@ int main(void)
 	static const char *const golden[] = {"gpt2",  "gpt2-gelu", "llama",         "llama-rope3", "mistral",
 	                                     "qwen2", "qwen3",     "llama-sharded", "llama-bf16"};
 	test_bits();
+	test_pages();
 	test_ends();
 	test_errors();
 	test_distribution();

@@ -39,3 +39,33 @@ void kvcache_release(struct kvcache *c)
 	free(c->value);
 	memset(c, 0, sizeof *c);
 }
+
+void kvpages_init(struct kvpages *p, int64_t total)
+{
+	*p = (struct kvpages){xcalloc((size_t)total, sizeof *p->free), total, total};
+	for (int64_t i = 0; i < total; i++)
+		p->free[i] = (int32_t)(total - 1 - i);
+}
+
+void kvpages_release(struct kvpages *p)
+{
+	free(p->free);
+	memset(p, 0, sizeof *p);
+}
+
+int64_t kvpages_of(int64_t rows)
+{
+	return (rows + KN_PAGE - 1) / KN_PAGE;
+}
+
+void kvpages_take(struct kvpages *p, int32_t *page, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		page[i] = p->free[--p->n_free];
+}
+
+void kvpages_give(struct kvpages *p, const int32_t *page, int64_t n)
+{
+	while (n > 0)
+		p->free[p->n_free++] = page[--n];
+}
