@@ -214,6 +214,11 @@ struct kernels {
 	void (*get)(void *ctx, void *host, const void *src, size_t bytes);
 	void (*zero)(void *ctx, void *dst, size_t bytes);
 	int (*sync)(void *ctx, char *why, size_t why_len);
+	/* Around calls that come again and again with the same sizes and the same arrays in the backend's memory, such
+	 * as those of a token that is decoded; key tells such calls from others (the number of rows).  It changes
+	 * nothing but speed.  Between the two, what a host array holds is not changed. */
+	void (*step_begin)(void *ctx, int64_t key);
+	void (*step_end)(void *ctx);
 
 	/* y[N,C] = tok[token[n],:] (+ pos_table[pos[n],:] unless pos_table is NULL);
 	 * token, pos are host arrays [N], already checked against the tables. */

@@ -314,7 +314,7 @@ bool cli_known_variable(const char *name)
 	}
 	str_release(&s);
 	return found || !strcmp(name, "RL_MAP_SIZE") || !strcmp(name, "RL_ISA") || !strcmp(name, "RL_LIBDIR") ||
-	       !strcmp(name, "RL_CUDA_PRODUCTS");
+	       !strcmp(name, "RL_CUDA_PRODUCTS") || !strcmp(name, "RL_CUDA_GRAPHS");
 }
 
 static void warn_unknown(const char *name)

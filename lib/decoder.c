@@ -354,12 +354,28 @@ static void reserve_copy_rows(struct decoder_impl *m, int64_t n)
 	m->row_cap = n;
 }
 
+/* All that is queued between two waits. */
+static int forward_all(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
+                       struct activations *a, bool keep, kn_real *h, struct err *e)
+{
+	d->k->embed_fwd(d->k->ctx, a->layer[0].x, decoder_mat(d, w, -1, PART_TOKENS),
+	                decoder_mat(d, w, -1, PART_POSITIONS), b->token, b->pos, b->N);
+	for (int64_t l = 0; l < d->arch->L; l++) {
+		const struct layer_acts *at = a->layer + (keep ? l : 0);
+		kn_real *next = l + 1 == d->arch->L ? a->x : keep ? a->layer[l + 1].x : at->x;
+		if (forward_layer(d, w, b, l, at, cache, next, e))
+			return -1;
+	}
+	decoder_norm(d, w, -1, PART_NORM, h, a->mean, a->rstd, a->x, b->N);
+	return 0;
+}
+
 int decoder_forward(struct decoder *d, const struct weights *w, const struct batch *b, struct kvcache *cache,
                     struct activations *acts, kn_real *h, struct err *e)
 {
-	const struct kernels *k = d->k;
 	struct decoder_impl *m = d->impl;
 	struct activations *a = acts ? acts : m->one;
+	bool decoding = cache && b->N == b->n_seq; /* the same calls for each token */
 	if (check_batch(d, b, e) || activations_reserve(a, b->N, e))
 		return -1;
 	reserve_copy_rows(m, b->N);
@@ -367,16 +383,12 @@ int decoder_forward(struct decoder *d, const struct weights *w, const struct bat
 		find_key_rows(m, b);
 	m->drop_key = acts && d->table->lora_dropout > 0 ? d->dropout : 0;
 	m->drop_first = b->first;
-	k->embed_fwd(k->ctx, a->layer[0].x, decoder_mat(d, w, -1, PART_TOKENS), decoder_mat(d, w, -1, PART_POSITIONS),
-	             b->token, b->pos, b->N);
-	for (int64_t l = 0; l < d->arch->L; l++) {
-		const struct layer_acts *at = a->layer + (acts ? l : 0);
-		kn_real *next = l + 1 == d->arch->L ? a->x : acts ? a->layer[l + 1].x : at->x;
-		if (forward_layer(d, w, b, l, at, cache, next, e))
-			return -1;
-	}
-	decoder_norm(d, w, -1, PART_NORM, h, a->mean, a->rstd, a->x, b->N);
-	return decoder_sync(d, e);
+	if (decoding)
+		d->k->step_begin(d->k->ctx, b->N);
+	int failed = forward_all(d, w, b, cache, a, acts != NULL, h, e);
+	if (decoding)
+		d->k->step_end(d->k->ctx);
+	return failed ? -1 : decoder_sync(d, e);
 }
 
 /* ---- projections of one layer ---- */

@@ -46,6 +46,18 @@ sample() {
 	same sample gpt2.json
 }
 
+# Batches shrink as completions end; two batches in one process.
+decode() {
+	rl-generate -q --device "$1" --batch-size 3 --max-tokens 6..18 --ignore-eos prompts.jsonl
+}
+@test "--device cuda: steps launched as graphs draw the tokens of steps launched call by call" {
+	EMU_SEED=7 EMU_DEFER=1 same decode "$llama"
+	RL_CUDA_GRAPHS=off decode cuda | cmp - cpu.out
+	RL_CUDA_GRAPHS=maybe run decode cuda
+	[ "$status" -eq 1 ]
+	[[ $output == *"RL_CUDA_GRAPHS is 'maybe', but must be 'on' or 'off'"* ]]
+}
+
 rollouts() {
 	rl-generate -q --max-tokens 5 --batch-size 6 prompts.jsonl |
 		jq -c 'del(.batch, .row, .batch_size, .last, .cursor) | .reward = (.tokens | map(. % 3) | add)' >rollouts.jsonl

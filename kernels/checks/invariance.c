@@ -333,6 +333,70 @@ static int attention_batches(struct run *r)
 	       same(r, g[0][2], g[1][2], AT_T * kw);
 }
 
+#define STEP_V 19
+#define STEP_TOKENS 70
+
+struct stepped {
+	struct kn_mat tokens, q;
+	float *x, *keys, *qs, *o;
+};
+
+/* The token t of n sequences, of which the second is seven tokens ahead; keys are values here. */
+static void decode(struct run *r, const struct stepped *s, int64_t t, int64_t n, int in_step, int waits)
+{
+	static const int32_t page[2][3] = {{3, 0, 5}, {1, 4, 2}};
+	const int64_t kw = AT_G * AT_D, qw = AT_H * AT_D;
+	const struct kernels *k = r->k;
+	int32_t token[2], pos[2];
+	int64_t row[2];
+	struct kn_seq seq[2];
+	struct kn_attn a = {AT_H, AT_G, AT_D, 0, 0.4f, qw, kw, n, seq};
+	char why[64];
+	for (int64_t i = 0; i < n; i++) {
+		pos[i] = (int32_t)(t + 7 * i);
+		token[i] = (int32_t)((5 * t + 3 * i) % STEP_V);
+		seq[i] = (struct kn_seq){.q_row = i, .n_q = 1, .pos = pos[i], .page = page[i]};
+		row[i] = kn_key_row(seq + i, pos[i]);
+	}
+	if (in_step)
+		k->step_begin(k->ctx, 3);
+	k->embed_fwd(k->ctx, s->x, &s->tokens, NULL, token, pos, n);
+	k->store_rows(k->ctx, s->keys, row, s->x, kw, n, kw);
+	if (waits)
+		k->sync(k->ctx, why, sizeof why);
+	k->matmul_fwd(k->ctx, s->qs, s->x, &s->q, NULL, n);
+	k->attention_fwd(k->ctx, s->o, NULL, s->qs, s->keys, s->keys, &a);
+	if (in_step)
+		k->step_end(k->ctx);
+}
+
+/* Tokens in steps and outside; then with other sizes under the same key, other weights, and a wait in between. */
+static int steps(struct run *r)
+{
+	const int64_t kw = AT_G * AT_D, qw = AT_H * AT_D;
+	struct stepped s[2];
+	s[0].tokens = check_mat(r, KN_F32, STEP_V, kw, 1, 1);
+	s[0].q = check_mat(r, KN_F32, qw, kw, 1, 1);
+	struct kn_mat other = check_mat(r, KN_F32, qw, kw, 1, 1);
+	s[1] = s[0];
+	for (int i = 0; i < 2; i++) {
+		s[i].x = check_out(r, 2 * kw);
+		s[i].keys = check_out(r, 6 * KN_PAGE * kw);
+		s[i].qs = check_out(r, 2 * qw);
+		s[i].o = check_out(r, 2 * qw);
+	}
+	int ok = 1;
+	for (int64_t t = 0; t < STEP_TOKENS; t++) {
+		int64_t n = t > 30 && t < 34 ? 1 : 2;
+		if (t == 40)
+			s[0].q = s[1].q = other;
+		for (int i = 0; i < 2; i++)
+			decode(r, s + i, t, n, i, t > 50 && t < 54);
+		ok &= same(r, s[0].o, s[1].o, n * qw);
+	}
+	return ok;
+}
+
 static const struct invariance {
 	const char *what;
 	int (*fn)(struct run *r);
@@ -349,6 +413,7 @@ static const struct invariance {
         {"head_bwd with a reference: tokens in one call and in two, logits kept or not", reference_tokens},
         {"attention_fwd: at once, in pieces, token by token, behind a prefix, in pages", attention_queries},
         {"attention_bwd: two sequences in one call and in two", attention_batches},
+        {"step_begin, step_end: calls in steps and outside", steps},
 };
 
 void check_invariance(const struct kernels *k)

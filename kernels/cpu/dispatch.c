@@ -97,6 +97,17 @@ static int always(void)
 }
 
 /* Best first. */
+static void cpu_step_begin(void *ctx, int64_t key)
+{
+	(void)ctx;
+	(void)key;
+}
+
+static void cpu_step_end(void *ctx)
+{
+	(void)ctx;
+}
+
 static const struct isa {
 	const char *isa, *name;
 	int (*usable)(void);
@@ -151,6 +162,8 @@ struct kernels *kernels_cpu(const struct kn_par *par, const char *isa)
 	k->get = cpu_copy;
 	k->zero = cpu_zero;
 	k->sync = cpu_sync;
+	k->step_begin = cpu_step_begin;
+	k->step_end = cpu_step_end;
 	k->release = cpu_release;
 	found->fill(k);
 	return k;

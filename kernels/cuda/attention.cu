@@ -45,8 +45,11 @@ static void place_pages(struct kn_seq *seq, const struct kn_seq *there, const st
 
 int cu_shape_of(struct cuda *cu, struct shape *to, const struct kn_attn *a)
 {
-	size_t bytes = (size_t)a->n_seq * sizeof *a->seq;
-	*to = {a->H, a->G, a->D, a->window, a->q_stride, a->kv_stride, a->n_seq, a->scale, NULL};
+	size_t seqs = (size_t)a->n_seq * sizeof *a->seq, bytes = seqs;
+	*to = {a->H, a->G, a->D, a->window, a->q_stride, a->kv_stride, a->n_seq, a->scale, 0, NULL};
+	to->seq = (const struct kn_seq *)cu_step_find(cu, a->seq, seqs);
+	if (to->seq)
+		return 1;
 	for (int64_t i = 0; i < a->n_seq; i++)
 		bytes += (size_t)(prefix_pages(a, i) + own_pages(a->seq + i)) * sizeof *a->seq->page;
 	struct kn_seq *taken = (struct kn_seq *)cu_ring_take(cu, bytes);
@@ -54,6 +57,7 @@ int cu_shape_of(struct cuda *cu, struct shape *to, const struct kn_attn *a)
 		return 0;
 	place_pages(taken, (const struct kn_seq *)cu_ring_mirror(cu, taken), a);
 	to->seq = (const struct kn_seq *)cu_ring_send(cu, taken, bytes);
+	cu_step_keep(cu, a->seq, seqs, to->seq);
 	return to->seq != NULL;
 }
 

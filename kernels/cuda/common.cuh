@@ -17,6 +17,10 @@
 #include <cuda_fp16.h>
 #include <cublasLt.h>
 
+#include <string.h>
+
+#include <functional>
+
 /*
  * Files of ops on activations are compiled twice: as they stand for the table "cuda", with -DCU_BF16 for "cuda-bf16".
  * CU(name) is a function of one of them; cu_real is what a kn_real is there.  Arithmetic is float32 in both: a bf16
@@ -66,7 +70,8 @@ static inline const cu_real *cu_reals(const kn_real *p)
 #define CU_PIECES 8                     /* of a matrix that go to a kernel by value */
 #define CU_PLANS 256                    /* shapes of products whose algorithm is remembered */
 
-struct cu_plan; /* matmul_lt.cu */
+struct cu_plan;  /* matmul_lt.cu */
+struct cu_steps; /* graph.cu */
 
 /*
  * Pinned memory with a mirror on the device, in segments that are used in
@@ -84,6 +89,7 @@ struct cuda {
 	int any_order; /* products through cuBLASLt instead of in the orders of kernels.h */
 	cudaStream_t stream;
 	struct cu_ring ring;
+	struct cu_steps *steps;
 	cublasLtHandle_t lt;
 	void *lt_workspace;
 	float *convert;
@@ -112,20 +118,83 @@ const void *cu_ring_send(struct cuda *cu, const void *taken, size_t bytes);
 /* A host array on the device; NULL for NULL.  Sets *ok to 0 if it cannot be done. */
 const void *cu_stage(struct cuda *cu, const void *host, size_t bytes, int *ok);
 
+/*
+ * Steps (graph.cu).  Between step_begin and step_end calls are kept, not made: what is one is told from others by its
+ * bytes, and go makes it.  Whatever does not go through CU_LAUNCH calls cu_step_flush first, which makes them.
+ */
+int cu_steps_init(struct cuda *cu, int off);
+void cu_steps_release(struct cuda *cu);
+int cu_step_now(const struct cuda *cu);
+void cu_step_flush(struct cuda *cu);
+/* 1: this is the next call of the step before.  Else cu_step_add. */
+int cu_step_same(struct cuda *cu, const void *what, size_t bytes);
+void cu_step_add(struct cuda *cu, const void *what, size_t bytes, const std::function<void()> &go);
+/* Pinned memory that is copied to its mirror at the end of the step; NULL when there is none left. */
+void *cu_step_take(struct cuda *cu, size_t bytes);
+int cu_step_holds(const struct cuda *cu, const void *taken);
+const void *cu_step_mirror(const struct cuda *cu, const void *taken);
+/* Where a host array that this step has met already is on the device, or NULL; and that it is there. */
+const void *cu_step_find(const struct cuda *cu, const void *host, size_t bytes);
+void cu_step_keep(struct cuda *cu, const void *host, size_t bytes, const void *there);
+
 #ifdef CU_EMULATED /* kernels/cuda/emu */
-#define CU_QUEUE(kernel, grid, block, shared, stream, ...) EMU_LAUNCH(kernel, grid, block, shared, stream, __VA_ARGS__)
+#define CU_QUEUE_AS(name, kernel, grid, block, shared, stream, ...)                                                    \
+	emu_launch(name, grid, block, shared, stream, kernel, __VA_ARGS__)
 #define CU_DYNAMIC_SHARED(name) char *name = emu_dynamic_shared()
 #else
-#define CU_QUEUE(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+#define CU_QUEUE_AS(name, kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
 #define CU_DYNAMIC_SHARED(name)                                                                                        \
 	extern __shared__ __align__(128) char cu_dynamic_shared[];                                                     \
 	char *name = cu_dynamic_shared
 #endif
-#define CU_LAUNCH(cu, kernel, grid, block, ...)                                                                        \
-	do {                                                                                                           \
-		CU_QUEUE(kernel, grid, block, 0, (cu)->stream, __VA_ARGS__);                                           \
-		cu_failed(cu, cudaGetLastError(), #kernel);                                                            \
-	} while (0)
+#define CU_QUEUE(kernel, grid, block, shared, stream, ...)                                                             \
+	CU_QUEUE_AS(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+
+#define CU_CALL_BYTES 1024
+
+/* What a launch is: kernel, sizes and arguments, byte for byte. */
+struct cu_call {
+	size_t n;
+	char bytes[CU_CALL_BYTES];
+};
+
+template <typename T> static inline void cu_call_put(struct cu_call *c, const T &x)
+{
+	memcpy(c->bytes + c->n, &x, sizeof x);
+	c->n += sizeof x;
+}
+
+template <typename T> struct cu_same {
+	typedef T type;
+};
+
+/* Internal to each file, since types of one name differ between files. */
+template <typename... P>
+static void cu_launch(struct cuda *cu, const char *name, dim3 grid, dim3 block, size_t shared, void (*kernel)(P...),
+                      typename cu_same<P>::type... args)
+{
+	static_assert(sizeof kernel + 2 * sizeof grid + sizeof shared + (0 + ... + sizeof args) <= CU_CALL_BYTES,
+	              "the arguments fit");
+	auto go = [=]() {
+		CU_QUEUE_AS(name, kernel, grid, block, shared, cu->stream, args...);
+		cu_failed(cu, cudaGetLastError(), name);
+	};
+	if (!cu_step_now(cu)) {
+		go();
+		return;
+	}
+	struct cu_call call;
+	call.n = 0;
+	cu_call_put(&call, kernel);
+	cu_call_put(&call, grid);
+	cu_call_put(&call, block);
+	cu_call_put(&call, shared);
+	(cu_call_put(&call, args), ...);
+	if (!cu_step_same(cu, call.bytes, call.n))
+		cu_step_add(cu, call.bytes, call.n, go);
+}
+
+#define CU_LAUNCH(cu, kernel, grid, block, ...) cu_launch(cu, #kernel, grid, block, 0, kernel, __VA_ARGS__)
 
 static inline int64_t cu_ceil_div(int64_t a, int64_t b)
 {
@@ -270,6 +339,9 @@ void cu_logits_stats(void *ctx, float *logprob, float *lse, float *entropy, int3
 
 void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,
              const struct kn_warp *c, int64_t M, int64_t V);
+
+void cu_step_begin(void *ctx, int64_t key);
+void cu_step_end(void *ctx);
 
 void cu_adamw(void *ctx, float *w, float *m, float *v, const float *g, const struct kn_adamw *a, int64_t n);
 void cu_adamw8(void *ctx, float *w, const struct kn_moment8 *m, const struct kn_moment8 *v, const float *g,

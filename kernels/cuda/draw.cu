@@ -207,6 +207,7 @@ void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *l
 	struct cuda *cu = (struct cuda *)ctx;
 	int64_t most = CU_SUM_SLOTS * (int64_t)sizeof(double) / (int64_t)sizeof *drawn;
 	int ok = 1;
+	cu_step_flush(cu);
 	for (int64_t m = 0, n; m < M; m += n) {
 		n = cu_min(M - m, most);
 		struct draws d = {(struct kn_drawn *)cu->sums,

@@ -43,6 +43,7 @@ double cu_sum_squares(void *ctx, const float *x, int64_t n)
 	double sum = 0;
 	if (!cu_enter(cu))
 		return 0;
+	cu_step_flush(cu);
 	for (int64_t at = 0; at < n; at += CU_SUM_SLOTS * CU_SUM_BLOCK) {
 		int64_t len = cu_min(n - at, CU_SUM_SLOTS * CU_SUM_BLOCK), blocks = cu_ceil_div(len, CU_SUM_BLOCK);
 		unsigned grid = (unsigned)cu_ceil_div(blocks * 16, CU_THREADS);
@@ -69,6 +70,7 @@ int64_t cu_count_nonfinite(void *ctx, const float *x, int64_t n)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	unsigned long long *count = (unsigned long long *)cu->sums;
+	cu_step_flush(cu);
 	if (n <= 0 || !cu_enter(cu) || cu_failed(cu, cudaMemsetAsync(count, 0, sizeof *count, cu->stream), "count"))
 		return 0;
 	CU_LAUNCH(cu, nonfinite_kernel, cu_grid(cu, n), CU_THREADS, count, x, n);

@@ -16,6 +16,7 @@ struct cu_product {
 	int64_t lda, ldb, ldc;
 	int64_t transpose_a, transpose_b;
 	uint32_t align_a, align_b, align_c; /* bytes */
+	uint32_t none;                      /* calls are compared byte for byte, padding too */
 };
 
 struct cu_plan {
@@ -137,16 +138,11 @@ static const cublasLtMatmulAlgo_t *plan_find(struct cuda *cu, const struct cu_pr
 	return &plan->algo;
 }
 
-/* c = op(a) op(b) + beta c */
-static void product(struct cuda *cu, struct cu_product p, const float *a, const float *b, float beta, float *c)
+static void product_now(struct cuda *cu, const struct cu_product &p, const float *a, const float *b, float beta,
+                        float *c)
 {
 	struct lt_call call;
 	float alpha = 1;
-	if (p.m == 0 || p.n == 0 || p.k == 0 || cu->failed)
-		return;
-	p.align_a = alignment(a);
-	p.align_b = alignment(b);
-	p.align_c = alignment(c);
 	if (cu_lt_failed(cu, call_init(&call, &p), "cublasLtMatmulDescInit"))
 		return;
 	const cublasLtMatmulAlgo_t *algo = plan_find(cu, &p, &call);
@@ -155,6 +151,28 @@ static void product(struct cuda *cu, struct cu_product p, const float *a, const 
 		             cublasLtMatmul(cu->lt, &call.desc, &alpha, a, &call.a, b, &call.b, &beta, c, &call.c, c,
 		                            &call.c, algo, cu->lt_workspace, CU_LT_WORKSPACE, cu->stream),
 		             "cublasLtMatmul");
+}
+
+/* c = op(a) op(b) + beta c */
+static void product(struct cuda *cu, struct cu_product p, const float *a, const float *b, float beta, float *c)
+{
+	if (p.m == 0 || p.n == 0 || p.k == 0 || cu->failed)
+		return;
+	p.align_a = alignment(a);
+	p.align_b = alignment(b);
+	p.align_c = alignment(c);
+	struct cu_call what;
+	what.n = 0;
+	cu_call_put(&what, &product_now);
+	cu_call_put(&what, p);
+	cu_call_put(&what, a);
+	cu_call_put(&what, b);
+	cu_call_put(&what, c);
+	cu_call_put(&what, beta);
+	if (!cu_step_now(cu))
+		product_now(cu, p, a, b, beta, c);
+	else if (!cu_step_same(cu, what.bytes, what.n))
+		cu_step_add(cu, what.bytes, what.n, [=]() { product_now(cu, p, a, b, beta, c); });
 }
 
 /* ---- weights ---- */
@@ -214,6 +232,7 @@ void cu_lt_dx_rows(struct cuda *cu, float *dx, const float *dy, int64_t ldy, con
                    int64_t o1, int64_t N, int add)
 {
 	int64_t I = w->cols;
+	cu_step_flush(cu);
 	if (o1 == o0 && !add)
 		cu_failed(cu, cudaMemsetAsync(dx, 0, (size_t)(N * I) * sizeof *dx, cu->stream), "matmul_dx");
 	each_rows(cu, w, o0, o1, [=](struct rows r) {

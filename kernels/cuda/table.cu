@@ -87,6 +87,10 @@ void *cu_ring_take(struct cuda *cu, size_t bytes)
 {
 	struct cu_ring *r = &cu->ring;
 	size_t whole = (bytes + 255) / 256 * 256;
+	void *of_step = cu_step_now(cu) ? cu_step_take(cu, bytes) : NULL;
+	if (of_step)
+		return of_step;
+	cu_step_flush(cu);
 	if (cu->failed || (whole > r->segment && !ring_grow(cu, whole)))
 		return NULL;
 	if (r->used + whole > r->segment && !ring_turn(cu))
@@ -98,12 +102,16 @@ void *cu_ring_take(struct cuda *cu, size_t bytes)
 
 const void *cu_ring_mirror(const struct cuda *cu, const void *taken)
 {
+	if (cu_step_holds(cu, taken))
+		return cu_step_mirror(cu, taken);
 	return cu->ring.device + ((const char *)taken - cu->ring.host);
 }
 
 const void *cu_ring_send(struct cuda *cu, const void *taken, size_t bytes)
 {
 	void *mirror = (void *)cu_ring_mirror(cu, taken);
+	if (cu_step_now(cu))
+		return mirror;
 	cudaError_t error = cudaMemcpyAsync(mirror, taken, bytes, cudaMemcpyHostToDevice, cu->stream);
 	return cu_failed(cu, error, "copy to the device") ? NULL : mirror;
 }
@@ -112,10 +120,14 @@ const void *cu_stage(struct cuda *cu, const void *host, size_t bytes, int *ok)
 {
 	if (!host || !bytes)
 		return NULL;
+	const void *met = cu_step_find(cu, host, bytes);
+	if (met)
+		return met;
 	void *taken = cu_ring_take(cu, bytes);
 	if (taken)
 		memcpy(taken, host, bytes);
 	const void *there = taken ? cu_ring_send(cu, taken, bytes) : NULL;
+	cu_step_keep(cu, host, bytes, there);
 	*ok = *ok && there;
 	return there;
 }
@@ -129,6 +141,7 @@ static void *cuda_alloc(void *ctx, size_t bytes)
 	void *p = NULL;
 	if (!cu_enter(cu))
 		return NULL;
+	cu_step_flush(cu);
 	if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
 		cudaGetLastError();
 		return NULL;
@@ -141,6 +154,7 @@ static void cuda_free(void *ctx, void *p)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	cudaSetDevice(cu->device);
+	cu_step_flush(cu);
 	cu_failed(cu, cudaFree(p), "cudaFree");
 }
 
@@ -150,6 +164,7 @@ static void cuda_put(void *ctx, void *dst, const void *host, size_t bytes)
 	struct cuda *cu = (struct cuda *)ctx;
 	if (!cu_enter(cu))
 		return;
+	cu_step_flush(cu);
 	for (size_t at = 0, n; at < bytes; at += n) {
 		n = bytes - at < CU_SEGMENT ? bytes - at : CU_SEGMENT;
 		void *taken = cu_ring_take(cu, n);
@@ -167,6 +182,7 @@ static void cuda_get(void *ctx, void *host, const void *src, size_t bytes)
 	struct cuda *cu = (struct cuda *)ctx;
 	if (!bytes || !cu_enter(cu))
 		return;
+	cu_step_flush(cu);
 	if (!cu_failed(cu, cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, cu->stream), "get"))
 		cu_failed(cu, cudaStreamSynchronize(cu->stream), "get");
 }
@@ -174,13 +190,16 @@ static void cuda_get(void *ctx, void *host, const void *src, size_t bytes)
 static void cuda_zero(void *ctx, void *dst, size_t bytes)
 {
 	struct cuda *cu = (struct cuda *)ctx;
-	if (bytes && cu_enter(cu))
-		cu_failed(cu, cudaMemsetAsync(dst, 0, bytes, cu->stream), "zero");
+	if (!bytes || !cu_enter(cu))
+		return;
+	cu_step_flush(cu);
+	cu_failed(cu, cudaMemsetAsync(dst, 0, bytes, cu->stream), "zero");
 }
 
 static int cuda_sync(void *ctx, char *why, size_t why_len)
 {
 	struct cuda *cu = (struct cuda *)ctx;
+	cu_step_flush(cu);
 	if (cu_enter(cu))
 		cu_failed(cu, cudaStreamSynchronize(cu->stream), "a kernel");
 	if (cu->failed && why_len)
@@ -196,6 +215,7 @@ static void cuda_close(struct cuda *cu)
 	if (cu->stream)
 		cudaStreamSynchronize(cu->stream);
 	cu_lt_release(cu);
+	cu_steps_release(cu);
 	ring_release(&cu->ring);
 	for (int i = 0; i < CU_SEGMENTS; i++)
 		if (cu->ring.done[i])
@@ -214,7 +234,7 @@ static void cuda_release(struct kernels *k)
 }
 
 /* Everything that ops need, so that they allocate nothing. */
-static int cuda_init(struct cuda *cu)
+static int cuda_init(struct cuda *cu, int graphs_off)
 {
 	if (cu_failed(cu, cudaSetDevice(cu->device), "cudaSetDevice") ||
 	    cu_failed(cu, cudaStreamCreateWithFlags(&cu->stream, cudaStreamNonBlocking), "cudaStreamCreate"))
@@ -226,7 +246,7 @@ static int cuda_init(struct cuda *cu)
 	size_t bytes = CU_SUM_SLOTS * sizeof(double);
 	return ring_init(cu, CU_SEGMENT) && !cu_failed(cu, cudaMalloc(&cu->sums, bytes), "device memory for sums") &&
 	       !cu_failed(cu, cudaHostAlloc(&cu->sums_host, bytes, cudaHostAllocDefault), "pinned memory") &&
-	       cu_lt_init(cu);
+	       cu_steps_init(cu, graphs_off) && cu_lt_init(cu);
 }
 
 /* 1 if this device can be used, else why not and what to do. */
@@ -271,6 +291,8 @@ static void fill_table(struct kernels *k)
 	k->get = cuda_get;
 	k->zero = cuda_zero;
 	k->sync = cuda_sync;
+	k->step_begin = cu_step_begin;
+	k->step_end = cu_step_end;
 	cu_fill(k);
 	k->matmul_fwd = cu_matmul_fwd;
 	k->matmul_dx = cu_matmul_dx;
@@ -305,6 +327,17 @@ static int products_from_environment(struct cuda *cu, char *why, size_t why_len)
 	return 0;
 }
 
+/* RL_CUDA_GRAPHS: "on" (the default), or "off", with which steps are launched call by call.  0 if it is neither. */
+static int graphs_from_environment(int *off, char *why, size_t why_len)
+{
+	const char *name = getenv("RL_CUDA_GRAPHS");
+	*off = name && !strcmp(name, "off");
+	if (!name || !*name || !strcmp(name, "on") || *off)
+		return 1;
+	snprintf(why, why_len, "RL_CUDA_GRAPHS is '%s', but must be 'on' or 'off'", name);
+	return 0;
+}
+
 /*
  * The one name that the loader looks up.  table_bytes is sizeof(struct kernels) of the caller, which must be ours.
  */
@@ -315,21 +348,22 @@ extern "C" __attribute__((visibility("default"))) struct kernels *rl_kernels_cud
 		snprintf(why, why_len, "rl-kernels-cuda.so is of another version of rlpipe; build both with one make");
 		return NULL;
 	}
-	int processors = 0;
+	int processors = 0, graphs_off = 0;
 	if (!device_usable(device, &processors, why, why_len))
 		return NULL;
 	struct kernels *k = (struct kernels *)calloc(1, sizeof *k);
 	struct cuda *cu = (struct cuda *)calloc(1, sizeof *cu);
 	if (!k || !cu)
 		snprintf(why, why_len, "no memory");
-	if (!k || !cu || !products_from_environment(cu, why, why_len)) {
+	if (!k || !cu || !products_from_environment(cu, why, why_len) ||
+	    !graphs_from_environment(&graphs_off, why, why_len)) {
 		free(k);
 		free(cu);
 		return NULL;
 	}
 	cu->device = device;
 	cu->processors = processors;
-	if (!cuda_init(cu)) {
+	if (!cuda_init(cu, graphs_off)) {
 		snprintf(why, why_len, "%s", cu->why);
 		cuda_close(cu);
 		free(k);

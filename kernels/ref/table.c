@@ -41,6 +41,17 @@ static int ref_sync(void *ctx, char *why, size_t why_len)
 	return 0;
 }
 
+static void ref_step_begin(void *ctx, int64_t key)
+{
+	(void)ctx;
+	(void)key;
+}
+
+static void ref_step_end(void *ctx)
+{
+	(void)ctx;
+}
+
 static void ref_release(struct kernels *k)
 {
 	free(k);
@@ -54,6 +65,8 @@ static const struct kernels ref_table = {
         .get = ref_copy,
         .zero = ref_zero,
         .sync = ref_sync,
+        .step_begin = ref_step_begin,
+        .step_end = ref_step_end,
         .embed_fwd = ref_embed_fwd,
         .embed_bwd = ref_embed_bwd,
         .matmul_fwd = ref_matmul_fwd,

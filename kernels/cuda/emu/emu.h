@@ -4,6 +4,8 @@
 
 #include <cuda_runtime.h>
 
+#include <vector>
+
 #define EMU_MAX_THREADS 1024
 #define EMU_WARP 32
 #define EMU_SHARED ((size_t)48 << 10)        /* bytes of a block, static and dynamic, unless a kernel asks for more */
@@ -44,5 +46,13 @@ cudaError_t emu_error(cudaError_t error); /* remembers it for cudaGetLastError *
 /* Queues work on a stream, or does it. */
 void emu_queue(cudaStream_t stream, std::function<void()> work);
 void emu_drain(void); /* all streams */
+/* Where the graph is kept that a stream's work goes to; that is NULL while it is done. */
+cudaError_t emu_capture(cudaStream_t stream, struct emu_graph ***capture);
+/* graph.cc */
+struct emu_graph {
+	std::vector<std::function<void()>> work;
+	int broken; /* something in between cannot be captured */
+};
+int64_t emu_graph_launches(void); /* so far */
 
 #endif

@@ -381,6 +381,12 @@ static int some_ops(void)
 		k->put(k->ctx, a, x, sizeof x);
 		k->embed_fwd(k->ctx, b, &w, NULL, token, NULL, 3);
 		k->matmul_fwd(k->ctx, b + 32, b, &w, NULL, 3);
+		for (int i = 0; i < 3; i++) {
+			k->step_begin(k->ctx, 3);
+			k->embed_fwd(k->ctx, b, &w, NULL, token, NULL, 3);
+			k->matmul_fwd(k->ctx, b + 32, b, &w, NULL, 3);
+			k->step_end(k->ctx);
+		}
 		k->sum_squares(k->ctx, b, 24);
 		k->get(k->ctx, y, b, sizeof y);
 		said = k->sync(k->ctx, why, sizeof why) != 0;
@@ -393,6 +399,54 @@ static int some_ops(void)
 	if (emu_device_bytes() && !(fails > calls))
 		return 2;
 	return said ? 1 : fails > 0 && fails <= calls ? 3 : 0;
+}
+
+/* How many of ten steps were launched as graphs: all but the first, and the first with other weights. */
+static int graphs(void)
+{
+	char why[256] = "";
+	const int32_t token[3] = {0, 1, 1};
+	struct kernels *k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	float *a = (float *)k->alloc(k->ctx, 512), *b = (float *)k->alloc(k->ctx, 512);
+	for (int i = 0; i < 10; i++) {
+		struct kn_block block = {i < 6 ? a : a + 64, 8};
+		struct kn_mat w = {KN_F32, 8, 8, 1, &block};
+		k->step_begin(k->ctx, 3);
+		k->embed_fwd(k->ctx, b, &w, NULL, token, NULL, 3);
+		k->matmul_fwd(k->ctx, b + 32, b, &w, NULL, 3);
+		k->step_end(k->ctx);
+	}
+	int failed = k->sync(k->ctx, why, sizeof why);
+	k->free(k->ctx, a);
+	k->free(k->ctx, b);
+	k->release(k);
+	return failed || emu_device_bytes() ? 100 : (int)emu_graph_launches();
+}
+
+/* A copy in a graph reads the host's memory when it is launched; nothing is done before; waiting is refused. */
+static int captures(void)
+{
+	cudaGraph_t graph;
+	cudaGraphExec_t exec;
+	int *host, *device = (int *)device_new(sizeof *device), got = 0;
+	cudaHostAlloc((void **)&host, sizeof *host, cudaHostAllocDefault);
+	*host = 1;
+	cudaMemsetAsync(device, 0, sizeof *device, stream);
+	cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+	cudaMemcpyAsync(device, host, sizeof *device, cudaMemcpyHostToDevice, stream);
+	int bad = cudaStreamEndCapture(stream, &graph) || cudaGraphInstantiate(&exec, graph, 0);
+	cudaMemcpyAsync(&got, device, sizeof got, cudaMemcpyDeviceToHost, stream);
+	bad |= got != 0;
+	*host = 2;
+	cudaGraphLaunch(exec, stream);
+	cudaMemcpyAsync(&got, device, sizeof got, cudaMemcpyDeviceToHost, stream);
+	bad |= got != 2;
+	cudaGraphExecDestroy(exec);
+	cudaGraphDestroy(graph);
+	cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+	bad |= cudaStreamSynchronize(stream) != cudaErrorStreamCaptureUnsupported;
+	bad |= cudaStreamEndCapture(stream, &graph) != cudaErrorStreamCaptureUnsupported;
+	return bad;
 }
 
 /* Each call of the runtime fails once. */
@@ -464,6 +518,10 @@ int main(void)
 	check_code(opens, "EMU_MEMORY=1000000", 1, "out of memory", "the backend on a device with too little memory");
 	check_code(opens, "EMU_DEVICES=0", 1, "sees no GPU", "the backend without a device");
 	check_code(opens, "EMU_CAPABILITY=7", 1, "has compute capability 7.0", "the backend on an old device");
+	check_code(captures, NULL, 0, "", "work that is captured is done by the graph, with what the host holds then");
+	check_code(graphs, NULL, 8, "", "steps become graphs when they are the same twice, and again after a change");
+	check_code(graphs, "RL_CUDA_GRAPHS=off", 0, "", "none with RL_CUDA_GRAPHS=off");
+	check_code(opens, "RL_CUDA_GRAPHS=of", 1, "must be 'on' or 'off'", "RL_CUDA_GRAPHS that is neither");
 	check_failures("EMU_DEFER=0", "whichever call fails, the backend says so and leaves nothing");
 	check_failures("RL_CUDA_PRODUCTS=cublas", "the same with the products of cuBLASLt");
 	printf("1..%d\n", results);

@@ -16,6 +16,7 @@
 struct emu_stream {
 	std::deque<std::function<void()>> queue;
 	uint64_t queued, done;
+	struct emu_graph *capture; /* what is queued goes there; NULL: it is done */
 };
 
 struct emu_event {
@@ -87,6 +88,8 @@ const char *cudaGetErrorString(cudaError_t error)
 		return "invalid device ordinal";
 	case cudaErrorInvalidResourceHandle:
 		return "invalid resource handle";
+	case cudaErrorStreamCaptureUnsupported:
+		return "operation not permitted when stream is capturing";
 	case cudaErrorUnknown:
 		break;
 	}
@@ -163,6 +166,10 @@ static void run_until(struct emu_stream *s, uint64_t done)
 void emu_queue(cudaStream_t s, std::function<void()> work)
 {
 	static const bool defer = emu_setting("EMU_DEFER", 0) != 0;
+	if (s->capture) {
+		s->capture->work.push_back(std::move(work));
+		return;
+	}
 	s->queue.push_back(std::move(work));
 	s->queued++;
 	if (!defer)
@@ -190,6 +197,23 @@ static cudaError_t enter_stream(cudaStream_t s)
 	return streams.count(s) ? cudaSuccess : emu_error(cudaErrorInvalidResourceHandle);
 }
 
+/* Waiting for a stream whose work is being captured is refused, and ruins what was captured. */
+static cudaError_t enter_wait(cudaStream_t s)
+{
+	cudaError_t error = enter_stream(s);
+	if (error || !s->capture)
+		return error;
+	s->capture->broken = 1;
+	return emu_error(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t emu_capture(cudaStream_t s, struct emu_graph ***capture)
+{
+	cudaError_t error = enter_stream(s);
+	*capture = error ? NULL : &s->capture;
+	return error;
+}
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
 	cudaError_t error = emu_enter(cudaErrorUnknown);
@@ -207,13 +231,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 		return error;
 	run_until(stream, stream->queued);
 	streams.erase(stream);
+	delete stream->capture;
 	delete stream;
 	return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-	cudaError_t error = enter_stream(stream);
+	cudaError_t error = enter_wait(stream);
 	if (error)
 		return error;
 	run_until(stream, stream->queued);
@@ -240,6 +265,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
 	cudaError_t error = enter_stream(stream);
+	if (!error && stream->capture)
+		error = enter_wait(stream);
 	if (!error)
 		*event = {stream, stream->queued};
 	return error;
@@ -256,6 +283,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 /* ---- copies ---- */
 
 /*
+ * A copy that is captured reads and writes the host's memory when its graph is launched, whatever that memory is then.
  * Host memory that is not pinned is read before the call returns, and written before it returns, as the runtime does;
  * pinned memory when the work's turn has come.
  */
@@ -267,13 +295,13 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 	int to_device = kind != cudaMemcpyDeviceToHost, from_device = kind != cudaMemcpyHostToDevice;
 	if (emu_is_device(to, bytes) != to_device || emu_is_device(from, bytes) != from_device)
 		return emu_error(cudaErrorInvalidValue);
-	if (!from_device && !emu_is_pinned(from)) {
+	if (!stream->capture && !from_device && !emu_is_pinned(from)) {
 		std::vector<char> copy((const char *)from, (const char *)from + bytes);
 		emu_queue(stream, [to, copy]() { memcpy(to, copy.data(), copy.size()); });
 		return cudaSuccess;
 	}
 	emu_queue(stream, [=]() { memcpy(to, from, bytes); });
-	if (!to_device && !emu_is_pinned(to))
+	if (!stream->capture && !to_device && !emu_is_pinned(to))
 		run_until(stream, stream->queued);
 	return cudaSuccess;
 }
