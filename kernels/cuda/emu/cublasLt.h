@@ -12,9 +12,15 @@ enum cublasStatus_t {
 	CUBLAS_STATUS_NOT_SUPPORTED = 15,
 };
 enum cublasOperation_t { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
-enum cublasComputeType_t { CUBLAS_COMPUTE_32F_PEDANTIC = 69 };
-enum cudaDataType_t { CUDA_R_32F = 0 };
-enum cublasLtMatmulDescAttributes_t { CUBLASLT_MATMUL_DESC_TRANSA = 3, CUBLASLT_MATMUL_DESC_TRANSB = 4 };
+enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_32F_PEDANTIC = 69 };
+enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
+enum cublasLtEpilogue_t { CUBLASLT_EPILOGUE_DEFAULT = 1, CUBLASLT_EPILOGUE_BIAS = 4 };
+enum cublasLtMatmulDescAttributes_t {
+	CUBLASLT_MATMUL_DESC_TRANSA = 3,
+	CUBLASLT_MATMUL_DESC_TRANSB = 4,
+	CUBLASLT_MATMUL_DESC_EPILOGUE = 7,
+	CUBLASLT_MATMUL_DESC_BIAS_POINTER = 8,
+};
 enum cublasLtReductionScheme_t { CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2 };
 enum cublasLtMatmulPreferenceAttributes_t {
 	CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
@@ -28,10 +34,14 @@ enum cublasLtMatmulPreferenceAttributes_t {
 typedef struct emu_lt *cublasLtHandle_t;
 struct cublasLtMatmulDescOpaque_t {
 	cublasOperation_t transpose_a, transpose_b;
+	cublasLtEpilogue_t epilogue;
+	const void *bias; /* of the type of d */
+	cublasComputeType_t compute;
 };
 struct cublasLtMatrixLayoutOpaque_t {
 	uint64_t rows, cols;
 	int64_t ld;
+	cudaDataType_t type;
 };
 struct cublasLtMatmulPreferenceOpaque_t {
 	uint64_t workspace;

@@ -22,4 +22,9 @@ static inline __nv_bfloat16 __float2bfloat16_rn(float x)
 	return {(uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 
+static inline uint16_t __bfloat16_as_ushort(__nv_bfloat16 x)
+{
+	return x.bits;
+}
+
 #endif

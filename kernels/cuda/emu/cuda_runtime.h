@@ -31,6 +31,13 @@
 struct uint3 {
 	unsigned x, y, z;
 };
+struct float2 {
+	float x, y;
+};
+static inline float2 make_float2(float x, float y)
+{
+	return {x, y};
+}
 struct dim3 {
 	unsigned x, y, z;
 	dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)

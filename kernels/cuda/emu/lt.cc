@@ -1,5 +1,6 @@
 /*
- * lt - the products of cuBLASLt by plain loops: column-major, float32, LT_CHAINS fma chains over k.
+ * lt - the products of cuBLASLt by plain loops: column-major, LT_CHAINS fma chains over k in float32, of float32 or of
+ * bf16.
  *
  * The arguments are held to what the library asks for: sizes that fit, leading
  * dimensions, and pointers aligned as was promised to the heuristic.
@@ -7,6 +8,8 @@
 #include <cublasLt.h>
 
 #include "kernels/cuda/emu/emu.h"
+
+#include <cuda_bf16.h>
 
 #define LT_CHAINS                                                                                                      \
 	16 /* any order will do, since the library promises none; this one is as exact as that of kernels.h            \
@@ -55,26 +58,42 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
 	return enter(CUBLAS_STATUS_EXECUTION_FAILED);
 }
 
-cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDescOpaque_t *desc, cublasComputeType_t, cudaDataType_t)
+cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDescOpaque_t *desc, cublasComputeType_t compute, cudaDataType_t)
 {
-	*desc = {CUBLAS_OP_N, CUBLAS_OP_N};
+	*desc = {CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, NULL, compute};
 	return enter(CUBLAS_STATUS_ALLOC_FAILED);
 }
 
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDescOpaque_t *desc, cublasLtMatmulDescAttributes_t name,
                                               const void *value, size_t bytes)
 {
-	cublasOperation_t *to = name == CUBLASLT_MATMUL_DESC_TRANSA ? &desc->transpose_a : &desc->transpose_b;
-	if (bytes != sizeof *to)
+	void *to = NULL;
+	size_t wanted = sizeof desc->transpose_a;
+	switch (name) {
+	case CUBLASLT_MATMUL_DESC_TRANSA:
+		to = &desc->transpose_a;
+		break;
+	case CUBLASLT_MATMUL_DESC_TRANSB:
+		to = &desc->transpose_b;
+		break;
+	case CUBLASLT_MATMUL_DESC_EPILOGUE:
+		to = &desc->epilogue;
+		break;
+	case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+		to = &desc->bias;
+		wanted = sizeof desc->bias;
+		break;
+	}
+	if (!to || bytes != wanted)
 		return CUBLAS_STATUS_INVALID_VALUE;
 	memcpy(to, value, bytes);
 	return enter(CUBLAS_STATUS_INVALID_VALUE);
 }
 
-cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayoutOpaque_t *layout, cudaDataType_t, uint64_t rows,
+cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayoutOpaque_t *layout, cudaDataType_t type, uint64_t rows,
                                         uint64_t cols, int64_t ld)
 {
-	*layout = {rows, cols, ld};
+	*layout = {rows, cols, ld, type};
 	return enter(CUBLAS_STATUS_ALLOC_FAILED);
 }
 
@@ -102,6 +121,17 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreferenceOpaq
 	return enter(CUBLAS_STATUS_INVALID_VALUE);
 }
 
+/* float32 throughout, or a and b of bf16 and c of either, with sums that may be fast */
+static int types(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMatrixLayoutOpaque_t *a,
+                 const cublasLtMatrixLayoutOpaque_t *b, const cublasLtMatrixLayoutOpaque_t *c)
+{
+	if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS && !desc->bias)
+		return 0;
+	if (a->type == CUDA_R_32F)
+		return b->type == CUDA_R_32F && c->type == CUDA_R_32F;
+	return b->type == CUDA_R_16BF && desc->compute == CUBLAS_COMPUTE_32F;
+}
+
 /* m, n, k of a product whose matrices fit each other; 0 if they do not. */
 static int sizes(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMatrixLayoutOpaque_t *a,
                  const cublasLtMatrixLayoutOpaque_t *b, const cublasLtMatrixLayoutOpaque_t *c, uint64_t *m, uint64_t *n,
@@ -111,7 +141,8 @@ static int sizes(const cublasLtMatmulDescOpaque_t *desc, const cublasLtMatrixLay
 	*k = desc->transpose_a ? a->rows : a->cols;
 	*n = desc->transpose_b ? b->rows : b->cols;
 	return *m && *n && *k && *k == (desc->transpose_b ? b->cols : b->rows) && c->rows == *m && c->cols == *n &&
-	       a->ld >= (int64_t)a->rows && b->ld >= (int64_t)b->rows && c->ld >= (int64_t)c->rows;
+	       a->ld >= (int64_t)a->rows && b->ld >= (int64_t)b->rows && c->ld >= (int64_t)c->rows &&
+	       types(desc, a, b, c);
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, const cublasLtMatmulDescOpaque_t *desc,
@@ -130,14 +161,32 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, const cub
 	return enter(CUBLAS_STATUS_NOT_SUPPORTED);
 }
 
-static int64_t extent(const cublasLtMatrixLayoutOpaque_t &x)
+static size_t width(const cublasLtMatrixLayoutOpaque_t &x)
 {
-	return ((int64_t)x.cols - 1) * x.ld + (int64_t)x.rows;
+	return x.type == CUDA_R_32F ? 4 : 2;
 }
 
-static void product(const cublasLtMatmulDescOpaque_t &desc, float alpha, const float *a,
-                    const cublasLtMatrixLayoutOpaque_t &la, const float *b, const cublasLtMatrixLayoutOpaque_t &lb,
-                    float beta, const float *c, float *d, const cublasLtMatrixLayoutOpaque_t &lc)
+static size_t extent(const cublasLtMatrixLayoutOpaque_t &x)
+{
+	return (size_t)(((int64_t)x.cols - 1) * x.ld + (int64_t)x.rows) * width(x);
+}
+
+static float at(const void *x, cudaDataType_t type, int64_t i)
+{
+	return type == CUDA_R_32F ? ((const float *)x)[i] : __bfloat162float(((const __nv_bfloat16 *)x)[i]);
+}
+
+static void put(void *x, cudaDataType_t type, int64_t i, float value)
+{
+	if (type == CUDA_R_32F)
+		((float *)x)[i] = value;
+	else
+		((__nv_bfloat16 *)x)[i] = __float2bfloat16_rn(value);
+}
+
+static void product(const cublasLtMatmulDescOpaque_t &desc, float alpha, const void *a,
+                    const cublasLtMatrixLayoutOpaque_t &la, const void *b, const cublasLtMatrixLayoutOpaque_t &lb,
+                    float beta, const void *c, void *d, const cublasLtMatrixLayoutOpaque_t &lc)
 {
 	uint64_t m, n, k;
 	sizes(&desc, &la, &lb, &lc, &m, &n, &k);
@@ -147,12 +196,15 @@ static void product(const cublasLtMatmulDescOpaque_t &desc, float alpha, const f
 		for (int64_t i = 0; i < (int64_t)m; i++) {
 			float part[LT_CHAINS] = {}, sum = 0;
 			for (int64_t t = 0; t < (int64_t)k; t++)
-				part[t % LT_CHAINS] =
-				        fmaf(a[i * a_row + t * a_step], b[j * b_col + t * b_step], part[t % LT_CHAINS]);
+				part[t % LT_CHAINS] = fmaf(at(a, la.type, i * a_row + t * a_step),
+				                           at(b, lb.type, j * b_col + t * b_step), part[t % LT_CHAINS]);
 			for (int p = 0; p < LT_CHAINS; p++)
 				sum += part[p];
 			/* beta 0: c is not read */
-			d[j * lc.ld + i] = beta == 0 ? alpha * sum : fmaf(beta, c[j * lc.ld + i], alpha * sum);
+			sum = beta == 0 ? alpha * sum : fmaf(beta, at(c, lc.type, j * lc.ld + i), alpha * sum);
+			if (desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
+				sum += at(desc.bias, lc.type, i);
+			put(d, lc.type, j * lc.ld + i, sum);
 		}
 }
 
@@ -172,16 +224,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, const cublasLtMatmulDescO
 	const cublasLtMatrixLayoutOpaque_t *layouts[] = {layout_a, layout_b, layout_c, layout_d};
 	for (int i = 0; i < 4; i++)
 		if ((uintptr_t)pointers[i] % algo->promised.align[i] ||
-		    !emu_is_device(pointers[i], (size_t)extent(*layouts[i]) * sizeof(float)))
+		    !emu_is_device(pointers[i], extent(*layouts[i])))
 			return CUBLAS_STATUS_INVALID_VALUE;
+	if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS && !emu_is_device(desc->bias, m * width(*layout_d)))
+		return CUBLAS_STATUS_INVALID_VALUE;
 	cublasStatus_t status = enter(CUBLAS_STATUS_EXECUTION_FAILED);
 	if (status)
 		return status;
 	float by = *(const float *)alpha, keep = *(const float *)beta;
 	cublasLtMatmulDescOpaque_t how = *desc;
 	cublasLtMatrixLayoutOpaque_t la = *layout_a, lb = *layout_b, lc = *layout_c;
-	emu_queue(stream, [=]() {
-		product(how, by, (const float *)a, la, (const float *)b, lb, keep, (const float *)c, (float *)d, lc);
-	});
+	emu_queue(stream, [=]() { product(how, by, a, la, b, lb, keep, c, d, lc); });
 	return CUBLAS_STATUS_SUCCESS;
 }

@@ -4,7 +4,8 @@
  * They are static variables of the function, and GCC and Clang name those by
  * the Itanium C++ ABI: _ZZ, the mangled function without its _Z, E, the name.
  * So their sizes and addresses can be read from the table of symbols, which
- * this needs to be there (no strip).
+ * this needs to be there (no strip).  A source that is compiled twice gives two
+ * kernels of one name, each with its variables behind the name of its file.
  */
 #include "kernels/cuda/emu/emu.h"
 
@@ -60,12 +61,26 @@ static struct object object_open(const char *path)
 	return o;
 }
 
-static std::string name_at(const struct object *o, uint64_t value)
+static size_t symbol_at(const struct object *o, uint64_t value)
 {
-	for (size_t i = 0; i < o->n; i++)
-		if (ELF64_ST_TYPE(o->symbols[i].st_info) == STT_FUNC && o->symbols[i].st_value == value)
-			return o->names + o->symbols[i].st_name;
-	return "";
+	size_t i = 0;
+	while (i < o->n && (ELF64_ST_TYPE(o->symbols[i].st_info) != STT_FUNC || o->symbols[i].st_value != value))
+		i++;
+	return i;
+}
+
+static bool is_file(const struct object *o, size_t i)
+{
+	return ELF64_ST_TYPE(o->symbols[i].st_info) == STT_FILE;
+}
+
+/* The local symbols of the file that symbol i came from: first..end-1. */
+static void file_of(const struct object *o, size_t i, size_t *first, size_t *end)
+{
+	for (*first = i; *first > 0 && !is_file(o, *first); --*first)
+		;
+	for (*end = i; *end < o->n && !is_file(o, *end); ++*end)
+		;
 }
 
 static variables find(const void *kernel)
@@ -77,11 +92,13 @@ static variables find(const void *kernel)
 	char *base = (char *)info.dli_fbase;
 	/* dli_fname is as the program was called, if it is the program itself */
 	struct object o = object_open(access(info.dli_fname, R_OK) == 0 ? info.dli_fname : "/proc/self/exe");
-	std::string name = name_at(&o, (uint64_t)((const char *)kernel - base));
+	size_t at = symbol_at(&o, (uint64_t)((const char *)kernel - base)), first, end;
+	std::string name = at < o.n ? o.names + o.symbols[at].st_name : "";
 	if (name.compare(0, 2, "_Z"))
 		emu_abort("a kernel has no mangled name among the symbols of '%s'", info.dli_fname);
 	std::string prefix = "_ZZ" + name.substr(2) + "E";
-	for (size_t i = 0; i < o.n; i++) {
+	file_of(&o, at, &first, &end);
+	for (size_t i = first; i < end; i++) {
 		const char *symbol = o.names + o.symbols[i].st_name;
 		if (ELF64_ST_TYPE(o.symbols[i].st_info) == STT_OBJECT &&
 		    !prefix.compare(0, prefix.npos, symbol, prefix.size()))
