@@ -5,7 +5,9 @@
  * rows: row r is token r / (H/G), head r % (H/G) of the group, so that a tile
  * of keys in shared memory serves all heads of the group.  A warp owns a row
  * and its lanes are the KN_KEY_TILE keys of a tile: a score is one fma chain
- * over D (order 3), done SLICE floats of D at a time so that any D fits.
+ * over D (order 3), done SLICE floats of D at a time so that any D fits.  Sums
+ * stay in registers, float32, until they are done; so a pass makes COLUMNS
+ * columns of them, and heads that are larger take several passes.
  */
 #ifndef KERNELS_CUDA_ATTENTION_CUH
 #define KERNELS_CUDA_ATTENTION_CUH
@@ -15,7 +17,10 @@
 #define KEYS KN_KEY_TILE
 #define WARPS (CU_THREADS / CU_WARP)
 #define SLICE 64
-#define PITCH (SLICE + 1) /* lanes that read one column of different rows meet different banks */
+#define COLUMNS 128 /* of o or dq in a pass; of dk and dv KEY_COLUMNS */
+#define KEY_COLUMNS 128
+#define OWN (SLICE / CU_WARP) /* columns of a slice that a lane has: lane, lane + 32 */
+#define PITCH (SLICE + 1)     /* lanes that read one column of different rows meet different banks */
 
 static_assert(KEYS == CU_WARP, "a lane is a key");
 
@@ -80,16 +85,16 @@ static __device__ inline void row_range(const struct shape &a, const struct span
 
 /* to[j][0..SLICE) = x of position t0 + j from column d0 on, zeros beyond n positions and D columns.  By all threads. */
 static __device__ inline void keys_slice(float (*to)[PITCH], const struct shape &a, const struct span &p,
-                                         const float *x, int64_t t0, int64_t n, int64_t d0)
+                                         const cu_real *x, int64_t t0, int64_t n, int64_t d0)
 {
 	int64_t d = d0 + threadIdx.x % SLICE;
 	for (int j = threadIdx.x / SLICE; j < KEYS; j += CU_THREADS / SLICE)
-		to[j][threadIdx.x % SLICE] = j < n && d < a.D ? x[kv_offset(a, p, t0 + j) + d] : 0;
+		to[j][threadIdx.x % SLICE] = j < n && d < a.D ? (float)x[kv_offset(a, p, t0 + j) + d] : 0;
 }
 
 /* The same for `count` virtual rows from row0 on, of q (`dense` 0) or of an array like o (1). */
 static __device__ inline void rows_slice(float (*to)[PITCH], int count, const struct shape &a, const struct span &p,
-                                         const float *x, int dense, int64_t row0, int64_t d0)
+                                         const cu_real *x, int dense, int64_t row0, int64_t d0)
 {
 	int64_t d = d0 + threadIdx.x % SLICE;
 	for (int i = threadIdx.x / SLICE; i < count; i += CU_THREADS / SLICE) {
