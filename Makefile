@@ -49,7 +49,7 @@ REF_SRC := $(sort $(wildcard kernels/ref/*.c))
 CPU_SRC := $(filter-out kernels/cpu/dispatch.c,$(sort $(wildcard kernels/cpu/*.c)))
 CU_SRC  := $(filter-out %_check.cu,$(sort $(wildcard kernels/cuda/*.cu)))
 # compiled for each type of activations: the objects of bf16 are named %.bf16.o
-CU_REALS := act embed fill norm rope vec
+CU_REALS := act attention attention_grad embed fill head norm rope vec
 
 MACHINE := $(shell $(CC) -dumpmachine | cut -d- -f1)
 ifeq ($(MACHINE),x86_64)

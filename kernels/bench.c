@@ -546,8 +546,11 @@ int main(int argc, char **argv)
 	their_threads(threads);
 	struct kn_par par = {NULL, threads, pool_run};
 #ifdef HAVE_KERNELS_CUDA
-	if (table && !strcmp(table, "cuda"))
-		k = kernels_cuda(0, why, sizeof why);
+	struct kn_cuda cuda = {0, KN_F32, 0};
+	cuda.real = table && !strncmp(table, "cuda-bf16", 9) ? KN_BF16 : KN_F32;
+	cuda.batch_invariant = table && !strcmp(table, "cuda-bf16-invariant");
+	if (table && (!strcmp(table, "cuda") || cuda.real == KN_BF16))
+		k = kernels_cuda(&cuda, why, sizeof why);
 	else
 #endif
 		k = kernels_cpu(&par, table);

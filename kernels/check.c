@@ -108,7 +108,8 @@ static void case_run(const struct check_tables *t, const struct check_case *c, s
 			       (long long)(*d)[4], (long long)(*d)[5], reason, worst);
 		why = reason ? reason : why;
 	}
-	check_result(!why, "%s %s: %d shapes, nmse %.1e, at most %.0e", k->name, c->op, shapes, worst, c->nmse);
+	check_result(!why, "%s %s: %d shapes, nmse %.1e, at most %.0e", k->name, c->op, shapes, worst,
+	             k->real == KN_F32 || c->reals == 0 ? c->nmse : c->reals);
 }
 
 static int wanted(const char *name, int argc, char **argv)
@@ -125,7 +126,7 @@ static void table_run(struct check_tables *t, struct kernels *ref, struct kernel
 {
 	for (const struct check_case *c = check_cases; c->op; c++)
 		case_run(t, c, ref, other);
-	if (!strncmp(t->k[0]->name, "cpu", 3) || !strcmp(t->k[0]->name, "cuda"))
+	if (!strncmp(t->k[0]->name, "cpu", 3) || !strcmp(t->k[0]->name, "cuda") || strstr(t->k[0]->name, "invariant"))
 		check_invariance(t->k[0]);
 	else
 		check_skip("%s: rows in batches: this table does not promise bits", t->k[0]->name);
@@ -148,9 +149,20 @@ static void cpu_run(const char *isa, struct kernels *ref, struct kernels *best, 
 		check_skip("%s: not on this machine", name);
 }
 
+static void cuda_run(const struct kn_cuda *config, struct kernels *ref, struct kernels *best)
+{
+	char why[512];
+	struct check_tables t = {{kernels_cuda(config, why, sizeof why)}};
+	if (t.k[0])
+		table_run(&t, ref, strcmp(t.k[0]->name, "cuda") ? NULL : best);
+	else
+		check_skip("cuda: %s", why);
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const isas[] = {"avx512", "avx2", "neon", "plain"};
+	static const struct kn_cuda cuda[] = {{0, KN_F32, 0}, {0, KN_BF16, 0}, {0, KN_BF16, 1}};
 	for (int i = 0; i < CHECK_THREADS; i++)
 		pars[i] = (struct kn_par){&pools[i], pools[i].threads, pool_run};
 	struct kernels *ref = kernels_ref(&pars[0]), *best = kernels_cpu(&pars[0], NULL);
@@ -165,14 +177,9 @@ int main(int argc, char **argv)
 		cpu_run(isas[i], ref, best, argc, argv);
 	if (wanted("cpu", argc, argv))
 		check_math();
-	char why[512];
-	if (wanted("cuda", argc, argv)) {
-		struct check_tables t = {{kernels_cuda(0, why, sizeof why)}};
-		if (t.k[0])
-			table_run(&t, ref, strcmp(t.k[0]->name, "cuda") ? NULL : best);
-		else
-			check_skip("cuda: %s", why);
-	}
+	if (wanted("cuda", argc, argv))
+		for (size_t i = 0; i < sizeof cuda / sizeof *cuda; i++)
+			cuda_run(&cuda[i], ref, best);
 	kernels_free(best);
 	kernels_free(ref);
 	printf("1..%d\n", results);

@@ -17,7 +17,7 @@
 
 #define OBJECT "rl-kernels-cuda.so"
 
-typedef struct kernels *open_fn(size_t table_bytes, int device, char *why, size_t why_len);
+typedef struct kernels *open_fn(size_t table_bytes, const struct kn_cuda *config, char *why, size_t why_len);
 typedef int comm_id_fn(char *id, char *why, size_t why_len);
 typedef struct kn_comm *comm_open_fn(void *ctx, const char *id, int rank, int ranks, char *why, size_t why_len);
 
@@ -90,7 +90,7 @@ static void *look_up(const char *name, char *why, size_t why_len)
 	return symbol;
 }
 
-struct kernels *kernels_cuda(int device, char *why, size_t why_len)
+struct kernels *kernels_cuda(const struct kn_cuda *config, char *why, size_t why_len)
 {
 	char path[PATH_MAX];
 	if (!find_object(path, sizeof path, why, why_len))
@@ -111,7 +111,7 @@ struct kernels *kernels_cuda(int device, char *why, size_t why_len)
 	open_fn *open_backend;
 	void *symbol = look_up("rl_kernels_cuda_open", why, why_len);
 	memcpy(&open_backend, &symbol, sizeof open_backend);
-	return symbol ? open_backend(sizeof(struct kernels), device, why, why_len) : NULL;
+	return symbol ? open_backend(sizeof(struct kernels), config, why, why_len) : NULL;
 }
 
 int kernels_cuda_comm_id(char id[KN_COMM_ID], char *why, size_t why_len)

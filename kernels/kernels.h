@@ -202,7 +202,7 @@ struct kn_moment8 {
 };
 
 struct kernels {
-	const char *name;   /* "ref", "cpu-avx512", "cpu-avx2", "cpu-neon", "cpu-plain", "cuda" */
+	const char *name;   /* "ref", "cpu-avx512", "cpu-avx2", "cpu-neon", "cpu-plain", "cuda", ... */
 	void *ctx;          /* passed as the first argument of every op */
 	enum kn_dtype real; /* what a kn_real is: KN_F32 or KN_BF16 */
 
@@ -357,8 +357,20 @@ struct kernels {
  */
 struct kernels *kernels_ref(const struct kn_par *par);
 struct kernels *kernels_cpu(const struct kn_par *par, const char *isa);
+/*
+ * A table of cuda.  real KN_F32 ("cuda"): float32, the bits of the CPU.  KN_BF16 ("cuda-bf16"): activations, their
+ * gradients, caches and matrices are bf16; sums, statistics, log-probs and the gradients of parameters float32.  Of the
+ * rules above it keeps all but two: its sums are in other orders, and what a row gets depends on the number of rows in
+ * the call.  With batch_invariant ("cuda-bf16-invariant") it does not depend on that: the forward ops, dx and dh give a
+ * row the same bits in any batch (sums over tokens, of dw, change with where the tokens are cut).
+ */
+struct kn_cuda {
+	int device;          /* which GPU, from 0 */
+	enum kn_dtype real;  /* KN_F32 or KN_BF16 */
+	int batch_invariant; /* of KN_BF16 */
+};
 /* Loads rl-kernels-cuda.so; NULL with one clear line in why when it, the driver or a device is missing. */
-struct kernels *kernels_cuda(int device, char *why, size_t why_len);
+struct kernels *kernels_cuda(const struct kn_cuda *config, char *why, size_t why_len);
 void kernels_free(struct kernels *k);
 
 /*

@@ -12,6 +12,10 @@ const struct opt engine_options[] = {
          "threads; 0: as many as this process may run on", .min = 0, .max = KN_MAX_THREADS},
         {"device", 0, OPT_STR, offsetof(struct engine_config, device), "cpu", "DEVICE",
          "where tensors are computed: cpu, cuda, cuda:N, or ref (plain and slow)", .min = 0},
+        {"dtype", 0, OPT_CHOICE, offsetof(struct engine_config, dtype), "float32", "float32|bfloat16",
+         "of weights and activations; bfloat16 is for cuda, and sums stay float32", .min = 0},
+        {"batch-invariant", 0, OPT_FLAG, offsetof(struct engine_config, batch_invariant), NULL, NULL,
+         "of bfloat16: a row has the same bits in any batch, slower", .min = 0},
         {"isa", 0, OPT_STR, offsetof(struct engine_config, isa), "", "NAME",
          "instruction set of the cpu: avx512, avx2, neon, plain; empty: the best there is", .min = 0},
         {NULL, .min = 0},
@@ -19,7 +23,7 @@ const struct opt engine_options[] = {
 
 /* ---- engine ---- */
 
-static struct kernels *open_cuda(const char *device, struct err *e)
+static struct kernels *open_cuda(const char *device, const struct engine_config *c, struct err *e)
 {
 	int64_t index = 0;
 	char why[512];
@@ -27,7 +31,8 @@ static struct kernels *open_cuda(const char *device, struct err *e)
 		err_set(e, "--device '%s' is none of cpu, cuda, cuda:N, ref", device);
 		return NULL;
 	}
-	struct kernels *k = kernels_cuda((int)index, why, sizeof why);
+	struct kn_cuda config = {(int)index, c->dtype == ENGINE_BFLOAT16 ? KN_BF16 : KN_F32, c->batch_invariant};
+	struct kernels *k = kernels_cuda(&config, why, sizeof why);
 	if (!k)
 		err_set(e, "--device %s: %s", device, why);
 	return k;
@@ -36,8 +41,16 @@ static struct kernels *open_cuda(const char *device, struct err *e)
 static struct kernels *open_backend(const struct engine *g, const struct engine_config *c, struct err *e)
 {
 	const char *device = c->device && *c->device ? c->device : "cpu", *isa = c->isa ? c->isa : "";
+	if (c->batch_invariant && c->dtype != ENGINE_BFLOAT16) {
+		err_set(e, "--batch-invariant is for --dtype bfloat16: float32 is always so");
+		return NULL;
+	}
 	if (!strncmp(device, "cuda", 4))
-		return open_cuda(device, e);
+		return open_cuda(device, c, e);
+	if (c->dtype == ENGINE_BFLOAT16) {
+		err_set(e, "--dtype bfloat16 is for --device cuda, but the device is '%s'", device);
+		return NULL;
+	}
 	if (!strcmp(device, "ref"))
 		return kernels_ref(&g->lent);
 	if (strcmp(device, "cpu")) {

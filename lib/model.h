@@ -17,11 +17,14 @@
 #include "lib/par.h"
 #include "lib/tokenizer.h"
 
-/* The options of every tool that computes: -j --threads, --device cpu|cuda|ref, --isa NAME. */
+/* The options of every tool that computes: -j --threads, --device cpu|cuda|ref, --dtype, --batch-invariant, --isa. */
 struct engine_config {
 	int64_t threads;
 	const char *device, *isa;
+	int dtype;            /* enum engine_dtype */
+	bool batch_invariant; /* of bfloat16 */
 };
+enum engine_dtype { ENGINE_FLOAT32, ENGINE_BFLOAT16 };
 extern const struct opt engine_options[];
 
 struct engine {

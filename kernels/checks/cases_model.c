@@ -7,7 +7,8 @@ void check_head_fwd(struct run *r, const int64_t *d)
 	int64_t M = d[0], C = d[1], V = d[2];
 	int all = d[4] > 0;
 	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
-	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *lse = check_out(r, M);
+	kn_real *h = check_real_in(r, M * C, 1);
+	float *b = d[5] ? check_bias(r, V) : NULL, *lse = check_out(r, M);
 	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
 	float *inv_temp = check_host(r, (size_t)M * sizeof *inv_temp);
 	for (int64_t m = 0; m < M; m++)
@@ -23,7 +24,8 @@ void check_head_bwd(struct run *r, const int64_t *d)
 	int64_t M = d[0], C = d[1], V = d[2];
 	int all = d[4] > 0;
 	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
-	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *dh = check_out(r, M * C);
+	kn_real *h = check_real_in(r, M * C, 1), *dh = check_real_out(r, M * C);
+	float *b = d[5] ? check_bias(r, V) : NULL;
 	float *dw = all ? check_add(r, V * C) : NULL, *db = all && b ? check_add(r, V) : NULL;
 	float *dlogprob = check_in(r, M, 1), *dentropy = all ? check_in(r, M, 1) : NULL;
 	float *lse = check_add(r, M), *entropy = check_add(r, M),
@@ -42,9 +44,9 @@ static struct kn_reference reference(struct run *r, struct kn_mat *w, const int6
 {
 	int64_t M = d[0], C = d[1] + 5, V = d[2];
 	*w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
-	return (struct kn_reference){.h = check_in(r, M * C, 1),
+	return (struct kn_reference){.h = check_real_in(r, M * C, 1),
 	                             .w = w,
-	                             .b = d[5] ? check_in(r, V, 1) : NULL,
+	                             .b = d[5] ? check_bias(r, V) : NULL,
 	                             .kl = check_bytes(r, (size_t)M * sizeof(float), role),
 	                             .gap = check_bytes(r, (size_t)M * sizeof(float), role),
 	                             .dkl = check_in(r, M, 1)};
@@ -56,7 +58,8 @@ void check_head_fwd_kl(struct run *r, const int64_t *d)
 	int all = d[4] > 0;
 	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1), rw;
 	struct kn_reference ref = reference(r, &rw, d, ROLE_OUT);
-	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *lse = check_out(r, M);
+	kn_real *h = check_real_in(r, M * C, 1);
+	float *b = d[5] ? check_bias(r, V) : NULL, *lse = check_out(r, M);
 	float *logprob = all ? check_out(r, M) : NULL, *entropy = all ? check_out(r, M) : NULL;
 	float *inv_temp = all ? check_host(r, (size_t)M * sizeof *inv_temp) : NULL;
 	for (int64_t m = 0; all && m < M; m++)
@@ -72,7 +75,8 @@ void check_head_bwd_kl(struct run *r, const int64_t *d)
 	int all = d[4] > 0;
 	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1), rw;
 	struct kn_reference ref = reference(r, &rw, d, ROLE_SCRATCH);
-	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *dh = check_out(r, M * C);
+	kn_real *h = check_real_in(r, M * C, 1), *dh = check_real_out(r, M * C);
+	float *b = d[5] ? check_bias(r, V) : NULL;
 	float *dw = all ? check_add(r, V * C) : NULL, *db = all && b ? check_add(r, V) : NULL;
 	float *dlogprob = all ? check_in(r, M, 1) : NULL, *dentropy = all ? check_in(r, M, 1) : NULL;
 	float *lse = check_bytes(r, (size_t)M * sizeof *lse, ROLE_SCRATCH), *entropy = all ? check_out(r, M) : NULL;
@@ -90,7 +94,8 @@ void check_head_logits(struct run *r, const int64_t *d)
 {
 	int64_t M = d[0], C = d[1], V = d[2];
 	struct kn_mat w = check_mat(r, (enum kn_dtype)d[3], V, C, 1, 1);
-	float *h = check_in(r, M * C, 1), *b = d[5] ? check_in(r, V, 1) : NULL, *z = check_out(r, M * V);
+	kn_real *h = check_real_in(r, M * C, 1);
+	float *b = d[5] ? check_bias(r, V) : NULL, *z = check_out(r, M * V);
 	r->k->head_logits(r->k->ctx, z, h, &w, b, M);
 }
 
@@ -176,7 +181,7 @@ struct attention {
 	struct kn_attn a;
 	struct kn_seq *seq;
 	int64_t queries, keys;
-	float *q, *k, *v;
+	kn_real *q, *k, *v;
 };
 
 static struct attention attention_make(struct run *r, const int64_t *d)
@@ -189,16 +194,17 @@ static struct attention attention_make(struct run *r, const int64_t *d)
 	t.a.seq = t.seq;
 	t.a.q_stride = d[0] * d[2] + 3 * d[5];
 	t.a.kv_stride = d[1] * d[2] + 5 * d[5];
-	t.q = check_in(r, t.queries * t.a.q_stride, 2);
-	t.k = check_in(r, t.keys * t.a.kv_stride, 2);
-	t.v = check_in(r, t.keys * t.a.kv_stride, 1);
+	t.q = check_real_in(r, t.queries * t.a.q_stride, 2);
+	t.k = check_real_in(r, t.keys * t.a.kv_stride, 2);
+	t.v = check_real_in(r, t.keys * t.a.kv_stride, 1);
 	return t;
 }
 
 void check_attention_fwd(struct run *r, const int64_t *d)
 {
 	struct attention t = attention_make(r, d);
-	float *o = check_out(r, t.queries * d[0] * d[2]), *lse = check_out(r, t.queries * d[0]);
+	kn_real *o = check_real_out(r, t.queries * d[0] * d[2]);
+	float *lse = check_out(r, t.queries * d[0]);
 	r->k->attention_fwd(r->k->ctx, o, d[4] % 2 == 0 && d[4] ? NULL : lse, t.q, t.k, t.v, &t.a);
 	if (d[4] % 2 == 0 && d[4])
 		r->k->zero(r->k->ctx, lse, (size_t)(t.queries * d[0]) * sizeof *lse);
@@ -208,9 +214,10 @@ void check_attention_bwd(struct run *r, const int64_t *d)
 {
 	struct attention t = attention_make(r, d);
 	int64_t n = t.queries * d[0];
-	float *o = check_out(r, n * d[2]), *lse = check_out(r, n), *do_ = check_in(r, n * d[2], 1);
-	float *dq = check_add(r, t.queries * t.a.q_stride), *dk = check_add(r, t.keys * t.a.kv_stride);
-	float *dv = check_add(r, t.keys * t.a.kv_stride);
+	kn_real *o = check_real_out(r, n * d[2]), *do_ = check_real_in(r, n * d[2], 1);
+	kn_real *dq = check_real_add(r, t.queries * t.a.q_stride), *dk = check_real_add(r, t.keys * t.a.kv_stride);
+	kn_real *dv = check_real_add(r, t.keys * t.a.kv_stride);
+	float *lse = check_out(r, n);
 	float *scratch = check_bytes(r, (size_t)n * sizeof *scratch, ROLE_SCRATCH);
 	r->k->attention_fwd(r->k->ctx, o, lse, t.q, t.k, t.v, &t.a);
 	r->k->attention_bwd(r->k->ctx, dq, dk, dv, do_, o, lse, t.q, t.k, t.v, &t.a, scratch);

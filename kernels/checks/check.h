@@ -19,17 +19,21 @@
 #define CHECK_DIMS 6
 
 enum check_role { ROLE_IN, ROLE_OUT, ROLE_ADD, ROLE_SCRATCH };
+enum check_type { TYPE_FLOAT, TYPE_REAL }; /* float32 (or bits), or the table's kn_real */
 
 struct check_buffer {
 	char *memory; /* of the backend: guard, data, guard */
 	char *host;   /* what was put there, later what came back */
 	size_t bytes;
 	enum check_role role;
+	enum check_type type;
 };
 
 struct run {
 	const struct kernels *k;
 	uint64_t random;
+	int round; /* the case is for a table of bf16: activations, matrices and biases hold numbers of bf16, on ref too
+	            */
 	int n_buffers;
 	struct check_buffer buffers[CHECK_BUFFERS];
 	struct kn_block blocks[8]; /* of matrices given out */
@@ -44,7 +48,8 @@ typedef void check_fn(struct run *r, const int64_t *d);
 struct check_case {
 	const char *op;
 	check_fn *fn;
-	double nmse; /* largest squared error over the squares of the truth; 0: the same bits */
+	double nmse;          /* largest squared error over the squares of the truth; 0: the same bits */
+	double reals, floats; /* the same of a table of bf16: of its activations, of all else; 0: as nmse */
 	const int64_t (*dims)[CHECK_DIMS];
 	size_t slot; /* offset in struct kernels of the pointer it needs */
 };
@@ -70,7 +75,12 @@ check_fn check_attention_bwd;
 double check_random(struct run *r);
 int64_t check_below(struct run *r, int64_t n);
 
-/* Buffers in the backend's memory, 64-byte aligned, valid until the run ends. */
+/* Buffers in the backend's memory, 64-byte aligned, valid until the run ends.  real: of kn_real. */
+kn_real *check_real_in(struct run *r, int64_t n, double scale);
+kn_real *check_real_out(struct run *r, int64_t n);
+kn_real *check_real_add(struct run *r, int64_t n);
+kn_real *check_at(const struct run *r, const kn_real *p, int64_t i); /* element i */
+float *check_bias(struct run *r, int64_t n); /* float32, of bf16 numbers where the table is of bf16 */
 float *check_in(struct run *r, int64_t n, double scale);
 float *check_in_from(struct run *r, const float *host, int64_t n);
 float *check_out(struct run *r, int64_t n); /* poisoned */

@@ -37,10 +37,10 @@ static void *allocate(size_t bytes)
 }
 
 /* `data` or, when NULL, poison. */
-static void *buffer_put(struct run *r, const void *data, size_t bytes, enum check_role role)
+static void *typed_put(struct run *r, const void *data, size_t bytes, enum check_role role, enum check_type type)
 {
 	struct check_buffer *b = &r->buffers[r->n_buffers++];
-	*b = (struct check_buffer){.bytes = bytes, .role = role, .host = allocate(bytes + 2 * GUARD)};
+	*b = (struct check_buffer){.bytes = bytes, .role = role, .type = type, .host = allocate(bytes + 2 * GUARD)};
 	memset(b->host, GUARD_BYTE, bytes + 2 * GUARD);
 	memset(b->host + GUARD, POISON_BYTE, bytes);
 	if (data && bytes)
@@ -52,12 +52,88 @@ static void *buffer_put(struct run *r, const void *data, size_t bytes, enum chec
 	return b->memory + GUARD;
 }
 
+static void *buffer_put(struct run *r, const void *data, size_t bytes, enum check_role role)
+{
+	return typed_put(r, data, bytes, role, TYPE_FLOAT);
+}
+
+/* ---- bf16 ---- */
+
+static uint16_t narrow(float x)
+{
+	uint32_t bits;
+	memcpy(&bits, &x, sizeof bits);
+	return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float widened(uint16_t half)
+{
+	uint32_t bits = (uint32_t)half << 16;
+	float x;
+	memcpy(&x, &bits, sizeof x);
+	return x;
+}
+
+static size_t real_bytes(const struct run *r, int64_t n)
+{
+	return (size_t)n * (r->k->real == KN_F32 ? 4 : 2);
+}
+
+kn_real *check_at(const struct run *r, const kn_real *p, int64_t i)
+{
+	return (kn_real *)((char *)(uintptr_t)p + real_bytes(r, 1) * (size_t)i);
+}
+
+static kn_real *random_reals(struct run *r, int64_t n, double scale, enum check_role role)
+{
+	float *host = allocate((size_t)n * sizeof *host);
+	for (int64_t i = 0; i < n; i++) {
+		host[i] = (float)(scale * check_random(r));
+		host[i] = r->round ? widened(narrow(host[i])) : host[i];
+	}
+	uint16_t *half = (uint16_t *)host;
+	for (int64_t i = 0; r->k->real != KN_F32 && i < n; i++)
+		half[i] = narrow(host[i]);
+	kn_real *p = typed_put(r, host, real_bytes(r, n), role, TYPE_REAL);
+	free(host);
+	return p;
+}
+
+kn_real *check_real_in(struct run *r, int64_t n, double scale)
+{
+	return random_reals(r, n, scale, ROLE_IN);
+}
+
+kn_real *check_real_out(struct run *r, int64_t n)
+{
+	return typed_put(r, NULL, real_bytes(r, n), ROLE_OUT, TYPE_REAL);
+}
+
+kn_real *check_real_add(struct run *r, int64_t n)
+{
+	return random_reals(r, n, 1, ROLE_ADD);
+}
+
+/* ---- float32, 16-bit and whole numbers ---- */
+
 static float *random_floats(struct run *r, int64_t n, double scale, enum check_role role)
 {
 	float *host = allocate((size_t)n * sizeof *host);
 	for (int64_t i = 0; i < n; i++)
 		host[i] = (float)(scale * check_random(r));
 	float *p = buffer_put(r, host, (size_t)n * sizeof *host, role);
+	free(host);
+	return p;
+}
+
+float *check_bias(struct run *r, int64_t n)
+{
+	float *host = allocate((size_t)n * sizeof *host);
+	for (int64_t i = 0; i < n; i++) {
+		host[i] = (float)check_random(r);
+		host[i] = r->round ? widened(narrow(host[i])) : host[i];
+	}
+	float *p = check_in_from(r, host, n);
 	free(host);
 	return p;
 }
@@ -100,7 +176,7 @@ static void random_half(struct run *r, uint16_t *h, int64_t n, enum kn_dtype dty
 {
 	for (int64_t i = 0; i < n; i++) {
 		uint16_t bits = (uint16_t)next_random(r);
-		h[i] = dtype == KN_F16 ? (uint16_t)((bits & 0x83ff) | (12 + bits % 4) << 10)
+		h[i] = dtype == KN_F16 ? (uint16_t)((bits & (r->round ? 0x83f8 : 0x83ff)) | (12 + bits % 4) << 10)
 		                       : (uint16_t)((bits & 0x807f) | (123 + bits % 5) << 7);
 	}
 }
@@ -118,6 +194,8 @@ void *check_bytes(struct run *r, size_t bytes, enum check_role role)
 
 static void *random_piece(struct run *r, enum kn_dtype dtype, int64_t n, double scale)
 {
+	if (dtype == KN_F32 && r->round)
+		return check_bias(r, n);
 	if (dtype == KN_F32)
 		return check_in(r, n, scale);
 	uint16_t *host = allocate((size_t)n * sizeof *host);
@@ -127,8 +205,12 @@ static void *random_piece(struct run *r, enum kn_dtype dtype, int64_t n, double 
 	return p;
 }
 
+#define SMALL 2000 /* elements of a matrix that stays float32 on a table of bf16, so that this is tried too */
+
 struct kn_mat check_mat(struct run *r, enum kn_dtype dtype, int64_t rows, int64_t cols, double scale, int pieces)
 {
+	if (r->round && dtype == KN_F32 && rows * cols >= SMALL)
+		dtype = KN_BF16;
 	struct kn_mat w = {.dtype = dtype, .rows = rows, .cols = cols, .blocks = r->blocks + r->n_blocks};
 	w.n_blocks = pieces && rows >= 3 ? 3 : 1;
 	for (int i = 0; i < w.n_blocks; i++) {
@@ -187,10 +269,10 @@ static int run_fetch(struct run *r, const char **why)
 	return ok;
 }
 
-static int run_case(struct run *r, const struct kernels *k, const struct check_case *c, const int64_t *d,
+static int run_case(struct run *r, const struct kernels *k, int round, const struct check_case *c, const int64_t *d,
                     const char **why)
 {
-	*r = (struct run){.k = k, .random = (uint64_t)d[0] * 7 + 1};
+	*r = (struct run){.k = k, .random = (uint64_t)d[0] * 7 + 1, .round = round};
 	c->fn(r, d);
 	return run_fetch(r, why);
 }
@@ -215,17 +297,50 @@ static int same_bits(const struct run *a, const struct run *b)
 	return 1;
 }
 
-static double worst_nmse(const struct run *got, const struct run *want)
+/* A buffer as float32, owned by the caller. */
+static float *as_floats(const struct run *r, const struct check_buffer *b, int64_t *n)
 {
-	double worst = 0;
+	int narrow_ones = b->type == TYPE_REAL && r->k->real != KN_F32;
+	*n = (int64_t)(b->bytes / (narrow_ones ? 2 : 4));
+	float *x = allocate((size_t)*n * sizeof *x);
+	uint16_t half;
+	for (int64_t i = 0; i < *n; i++) {
+		memcpy(narrow_ones ? (void *)&half : (void *)&x[i], b->host + GUARD + i * (narrow_ones ? 2 : 4),
+		       narrow_ones ? 2 : 4);
+		x[i] = narrow_ones ? widened(half) : x[i];
+	}
+	return x;
+}
+
+static double buffer_nmse(const struct run *got, const struct run *want, int i)
+{
+	int64_t n, m;
+	float *x = as_floats(got, &got->buffers[i], &n), *y = as_floats(want, &want->buffers[i], &m);
+	double e = n == m ? check_nmse(x, y, n) : INFINITY;
+	free(x);
+	free(y);
+	return e;
+}
+
+static double bound(const struct run *got, const struct check_case *c, enum check_type type)
+{
+	double of_bf16 = type == TYPE_REAL ? c->reals : c->floats;
+	return got->k->real == KN_F32 || of_bf16 == 0 ? c->nmse : of_bf16;
+}
+
+/* Is every output as near to the reference as the case asks? */
+static int near(const struct run *got, const struct run *want, const struct check_case *c, double *worst)
+{
+	int ok = c->nmse > 0 || got->k->real != KN_F32 || same_bits(got, want);
 	for (int i = 0; i < got->n_buffers; i++) {
-		const struct check_buffer *x = &got->buffers[i], *y = &want->buffers[i];
+		const struct check_buffer *x = &got->buffers[i];
 		if (x->role == ROLE_IN || x->role == ROLE_SCRATCH)
 			continue;
-		double e = check_nmse((float *)(x->host + GUARD), (float *)(y->host + GUARD), (int64_t)(x->bytes / 4));
-		worst = e > worst ? e : worst;
+		double e = buffer_nmse(got, want, i);
+		*worst = e > *worst ? e : *worst;
+		ok = ok && e <= bound(got, c, x->type);
 	}
-	return worst;
+	return ok;
 }
 
 /* The same case on another table (or the same again) must give the same bits. */
@@ -233,7 +348,7 @@ static int repeats(const struct run *first, const struct kernels *k, const struc
 {
 	struct run again;
 	const char *why = NULL;
-	int ok = run_case(&again, k, c, d, &why) && same_bits(first, &again);
+	int ok = run_case(&again, k, first->round, c, d, &why) && same_bits(first, &again);
 	check_run_free(&again);
 	return ok;
 }
@@ -243,13 +358,12 @@ const char *check_shape(const struct check_tables *t, const struct check_case *c
 {
 	struct run got, want;
 	const char *why = NULL;
-	if (!run_case(&want, ref, c, d, &why))
+	int round = t->k[0]->real != KN_F32;
+	if (!run_case(&want, ref, round, c, d, &why))
 		why = "reference broke";
-	if (!run_case(&got, t->k[0], c, d, &why))
+	if (!run_case(&got, t->k[0], round, c, d, &why))
 		why = why ? why : "broke";
-	double e = worst_nmse(&got, &want);
-	*worst = e > *worst ? e : *worst;
-	if (!why && (c->nmse == 0 ? !same_bits(&got, &want) : !(e <= c->nmse)))
+	if (!near(&got, &want, c, worst) && !why)
 		why = "differs from ref";
 	if (!why && !repeats(&got, t->k[0], c, d))
 		why = "second run has other bits";

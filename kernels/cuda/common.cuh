@@ -48,6 +48,7 @@ struct cu_real {
 #define CU(name) cu_##name
 typedef float cu_real;
 #endif
+typedef __nv_bfloat16 cu_bf16;
 
 static inline cu_real *cu_reals(kn_real *p)
 {
@@ -86,7 +87,8 @@ struct cu_ring {
 
 struct cuda {
 	int device, processors;
-	int any_order; /* products through cuBLASLt instead of in the orders of kernels.h */
+	int bf16;      /* the table is "cuda-bf16" */
+	int any_order; /* products through cuBLASLt instead of in a fixed order */
 	cudaStream_t stream;
 	struct cu_ring ring;
 	struct cu_steps *steps;
@@ -294,9 +296,9 @@ void cu_lt_release(struct cuda *cu);
 /* the ops, by file; fill puts those that are compiled for each type of activations into a table */
 void cu_fill(struct kernels *k);
 void cu_fill_bf16(struct kernels *k);
-void cu_matmul_fwd(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N);
-void cu_matmul_dx(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
-void cu_matmul_dw(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I);
+void CU(matmul_fwd)(void *ctx, float *y, const float *x, const struct kn_mat *w, const float *b, int64_t N);
+void CU(matmul_dx)(void *ctx, float *dx, const float *dy, const struct kn_mat *w, int64_t N, int add);
+void CU(matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I);
 
 void CU(layernorm_fwd)(void *ctx, float *y, float *mean, float *rstd, const float *x, const float *g, const float *b,
                        float eps, int64_t N, int64_t C);
@@ -314,9 +316,9 @@ void CU(embed_bwd)(void *ctx, float *dtok, float *dpos, const float *dy, const i
 void CU(rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, int64_t N, int64_t heads, int64_t D,
               int64_t stride, int dir);
 
-void cu_attention_fwd(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
+void CU(attention_fwd)(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
                       const struct kn_attn *a);
-void cu_attention_bwd(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
+void CU(attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
                       const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
 
 void CU(act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
@@ -325,16 +327,16 @@ void CU(glu_fwd)(void *ctx, float *y, const float *g, const float *u, enum kn_ac
 void CU(glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *g, const float *u, enum kn_act act,
                  int64_t n);
 
-size_t cu_head_scratch(void *ctx, int64_t M, int64_t V, int64_t C);
-void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
+size_t CU(head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
+void CU(head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
                  const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
                  const struct kn_reference *ref, float *keep, void *scratch);
-void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
+void CU(head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
                  const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
                  const float *lse, const float *entropy, int64_t M, const struct kn_reference *ref, float *keep,
                  void *scratch);
-void cu_head_logits(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
-void cu_logits_stats(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
+void CU(head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
+void CU(logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
                      const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
 
 void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,

@@ -10,6 +10,8 @@ void CU(fill)(struct kernels *k)
 	k->rmsnorm_fwd = CU(rmsnorm_fwd);
 	k->rmsnorm_bwd = CU(rmsnorm_bwd);
 	k->rope = CU(rope);
+	k->attention_fwd = CU(attention_fwd);
+	k->attention_bwd = CU(attention_bwd);
 	k->act_fwd = CU(act_fwd);
 	k->act_bwd = CU(act_bwd);
 	k->glu_fwd = CU(glu_fwd);
@@ -19,4 +21,12 @@ void CU(fill)(struct kernels *k)
 	k->gather_rows = CU(gather_rows);
 	k->scatter_rows = CU(scatter_rows);
 	k->store_rows = CU(store_rows);
+	k->head_scratch = CU(head_scratch);
+	k->head_fwd = CU(head_fwd);
+	k->head_bwd = CU(head_bwd);
+	k->head_logits = CU(head_logits);
+	k->logits_stats = CU(logits_stats);
+	k->matmul_fwd = CU(matmul_fwd);
+	k->matmul_dx = CU(matmul_dx);
+	k->matmul_dw = CU(matmul_dw);
 }

@@ -5,9 +5,12 @@
  * Logits are made HEAD_ROWS x HEAD_VOCAB at a time.  Sixteen lanes turn a block
  * of KN_VOCAB_BLOCK logits of a row into a few numbers; one thread then combines
  * those of a row in rising order of blocks (order 4).  A reference's logits are
- * made tile by tile beside the policy's.
+ * made tile by tile beside the policy's.  Logits
+ * are float32.  In bf16 their gradient is rounded for its two products, and dh
+ * is summed over the vocabulary in float32.
  */
 #include "kernels/cuda/math.cuh"
+#include "kernels/cuda/matmul_bf16.cuh"
 
 #include <math.h>
 
@@ -215,13 +218,113 @@ static int64_t tile_floats(int64_t M, int64_t V)
 	return cu_min(M, HEAD_ROWS) * cu_min(V, HEAD_VOCAB);
 }
 
+/* ---- the products ---- */
+
+/* Where bf16 has more: the gradient of a tile of logits in bf16, and dh in float32; `ld` between rows of the first. */
+struct narrow {
+	cu_bf16 *dz;
+	float *dh;
+	int64_t ld;
+};
+
+#ifdef CU_BF16
+
+static int64_t narrow_ld(int64_t V)
+{
+	return (cu_min(V, HEAD_VOCAB) + 7) / 8 * 8;
+}
+
+/* In bytes; each part is a multiple of 16. */
+static size_t narrow_bytes(int64_t M, int64_t V, int64_t C)
+{
+	int64_t rows = cu_min(M, HEAD_ROWS);
+	return 16 + (size_t)(rows * narrow_ld(V)) * sizeof(cu_bf16) + (size_t)(rows * C) * sizeof(float);
+}
+
+static struct narrow narrow_at(void *p, int64_t M, int64_t V)
+{
+	int64_t ld = narrow_ld(V);
+	cu_bf16 *dz = (cu_bf16 *)(((uintptr_t)p + 15) / 16 * 16);
+	return {dz, (float *)(dz + cu_min(M, HEAD_ROWS) * ld), ld};
+}
+
+static void queue_logits(struct cuda *cu, float *z, int64_t ldz, const float *h, const struct kn_mat *w, const float *b,
+                         int64_t v0, int64_t n, int64_t M)
+{
+	cu_forward_bf16(cu, {z, ldz, 1, 0}, h, w, b, v0, v0 + n, M);
+}
+
+static __global__ void round_kernel(cu_bf16 *to, int64_t ld, const float *from, int64_t ldz, int64_t M, int64_t n)
+{
+	for (CU_EACH(i, M * n))
+		to[i / n * ld + i % n] = __float2bfloat16_rn(from[i / n * ldz + i % n]);
+}
+
+/* What the gradient of a tile of logits adds to dh, dw, db. */
+static void queue_gradients(struct cuda *cu, const struct tile *t, const struct narrow *s, float *dh, float *dw,
+                            float *db, const float *h, const struct kn_mat *w)
+{
+	int64_t C = w->cols, n = t->M * t->n;
+	(void)dh;
+	CU_LAUNCH(cu, round_kernel, cu_grid(cu, n), CU_THREADS, s->dz, s->ld, t->z, t->ldz, t->M, t->n);
+	cu_dx_bf16(cu, {s->dh, C, 1, t->v0 > 0}, s->dz, s->ld, w, t->v0, t->v0 + t->n, t->M);
+	cu_dw_bf16(cu, dw ? dw + t->v0 * C : NULL, db ? db + t->v0 : NULL, s->dz, s->ld, h, t->M, t->n, C);
+}
+
+static void queue_dh(struct cuda *cu, float *dh, const struct narrow *s, int64_t M, int64_t C)
+{
+	if (M * C > 0)
+		CU_LAUNCH(cu, round_kernel, cu_grid(cu, M * C), CU_THREADS, (cu_bf16 *)dh, C, s->dh, C, M, C);
+}
+
+#else
+
+static size_t narrow_bytes(int64_t M, int64_t V, int64_t C)
+{
+	(void)M, (void)V, (void)C;
+	return 0;
+}
+
+static struct narrow narrow_at(void *p, int64_t M, int64_t V)
+{
+	(void)p, (void)M, (void)V;
+	return {NULL, NULL, 0};
+}
+
+static void queue_logits(struct cuda *cu, float *z, int64_t ldz, const float *h, const struct kn_mat *w, const float *b,
+                         int64_t v0, int64_t n, int64_t M)
+{
+	cu_forward_rows(cu, z, ldz, h, w, b, v0, v0 + n, M);
+}
+
+static void queue_gradients(struct cuda *cu, const struct tile *t, const struct narrow *s, float *dh, float *dw,
+                            float *db, const float *h, const struct kn_mat *w)
+{
+	int64_t C = w->cols;
+	(void)s;
+	cu_dx_rows(cu, dh, t->z, t->ldz, w, t->v0, t->v0 + t->n, t->M, t->v0 > 0);
+	cu_dw_rows(cu, dw ? dw + t->v0 * C : NULL, db ? db + t->v0 : NULL, t->z, t->ldz, h, t->M, t->n, C);
+}
+
+static void queue_dh(struct cuda *cu, float *dh, const struct narrow *s, int64_t M, int64_t C)
+{
+	(void)cu, (void)dh, (void)s, (void)M, (void)C;
+}
+
+#endif
+
+/* Row m of h or dh. */
+static float *row_at(const float *h, int64_t m, int64_t C)
+{
+	return (float *)((char *)h + (size_t)(m * C) * sizeof(cu_real));
+}
+
 /* The statistics of every block, the logits of the targets, and a tile of logits: of a policy and of a reference. */
-size_t cu_head_scratch(void *ctx, int64_t M, int64_t V, int64_t C)
+size_t CU(head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C)
 {
 	(void)ctx;
-	(void)C;
 	return 2 * (size_t)(block_count(V) * M) * sizeof(struct block_stats) +
-	       (size_t)(2 * tile_floats(M, V) + M) * sizeof(float);
+	       (size_t)(2 * tile_floats(M, V) + M) * sizeof(float) + narrow_bytes(M, V, C);
 }
 
 static void queue_stats(struct cuda *cu, const struct tile *t, const struct rows *r)
@@ -272,12 +375,12 @@ static struct tile tile_at(float *room, float *keep, const struct kn_reference *
 /* The reference's logits of a tile that begins at row m. */
 static void queue_reference(struct cuda *cu, const struct tile *t, const struct kn_reference *ref, int64_t m)
 {
-	cu_forward_rows(cu, t->y, t->ldz, ref->h + m * ref->w->cols, ref->w, ref->b, t->v0, t->v0 + t->n, t->M);
+	queue_logits(cu, t->y, t->ldz, row_at(ref->h, m, ref->w->cols), ref->w, ref->b, t->v0, t->n, t->M);
 }
 
-void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
-                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
-                 const struct kn_reference *ref, float *keep, void *scratch)
+void CU(head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
+                  const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
+                  const struct kn_reference *ref, float *keep, void *scratch)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	int64_t V = w->rows, stats = block_count(V) * M;
@@ -294,7 +397,7 @@ void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t 
 		for (int64_t v = 0; v < V; v += HEAD_VOCAB) {
 			struct tile t = tile_at(r.target_z + M, keep, ref, m, v, M, V);
 			struct rows part = rows_from(&r, m);
-			cu_forward_rows(cu, t.z, t.ldz, h + m * w->cols, w, b, v, v + t.n, t.M);
+			queue_logits(cu, t.z, t.ldz, row_at(h, m, w->cols), w, b, v, t.n, t.M);
 			if (ref)
 				queue_reference(cu, &t, ref, m);
 			queue_stats(cu, &t, &part);
@@ -302,13 +405,15 @@ void cu_head_fwd(void *ctx, float *logprob, float *lse, float *entropy, int32_t 
 	queue_combine(cu, &r, V);
 }
 
-void cu_head_logits(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M)
+void CU(head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M)
 {
-	cu_matmul_fwd(ctx, logits, h, w, b, M);
+	struct cuda *cu = (struct cuda *)ctx;
+	if (cu_enter(cu))
+		queue_logits(cu, logits, w->rows, h, w, b, 0, w->rows, M);
 }
 
-void cu_logits_stats(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
-                     const int32_t *target, const float *inv_temp, int64_t M, int64_t V)
+void CU(logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
+                      const int32_t *target, const float *inv_temp, int64_t M, int64_t V)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	struct rows r = {logprob, lse, entropy, argmax, logprob ? target : NULL, inv_temp, NULL, NULL, M};
@@ -350,13 +455,14 @@ static const float *skip(const float *p, int64_t n)
 	return p ? p + n : NULL;
 }
 
-void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
-                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-                 const float *lse, const float *entropy, int64_t M, const struct kn_reference *ref, float *keep,
-                 void *scratch)
+void CU(head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
+                  const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
+                  const float *lse, const float *entropy, int64_t M, const struct kn_reference *ref, float *keep,
+                  void *scratch)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	int64_t C = w->cols, V = w->rows;
+	struct narrow narrow = narrow_at((float *)scratch + 2 * tile_floats(M, V), M, V);
 	if (!dlogprob)
 		target = NULL;
 	if (M == 0 || !cu_enter(cu) || !stage_rows(cu, &target, &inv_temp, M))
@@ -370,12 +476,12 @@ void cu_head_bwd(void *ctx, float *dh, float *dw, float *db, const float *dlogpr
 		for (int64_t v = 0; v < V; v += HEAD_VOCAB) {
 			struct tile t = tile_at((float *)scratch, keep, ref, m, v, M, V);
 			if (!keep)
-				cu_forward_rows(cu, t.z, t.ldz, h + m * C, w, b, v, v + t.n, t.M);
+				queue_logits(cu, t.z, t.ldz, row_at(h, m, C), w, b, v, t.n, t.M);
 			if (!keep && ref)
 				queue_reference(cu, &t, ref, m);
 			CU_LAUNCH(cu, grad_kernel, cu_grid(cu, t.M * t.n), CU_THREADS, t, g);
-			cu_dx_rows(cu, dh + m * C, t.z, t.ldz, w, v, v + t.n, t.M, v > 0);
-			cu_dw_rows(cu, dw ? dw + v * C : NULL, db ? db + v : NULL, t.z, t.ldz, h + m * C, t.M, t.n, C);
+			queue_gradients(cu, &t, &narrow, row_at(dh, m, C), dw, db, row_at(h, m, C), w);
 		}
+		queue_dh(cu, row_at(dh, m, C), &narrow, cu_min(HEAD_ROWS, M - m), C);
 	}
 }

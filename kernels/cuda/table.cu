@@ -284,7 +284,12 @@ static int device_usable(int device, int *processors, char *why, size_t why_len)
 
 static void fill_table(struct kernels *k)
 {
-	k->name = ((struct cuda *)k->ctx)->any_order ? "cuda-cublas" : "cuda";
+	const struct cuda *cu = (struct cuda *)k->ctx;
+	if (cu->bf16)
+		k->name = cu->any_order ? "cuda-bf16" : "cuda-bf16-invariant";
+	else
+		k->name = cu->any_order ? "cuda-cublas" : "cuda";
+	k->real = cu->bf16 ? KN_BF16 : KN_F32;
 	k->alloc = cuda_alloc;
 	k->free = cuda_free;
 	k->put = cuda_put;
@@ -293,18 +298,11 @@ static void fill_table(struct kernels *k)
 	k->sync = cuda_sync;
 	k->step_begin = cu_step_begin;
 	k->step_end = cu_step_end;
-	cu_fill(k);
-	k->matmul_fwd = cu_matmul_fwd;
-	k->matmul_dx = cu_matmul_dx;
-	k->matmul_dw = cu_matmul_dw;
-	k->attention_fwd = cu_attention_fwd;
-	k->attention_bwd = cu_attention_bwd;
+	if (cu->bf16)
+		cu_fill_bf16(k);
+	else
+		cu_fill(k);
 	k->axpy = cu_axpy;
-	k->head_scratch = cu_head_scratch;
-	k->head_fwd = cu_head_fwd;
-	k->head_bwd = cu_head_bwd;
-	k->head_logits = cu_head_logits;
-	k->logits_stats = cu_logits_stats;
 	k->draw = cu_draw;
 	k->sum_squares = cu_sum_squares;
 	k->count_nonfinite = cu_count_nonfinite;
@@ -315,13 +313,15 @@ static void fill_table(struct kernels *k)
 	k->release = cuda_release;
 }
 
-/* RL_CUDA_PRODUCTS: "fixed" (the default), in the orders of kernels.h, or "cublas", in any order.  0 if it is neither.
+/*
+ * Who makes the products.  Of float32 RL_CUDA_PRODUCTS: "fixed" (the default), in the orders of kernels.h, or "cublas",
+ * in any order; of bf16 cuBLASLt, unless rows are to have the same bits in any batch.  0 if it is none of these.
  */
-static int products_from_environment(struct cuda *cu, char *why, size_t why_len)
+static int choose_products(struct cuda *cu, const struct kn_cuda *c, char *why, size_t why_len)
 {
 	const char *name = getenv("RL_CUDA_PRODUCTS");
-	cu->any_order = name && !strcmp(name, "cublas");
-	if (!name || !*name || !strcmp(name, "fixed") || cu->any_order)
+	cu->any_order = cu->bf16 ? !c->batch_invariant : name && !strcmp(name, "cublas");
+	if (cu->bf16 || !name || !*name || !strcmp(name, "fixed") || cu->any_order)
 		return 1;
 	snprintf(why, why_len, "RL_CUDA_PRODUCTS is '%s', but must be 'fixed' or 'cublas'", name);
 	return 0;
@@ -341,27 +341,29 @@ static int graphs_from_environment(int *off, char *why, size_t why_len)
 /*
  * The one name that the loader looks up.  table_bytes is sizeof(struct kernels) of the caller, which must be ours.
  */
-extern "C" __attribute__((visibility("default"))) struct kernels *rl_kernels_cuda_open(size_t table_bytes, int device,
-                                                                                       char *why, size_t why_len)
+extern "C" __attribute__((visibility("default"))) struct kernels *
+rl_kernels_cuda_open(size_t table_bytes, const struct kn_cuda *config, char *why, size_t why_len)
 {
 	if (table_bytes != sizeof(struct kernels)) {
 		snprintf(why, why_len, "rl-kernels-cuda.so is of another version of rlpipe; build both with one make");
 		return NULL;
 	}
 	int processors = 0, graphs_off = 0;
-	if (!device_usable(device, &processors, why, why_len))
+	if (!device_usable(config->device, &processors, why, why_len))
 		return NULL;
 	struct kernels *k = (struct kernels *)calloc(1, sizeof *k);
 	struct cuda *cu = (struct cuda *)calloc(1, sizeof *cu);
 	if (!k || !cu)
 		snprintf(why, why_len, "no memory");
-	if (!k || !cu || !products_from_environment(cu, why, why_len) ||
+	if (cu)
+		cu->bf16 = config->real == KN_BF16;
+	if (!k || !cu || !choose_products(cu, config, why, why_len) ||
 	    !graphs_from_environment(&graphs_off, why, why_len)) {
 		free(k);
 		free(cu);
 		return NULL;
 	}
-	cu->device = device;
+	cu->device = config->device;
 	cu->processors = processors;
 	if (!cuda_init(cu, graphs_off)) {
 		snprintf(why, why_len, "%s", cu->why);

@@ -13,7 +13,10 @@
 
 #include "kernels/cuda/emu/emu.h"
 
-extern "C" struct kernels *rl_kernels_cuda_open(size_t table_bytes, int device, char *why, size_t why_len);
+extern "C" struct kernels *rl_kernels_cuda_open(size_t table_bytes, const struct kn_cuda *config, char *why,
+                                                size_t why_len);
+
+static const struct kn_cuda first_gpu = {0, KN_F32, 0};
 
 static int results, failures;
 
@@ -338,7 +341,7 @@ static int through_the_ring(void)
 {
 	const size_t n = 6 << 20;
 	char why[256];
-	struct kernels *k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	struct kernels *k = rl_kernels_cuda_open(sizeof *k, &first_gpu, why, sizeof why);
 	float *x = (float *)malloc(n * sizeof *x), *y = (float *)malloc(n * sizeof *y);
 	float *p = k ? (float *)k->alloc(k->ctx, n * sizeof *p) : NULL;
 	if (!p || !x || !y)
@@ -357,7 +360,7 @@ static int through_the_ring(void)
 static int opens(void)
 {
 	char why[256] = "";
-	struct kernels *k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	struct kernels *k = rl_kernels_cuda_open(sizeof *k, &first_gpu, why, sizeof why);
 	fprintf(stderr, "%s\n", why);
 	if (k)
 		k->release(k);
@@ -370,7 +373,7 @@ static int some_ops(void)
 	char why[256] = "";
 	float x[64] = {1, 2, 3}, y[64] = {};
 	const int32_t token[3] = {0, 1, 1};
-	struct kernels *k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	struct kernels *k = rl_kernels_cuda_open(sizeof *k, &first_gpu, why, sizeof why);
 	if (!k)
 		return *why && emu_device_bytes() == 0 ? 1 : 2;
 	float *a = (float *)k->alloc(k->ctx, sizeof x), *b = (float *)k->alloc(k->ctx, sizeof x);
