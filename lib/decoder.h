@@ -53,6 +53,14 @@ bool weights_on_host(const struct kernels *k);
 int weights_map_frozen(struct weights *w, struct store_view *v, const struct store_ref *ref, struct err *e);
 /* A zeroed slab (gradients, moments); frozen tensors have none. */
 int weights_zero(struct weights *w, const struct kernels *k, const struct tensors *table, struct err *e);
+/*
+ * A slab of weights on a table of bf16: passes read its matrices from copies in bf16, which weights_shadow makes room
+ * for and weights_refresh fills, after every change of the slab.  On other tables neither does anything.
+ */
+int weights_shadow(struct weights *w, struct err *e);
+void weights_refresh(struct weights *w);
+/* The copy of tensor i, which is not frozen; NULL: passes read the slab itself. */
+const void *weights_shadow_of(const struct weights *w, int i);
 void weights_release(struct weights *w);
 
 struct decoder {

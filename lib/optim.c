@@ -167,4 +167,5 @@ void optim_step(const struct optim_config *c, double lr, double value_lr, double
 			k->adamw(k->ctx, x, m->slab + m->at[i], v->slab + v->at[i], dx, &a, t->count);
 		}
 	}
+	weights_refresh(w);
 }

@@ -71,6 +71,7 @@ static int read_weights(struct trainer *t, struct store_view *v, const struct st
 		if (got < 0 || (got > 0 && check_weight(v, ref, table->tensor[i].name, e)))
 			return -1;
 	}
+	weights_refresh(&t->w);
 	return 0;
 }
 
@@ -113,7 +114,7 @@ static int init_slabs(struct trainer *t, struct err *e)
 {
 	const struct tensors *table = &t->info.table;
 	bool eight = t->optim == OPTIM_ADAM8;
-	if (weights_zero(&t->w, t->k, table, e) || weights_zero(&t->g, t->k, table, e) ||
+	if (weights_zero(&t->w, t->k, table, e) || weights_shadow(&t->w, e) || weights_zero(&t->g, t->k, table, e) ||
 	    optim_moment_init(&t->m, t->k, table, false, eight, e))
 		return -1;
 	return t->optim == OPTIM_SGD ? 0 : optim_moment_init(&t->v, t->k, table, true, eight, e);
@@ -639,16 +640,19 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 
 /* ---- the commit ---- */
 
-/* host: room for the tensor, or NULL when the slab itself can be read. */
-static int put_weights(struct trainer *t, struct store_update *u, int64_t version, const struct tensor *x, float *host,
+/* Tensor i.  as_read: in bf16, where passes read it so.  host: room for it, or NULL when the slab itself can be read.
+ */
+static int put_weights(struct trainer *t, struct store_update *u, int64_t version, int i, bool as_read, float *host,
                        struct err *e)
 {
-	const float *data = t->w.slab + x->offset;
+	const struct tensor *x = &t->info.table.tensor[i];
+	const void *shadow = as_read ? weights_shadow_of(&t->w, i) : NULL, *data = t->w.slab + x->offset;
+	enum kn_dtype dtype = shadow ? KN_BF16 : KN_F32;
 	if (host) {
-		t->k->get(t->k->ctx, host, data, (size_t)x->count * sizeof *host);
+		t->k->get(t->k->ctx, host, shadow ? shadow : data, (size_t)x->count * (shadow ? 2 : sizeof *host));
 		data = host;
 	}
-	return store_put(u, t->slot, version, x->name, KN_F32, x->n_dims, x->shape, data, e);
+	return store_put(u, t->slot, version, x->name, dtype, x->n_dims, x->shape, data, e);
 }
 
 static int put_tensors(struct trainer *t, struct store_update *u, int64_t version, bool moments, struct err *e)
@@ -664,7 +668,7 @@ static int put_tensors(struct trainer *t, struct store_update *u, int64_t versio
 		const struct tensor *x = &table->tensor[i];
 		if (x->frozen)
 			continue;
-		failed = put_weights(t, u, version, x, host, e) ||
+		failed = put_weights(t, u, version, i, !moments, host, e) ||
 		         (moments && (optim_moment_put(&t->m, i, u, t->slot, version, host, e) ||
 		                      (t->v.k && optim_moment_put(&t->v, i, u, t->slot, version, host, e))));
 	}

@@ -114,7 +114,9 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 
 /* Puts weights and moments as slot@version into an update and makes it current. */
 int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e);
-/* Puts the weights alone, for samplers, and leaves what is current as it is: nothing goes on from that version. */
+/* Puts the weights alone, for samplers, and leaves what is current as it is: nothing goes on from that version.  On a
+ * table of bf16 the matrices are what passes read, bf16: half as much, and the same bits for a sampler on such a table.
+ */
 int trainer_publish(struct trainer *t, struct store_update *u, int64_t version, struct err *e);
 
 #endif

@@ -68,6 +68,35 @@ int weights_zero(struct weights *w, const struct kernels *k, const struct tensor
 	return 0;
 }
 
+int weights_shadow(struct weights *w, struct err *e)
+{
+	for (int i = 0; i < w->table->n && w->k->real == KN_BF16; i++) {
+		const struct tensor *t = w->table->tensor + i;
+		if (t->frozen || t->n_dims != 2)
+			continue;
+		void *shadow = weights_own(w, real_bytes(w->k, t->count));
+		if (!shadow)
+			return err_set(e, "no memory for tensor '%s' in bfloat16", t->name);
+		weights_set_piece(w, i, KN_BF16, shadow);
+	}
+	return 0;
+}
+
+const void *weights_shadow_of(const struct weights *w, int i)
+{
+	return w->mat[i].dtype == KN_BF16 ? w->mat[i].blocks[0].data : NULL;
+}
+
+void weights_refresh(struct weights *w)
+{
+	for (int i = 0; i < w->table->n; i++) {
+		const struct tensor *t = w->table->tensor + i;
+		uint16_t *shadow = t->frozen ? NULL : (uint16_t *)(uintptr_t)weights_shadow_of(w, i);
+		if (shadow)
+			w->k->to_bf16(w->k->ctx, shadow, w->slab + t->offset, t->count);
+	}
+}
+
 /* ---- gradient rows that wait ---- */
 
 static struct pending *next_chunk(struct weights_impl *m)

@@ -5,6 +5,7 @@
 #include "lib/decoder.h"
 #include "lib/decoder_impl.h"
 #include "lib/lora.h"
+#include "lib/real.h"
 #include "lib/safetensors.h"
 #include "lib/util.h"
 
@@ -45,6 +46,25 @@ static int put_floats(const struct kernels *k, float *dst, const struct store_te
 		dst += n;
 	}
 	return 0;
+}
+
+/* The same to bf16, on a table of bf16. */
+static void put_reals(const struct kernels *k, kn_real *dst, const struct store_tensor *t, int64_t cols)
+{
+	for (int b = 0; b < t->n_blocks; b++) {
+		int64_t n = t->blocks[b].rows * cols;
+		const void *data = t->blocks[b].data;
+		if (t->dtype == KN_BF16) {
+			k->put(k->ctx, dst, data, real_bytes(k, n));
+		} else {
+			float *host = t->dtype == KN_F32 ? NULL : xmalloc((size_t)n * sizeof(float));
+			if (host)
+				to_float(host, t->dtype, data, n);
+			real_put(k, dst, host ? host : data, n);
+			free(host);
+		}
+		dst = real_at(k, dst, n);
+	}
 }
 
 /* ---- from the store ---- */
@@ -121,18 +141,21 @@ static int map_zero(struct weights *w, int i, struct err *e)
 	return 0;
 }
 
-/* A copy in device memory; matrices keep their dtype. */
+/* A copy in device memory; matrices keep their dtype, but on a table of bf16, where they are that. */
 static int map_device(struct weights *w, int i, const struct store_tensor *s, struct err *e)
 {
 	const struct tensor *t = w->table->tensor + i;
-	enum kn_dtype dtype = t->n_dims == 2 ? s->dtype : KN_F32;
+	bool narrow = t->n_dims == 2 && w->k->real == KN_BF16;
+	enum kn_dtype dtype = narrow ? KN_BF16 : t->n_dims == 2 ? s->dtype : KN_F32;
 	void *owned = weights_own(w, (size_t)t->count * width(dtype));
 	char *copy = owned;
 	if (!owned)
 		return err_set(e, "no memory on the device for tensor '%s'", t->name);
 	weights_set_piece(w, i, dtype, owned);
-	if (dtype != s->dtype)
-		return put_floats(w->k, owned, s, t->cols);
+	if (narrow)
+		put_reals(w->k, owned, s, t->cols);
+	if (narrow || dtype != s->dtype)
+		return narrow ? 0 : put_floats(w->k, owned, s, t->cols);
 	for (int b = 0; b < s->n_blocks; b++) {
 		size_t bytes = (size_t)(s->blocks[b].rows * t->cols) * width(dtype);
 		w->k->put(w->k->ctx, copy, s->blocks[b].data, bytes);
@@ -174,12 +197,12 @@ int weights_map_frozen(struct weights *w, struct store_view *v, const struct sto
 {
 	struct store_ref base;
 	struct weights_impl *m = w->impl;
-	bool there = m->n_owned && !weights_on_host(w->k);
-	if (!any_frozen(w->table) || there)
+	bool host = weights_on_host(w->k);
+	if (!any_frozen(w->table) || (!host && w->mat[0].n_blocks))
 		return 0;
 	if (lora_base(v, ref->slot, &base, e))
 		return -1;
-	while (m->n_owned) /* vectors that were converted for the view before */
+	while (host && m->n_owned) /* vectors that were converted for the view before */
 		w->k->free(w->k->ctx, m->owned[--m->n_owned]);
 	for (int i = 0; i < w->table->n; i++)
 		if (w->table->tensor[i].frozen && map_one(w, i, v, &base, e))
