@@ -3,6 +3,7 @@
  * models of ../shared/data/models.
  */
 #include "lib/decoder_test.h"
+#include "lib/real.h"
 
 struct golden {
 	struct test_file file;
@@ -392,6 +393,132 @@ static void run_case(const struct golden_case *c, const char *isa)
 	test_close();
 }
 
+/* ---- bf16 ---- */
+
+/* What a bf16 pass over a golden batch works on, in the backend's memory. */
+struct narrow {
+	kn_real *h, *dh, *hm, *dhm;
+	float *logits, *logprob, *lse, *d;
+};
+
+static void narrow_alloc(struct narrow *n, const struct kernels *k, const struct golden *g, const struct arch *a)
+{
+	kn_real **const reals[] = {&n->h, &n->dh, &n->hm, &n->dhm};
+	float **const floats[] = {&n->logits, &n->logprob, &n->lse, &n->d};
+	for (size_t i = 0; i < ARRAY_LEN(reals); i++) {
+		*reals[i] = real_alloc(k, g->N * a->C);
+		*floats[i] = k->alloc(k->ctx, (size_t)(g->N * a->V) * sizeof(float));
+	}
+}
+
+static void narrow_free(const struct narrow *n, const struct kernels *k)
+{
+	void *const all[] = {n->h, n->dh, n->hm, n->dhm, n->logits, n->logprob, n->lse, n->d};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		k->free(k->ctx, all[i]);
+}
+
+static float *to_host(const struct kernels *k, const float *p, int64_t n)
+{
+	float *host = xcalloc((size_t)n, sizeof *host);
+	k->get(k->ctx, host, p, (size_t)n * sizeof *host);
+	return host;
+}
+
+/* golden.safetensors' bf16.logits, which another implementation made, and logits in float32 are each as far away. */
+static void narrow_logits(const struct golden *g, struct test_model *m, struct narrow *n)
+{
+	struct err e = {""};
+	int64_t V = m->arch.V, count = 0;
+	struct batch b = golden_batch(g);
+	CHECK_INT(decoder_forward(&m->d, &m->w, &b, NULL, NULL, n->h, &e), 0);
+	CHECK_INT(decoder_logits(&m->d, &m->w, n->h, g->N, n->logits, &e), 0);
+	float *z = to_host(m->k, n->logits, g->N * V);
+	double *theirs = test_tensor(&g->file, "bf16.logits", &count);
+	check_near(g, "logits", z, g->N * V, 1, 2e-3);
+	if (theirs)
+		check_near(g, "bf16.logits", z, g->N * V, 1, 2e-3);
+	free(theirs);
+	free(z);
+}
+
+/*
+ * A gradient is made of the forward pass's values, and goes back through as many rounded values as made those.  The
+ * errors of the logits have an NMSE of at most 2e-3 (golden's README); the backward pass adds at most as much, and the
+ * values that it multiplies with as much again: 6e-3 for all tensors together.
+ */
+static void narrow_gradient(const struct golden *g, struct test_model *m, struct narrow *n)
+{
+	const struct kernels *k = m->k;
+	int64_t C = m->arch.C, M = g->M;
+	struct weights grad;
+	struct err e = {""};
+	struct batch b = golden_batch(g);
+	struct activations *acts = activations_new(&m->d);
+	double wrong = 0, square = 0;
+	float d[64];
+	CHECK_INT(weights_zero(&grad, k, &m->table, &e), 0);
+	CHECK_INT(decoder_forward(&m->d, &m->w, &b, NULL, acts, n->h, &e), 0);
+	k->gather_rows(k->ctx, n->hm, n->h, g->row, M, C);
+	CHECK_INT(decoder_head(&m->d, &m->w, n->hm, M, g->target, NULL, n->logprob, n->lse, NULL, NULL, true, &e), 0);
+	float *logprob = to_host(k, n->logprob, M);
+	check_near(g, "logprobs", logprob, M, 1, 2e-3);
+	free(logprob);
+	for (int64_t i = 0; i < M; i++)
+		d[i] = -1.0F / (float)M;
+	k->put(k->ctx, n->d, d, (size_t)M * sizeof *d);
+	CHECK_INT(decoder_head_backward(&m->d, &m->w, n->hm, M, g->target, NULL, n->lse, NULL, n->d, NULL, n->dhm,
+	                                &grad, &e),
+	          0);
+	real_zero(k, n->dh, g->N * C);
+	k->scatter_rows(k->ctx, n->dh, n->dhm, g->row, M, C);
+	CHECK_INT(decoder_backward(&m->d, &m->w, &b, acts, n->dh, &grad, &e), 0);
+	decoder_backward_finish(&m->d, &grad);
+	for (int i = 0; i < m->table.n; i++) {
+		const struct tensor *t = m->table.tensor + i;
+		double *truth = t->part == PART_SCORE ? NULL : test_param(&g->file, t, "grad.");
+		float *mine = to_host(k, grad.slab + t->offset, t->count);
+		for (int64_t j = 0; truth && j < t->count; j++) {
+			wrong += (mine[j] - truth[j]) * (mine[j] - truth[j]);
+			square += truth[j] * truth[j];
+		}
+		free(mine);
+		free(truth);
+	}
+	printf("# gradients: nmse %.2g\n", wrong / square);
+	CHECK(square > 0 && wrong <= 6e-3 * square);
+	activations_free(acts);
+	weights_release(&grad);
+}
+
+static void run_bf16(const char *name, const char *table)
+{
+	char label[128], path[256];
+	struct golden gold;
+	struct test_backend backend;
+	struct test_model m;
+	struct narrow n = {0};
+	snprintf(label, sizeof label, "%s on %s: logits and gradients", name, table);
+	test_case(label);
+	snprintf(path, sizeof path, "golden/models/%s/model", name);
+	const char *dir = test_shared(path);
+	if (!dir || !test_backend_open(&backend, table, 1)) {
+		test_skip(dir ? "the emulated kernels are absent" : "../shared/golden is absent");
+		test_close();
+		return;
+	}
+	CHECK(golden_open(&gold, name));
+	CHECK(test_model_open(&m, backend.k, dir, true));
+	narrow_alloc(&n, backend.k, &gold, &m.arch);
+	narrow_logits(&gold, &m, &n);
+	narrow_gradient(&gold, &m, &n);
+	narrow_free(&n, backend.k);
+	test_model_close(&m);
+	test_backend_close(&backend);
+	golden_close(&gold);
+	test_close();
+}
+
 int main(void)
 {
 	static const struct golden_case cases[] = {
@@ -402,6 +529,8 @@ int main(void)
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		run_case(&cases[i], "ref");
 		run_case(&cases[i], "");
+		run_bf16(cases[i].name, "cuda-bf16");
+		run_bf16(cases[i].name, "cuda-bf16-invariant");
 	}
 	return test_done();
 }

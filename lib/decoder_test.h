@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/decoder.h"
 #include "lib/lora.h"
@@ -137,12 +138,33 @@ struct test_backend {
 	struct kernels *k;
 };
 
-/* isa: "ref", or an instruction set ("" the best).  false: the machine has it not. */
+/* "cuda-bf16" or "cuda-bf16-invariant" by the emulated kernels beside this program, or those of RL_LIBDIR. */
+static inline struct kernels *test_bf16(const char *name)
+{
+	struct kn_cuda config = {0, KN_BF16, !strcmp(name, "cuda-bf16-invariant")};
+	char dir[1000], why[512];
+	ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 32);
+	dir[n > 0 ? n : 0] = 0;
+	char *slash = strrchr(dir, '/');
+	if (slash) {
+		strcpy(slash, "/../emu");
+		setenv("RL_LIBDIR", dir, 0);
+	}
+	struct kernels *k = kernels_cuda(&config, why, sizeof why);
+	if (!k)
+		printf("# %s\n", why);
+	return k;
+}
+
+/* isa: "ref", a table of bf16, or an instruction set ("" the best).  false: the machine has it not. */
 static inline bool test_backend_open(struct test_backend *b, const char *isa, int threads)
 {
 	b->par = par_new(threads);
 	b->lent = (struct kn_par){b->par, par_threads(b->par), par_run};
-	b->k = strcmp(isa, "ref") ? kernels_cpu(&b->lent, isa) : kernels_ref(&b->lent);
+	if (!strncmp(isa, "cuda", 4))
+		b->k = test_bf16(isa);
+	else
+		b->k = strcmp(isa, "ref") ? kernels_cpu(&b->lent, isa) : kernels_ref(&b->lent);
 	if (!b->k)
 		par_free(b->par);
 	return b->k != NULL;
@@ -188,7 +210,7 @@ static inline bool test_model_open(struct test_model *m, const struct kernels *k
 	memset(m, 0, sizeof *m);
 	m->k = k;
 	if (!test_model_arch(m, dir, with_value) || weights_zero(&m->w, k, &m->table, &e) ||
-	    decoder_init(&m->d, &m->arch, &m->table, k, &e)) {
+	    weights_shadow(&m->w, &e) || decoder_init(&m->d, &m->arch, &m->table, k, &e)) {
 		printf("# %s: %s\n", dir, e.msg);
 		return false;
 	}
@@ -198,15 +220,21 @@ static inline bool test_model_open(struct test_model *m, const struct kernels *k
 		struct test_file f;
 		snprintf(path, sizeof path, "%s/%s", dir, shard[s]);
 		for (int i = 0; test_file_open(&f, path) && i < m->table.n; i++) {
-			double *x = test_param(&f, m->table.tensor + i, "");
-			for (int64_t j = 0; x && j < m->table.tensor[i].count; j++)
-				m->w.slab[m->table.tensor[i].offset + j] = (float)x[j];
+			const struct tensor *t = m->table.tensor + i;
+			double *x = test_param(&f, t, "");
+			float *host = xcalloc((size_t)t->count, sizeof *host);
+			for (int64_t j = 0; x && j < t->count; j++)
+				host[j] = (float)x[j];
+			if (x)
+				k->put(k->ctx, m->w.slab + t->offset, host, (size_t)t->count * sizeof *host);
 			found += x != NULL;
+			free(host);
 			free(x);
 			test_file_close(&f);
 		}
 		test_file_close(&f);
 	}
+	weights_refresh(&m->w);
 	if (found < m->table.n - with_value)
 		printf("# %s: %d of %d tensors found\n", dir, found, m->table.n);
 	return found >= m->table.n - with_value;
