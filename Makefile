@@ -187,7 +187,7 @@ check-cuda-emulated: $B/emu/rl-kernels-cuda.so $B/kernels/check $(EMU_CHECKS)
 	EMU_SEED=2 EMU_DEFER=1 RL_LIBDIR=$B/emu $B/kernels/check cuda
 	EMU_SEED=3 RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/emu $B/kernels/check cuda
 bench-cuda: $(CUDA_SO) $B/kernels/bench
-	RL_LIBDIR=$B/lib $B/kernels/bench cuda
+	for table in cuda cuda-bf16 cuda-bf16-invariant; do RL_LIBDIR=$B/lib $B/kernels/bench -t $$table; done
 soak: $(PROGRAMS)
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_SOAK=1 bats tools/soak.bats
 	PATH="$(CURDIR)/$B/bin:$$PATH" RLPIPE_KILLS=1000 bats tools/kills.bats

@@ -112,7 +112,7 @@ static const struct kernels *k;
 
 struct job {
 	int64_t N, I, O, reps;
-	float *x, *y, *w, *b;
+	float *x, *y, *w, *b, *dw; /* x, y of the table's activations; w of those too, but float32 in decoding */
 	struct kn_block block;
 	struct kn_mat mat;
 	struct kn_attn attn;
@@ -163,6 +163,29 @@ static float *floats(int64_t n)
 	return p;
 }
 
+/* Numbers of the table's activations; the memory of as many floats. */
+static void *reals(int64_t n)
+{
+	float *p = floats(n);
+	if (k->real == KN_F32)
+		return p;
+	uint16_t *half = (uint16_t *)floats(n);
+	k->to_bf16(k->ctx, half, p, n);
+	k->free(k->ctx, p);
+	return half;
+}
+
+/* Number n of an array of them. */
+static float *at(float *p, int64_t n)
+{
+	return (float *)((char *)p + n * (k->real == KN_F32 ? 4 : 2));
+}
+
+static int on_device(void)
+{
+	return !strncmp(k->name, "cuda", 4);
+}
+
 /* Any codes, and a map whose entries lie evenly. */
 static struct kn_moment8 moment8(int64_t n, float least)
 {
@@ -188,7 +211,7 @@ static void our_dx(struct job *j)
 
 static void our_dw(struct job *j)
 {
-	k->matmul_dw(k->ctx, j->w, NULL, j->y, j->x, j->N, j->O, j->I);
+	k->matmul_dw(k->ctx, j->dw, NULL, j->y, j->x, j->N, j->O, j->I);
 }
 
 static void their_fwd(struct job *j)
@@ -218,7 +241,8 @@ static const struct shape {
 static struct job matmul_job(int64_t N, const struct shape *s)
 {
 	struct job j = {
-	        .N = N, .I = s->I, .O = s->O, .x = floats(N * s->I), .y = floats(N * s->O), .w = floats(s->O * s->I)};
+	        .N = N, .I = s->I, .O = s->O, .x = reals(N * s->I), .y = reals(N * s->O), .w = reals(s->O * s->I)};
+	j.dw = k->real == KN_F32 ? j.w : floats(s->O * s->I);
 	return j;
 }
 
@@ -226,6 +250,8 @@ static void matmul_free(struct job *j)
 {
 	k->free(k->ctx, j->x);
 	k->free(k->ctx, j->y);
+	if (j->dw != j->w)
+		k->free(k->ctx, j->dw);
 	k->free(k->ctx, j->w);
 }
 
@@ -236,7 +262,7 @@ static void matmul_tokens(int64_t B, int64_t T)
 		job_fn *ours, *theirs;
 	} ops[] = {{"fwd", our_fwd, their_fwd}, {"dx", our_dx, their_dx}, {"dw", our_dw, their_dw}};
 #ifdef HAVE_DNNL
-	int theirs = strcmp(k->name, "cuda") != 0;
+	int theirs = !on_device();
 #else
 	int theirs = 0;
 #endif
@@ -245,7 +271,7 @@ static void matmul_tokens(int64_t B, int64_t T)
 	for (size_t i = 0; i < sizeof gpt2 / sizeof *gpt2; i++) {
 		struct job j = matmul_job(B * T, &gpt2[i]);
 		j.block = (struct kn_block){j.w, j.O};
-		j.mat = (struct kn_mat){KN_F32, j.O, j.I, 1, &j.block};
+		j.mat = (struct kn_mat){k->real, j.O, j.I, 1, &j.block};
 		for (int op = 0; op < 3; op++) {
 			double a, b, flop = 2.0 * (double)j.N * (double)j.I * (double)j.O;
 			measure(&j, ops[op].ours, theirs ? ops[op].theirs : NULL, &a, &b);
@@ -309,12 +335,15 @@ static void decode(void)
 	int64_t rows = 0;
 	for (size_t s = 0; s < sizeof gpt2 / sizeof *gpt2; s++)
 		rows += gpt2[s].count * gpt2[s].O * gpt2[s].I / 768;
-	struct job j = {.I = 768, .O = rows, .w = floats(rows * 768), .x = floats(64 * 3072), .y = floats(64 * 50257)};
+	struct job j = {.I = 768, .O = rows, .w = floats(rows * 768), .x = reals(64 * 3072), .y = reals(64 * 50257)};
 	j.b = floats(50257);
 	j.t[0] = floats(KN_MAX_THREADS * 16);
-	int cuda = !strcmp(k->name, "cuda");
+	int cuda = on_device();
 	printf("decode, GPT-2 124M, weights of one step\n");
-	for (enum kn_dtype type = KN_F32; type <= KN_F16; type++)
+	if (k->real == KN_BF16)
+		k->to_bf16(k->ctx, (uint16_t *)j.w, floats(rows * 768), rows * 768);
+	enum kn_dtype last = k->real == KN_BF16 ? KN_BF16 : KN_F16;
+	for (enum kn_dtype type = k->real; type <= last; type++)
 		for (j.N = 1; j.N <= 64; j.N *= 8) {
 			double a, b, bytes = (double)rows * 768 * (type == KN_F32 ? 4 : 2);
 			j.mat.dtype = type;
@@ -381,13 +410,13 @@ static void op_rope(struct job *j)
 
 static void op_attention_fwd(struct job *j)
 {
-	k->attention_fwd(k->ctx, j->y, j->t[0], j->x, j->x + WIDTH, j->x + 2 * WIDTH, &j->attn);
+	k->attention_fwd(k->ctx, j->y, j->t[0], j->x, at(j->x, WIDTH), at(j->x, 2 * WIDTH), &j->attn);
 }
 
 static void op_attention_bwd(struct job *j)
 {
-	k->attention_bwd(k->ctx, j->w, j->w + WIDTH, j->w + 2 * WIDTH, j->t[2], j->y, j->t[0], j->x, j->x + WIDTH,
-	                 j->x + 2 * WIDTH, &j->attn, j->t[1]);
+	k->attention_bwd(k->ctx, j->w, at(j->w, WIDTH), at(j->w, 2 * WIDTH), j->t[2], j->y, j->t[0], j->x,
+	                 at(j->x, WIDTH), at(j->x, 2 * WIDTH), &j->attn, j->t[1]);
 }
 
 static void op_head_fwd(struct job *j)
@@ -405,7 +434,7 @@ static void op_head_bwd(struct job *j)
 /* Another model of the same size, the head's own matrix for its. */
 static struct kn_reference reference(struct job *j)
 {
-	return (struct kn_reference){j->x + 256 * WIDTH, &j->mat, NULL, j->t[0], j->t[2], j->t[1], NULL};
+	return (struct kn_reference){at(j->x, 256 * WIDTH), &j->mat, NULL, j->t[0], j->t[2], j->t[1], NULL};
 }
 
 static void op_head_fwd_kl(struct job *j)
@@ -454,15 +483,16 @@ static const struct op {
 	const char *name;
 	job_fn *fn;
 	double bytes, flop;
+	int reals; /* the bytes are of activations, and half as many in bf16 */
 } ops[] = {
-        {"layernorm_fwd", op_layernorm_fwd, 8.0 * TOKENS *WIDTH, 0},
-        {"layernorm_bwd", op_layernorm_bwd, 16.0 * TOKENS *WIDTH, 0},
-        {"rmsnorm_fwd", op_rmsnorm_fwd, 8.0 * TOKENS *WIDTH, 0},
-        {"gelu tanh fwd", op_gelu_fwd, 8.0 * TOKENS *FEED, 0},
-        {"gelu tanh bwd", op_gelu_bwd, 12.0 * TOKENS *FEED, 0},
-        {"gelu erf fwd", op_erf_fwd, 8.0 * TOKENS *FEED, 0},
-        {"swiglu fwd", op_swiglu_fwd, 12.0 * TOKENS *FEED, 0},
-        {"rope", op_rope, 8.0 * TOKENS *WIDTH, 0},
+        {"layernorm_fwd", op_layernorm_fwd, 8.0 * TOKENS *WIDTH, 0, 1},
+        {"layernorm_bwd", op_layernorm_bwd, 16.0 * TOKENS *WIDTH, 0, 1},
+        {"rmsnorm_fwd", op_rmsnorm_fwd, 8.0 * TOKENS *WIDTH, 0, 1},
+        {"gelu tanh fwd", op_gelu_fwd, 8.0 * TOKENS *FEED, 0, 1},
+        {"gelu tanh bwd", op_gelu_bwd, 12.0 * TOKENS *FEED, 0, 1},
+        {"gelu erf fwd", op_erf_fwd, 8.0 * TOKENS *FEED, 0, 1},
+        {"swiglu fwd", op_swiglu_fwd, 12.0 * TOKENS *FEED, 0, 1},
+        {"rope", op_rope, 8.0 * TOKENS *WIDTH, 0, 1},
         {"attention_fwd", op_attention_fwd, 0, ATTENTION_FLOP},
         {"attention_bwd", op_attention_bwd, 0, 2.5 * ATTENTION_FLOP},
         {"head_fwd 256 rows", op_head_fwd, 0, 2.0 * 256 * WIDTH *VOCAB},
@@ -480,7 +510,7 @@ static void other_ops(void)
 {
 	static struct kn_seq seq[8];
 	struct job j = {
-	        .x = floats(TOKENS * FEED), .y = floats(TOKENS * FEED), .w = floats(VOCAB * WIDTH), .b = floats(FEED)};
+	        .x = reals(TOKENS * FEED), .y = reals(TOKENS * FEED), .w = floats(VOCAB * WIDTH), .b = floats(FEED)};
 	for (int i = 0; i < 6; i++)
 		j.t[i] = floats(i == 3 || i == 5 ? VOCAB * WIDTH : TOKENS * WIDTH);
 	j.ids = calloc(TOKENS, sizeof *j.ids);
@@ -488,7 +518,7 @@ static void other_ops(void)
 		seq[i] = (struct kn_seq){.q_row = 256 * i, .n_q = 256, .own_row = 256 * i};
 	j.attn = (struct kn_attn){12, 12, 64, 0, 0.125f, 3 * WIDTH, 3 * WIDTH, 8, seq};
 	j.block = (struct kn_block){j.w, VOCAB};
-	j.mat = (struct kn_mat){KN_F32, VOCAB, WIDTH, 1, &j.block};
+	j.mat = (struct kn_mat){k->real, VOCAB, WIDTH, 1, &j.block};
 	j.scratch = k->alloc(k->ctx, k->head_scratch(k->ctx, 256, VOCAB, WIDTH));
 	for (int n = 0; n < TOKENS; n++)
 		j.ids[n] = n;
@@ -498,11 +528,10 @@ static void other_ops(void)
 	k->zero(k->ctx, j.t[5], VOCAB * WIDTH * sizeof(float));
 	printf("other ops\n");
 	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
-		double t, none;
+		double t, none, bytes = ops[i].reals && k->real == KN_BF16 ? ops[i].bytes / 2 : ops[i].bytes;
 		measure(&j, ops[i].fn, NULL, &t, &none);
 		printf("  %-22s %8.3f ms", ops[i].name, 1e3 * t);
-		printf(ops[i].bytes > 0 ? " %7.1f GB/s\n" : " %7.1f GFLOP/s\n",
-		       1e-9 * (ops[i].bytes + ops[i].flop) / t);
+		printf(ops[i].bytes > 0 ? " %7.1f GB/s\n" : " %7.1f GFLOP/s\n", 1e-9 * (bytes + ops[i].flop) / t);
 		fflush(stdout);
 	}
 }

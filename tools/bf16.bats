@@ -70,6 +70,7 @@ steps() {
 @test "--dtype bfloat16: updates have the losses and gradients of float32, and repeat" {
 	rl-generate -q --max-tokens 5 --batch-size 6 prompts.jsonl | rollouts >rollouts.jsonl
 	steps '.grad_norm, ."loss/value_avg"' rl-ppo-step -q --batch-size 6 --ppo-epochs 2 --lr 1e-3 rollouts.jsonl
+	steps '.grad_norm' rl-ppo-step -q --batch-size 6 --ppo-epochs 2 --lr 1e-3 --kl-estimator exact --kl-in loss --kl-coef .2 rollouts.jsonl
 	steps '.loss, .grad_norm' rl-sft-step -q --batch-size 4 --lr 1e-3 sft.jsonl
 	steps '.loss' rl-dpo-step -q --batch-size 4 --lr 1e-3 pairs.jsonl
 	steps '.loss' rl-rm-step -q --batch-size 4 --lr 1e-2 pairs.jsonl
@@ -81,16 +82,17 @@ steps() {
 	steps '.loss' rl-dpo-step -q -s run.lmdb:a --batch-size 4 --lr 1e-3 pairs.jsonl
 }
 
-dtypes() { # what the tensors of a slot are
-	rm -rf exported
-	rl-store export -q "$1" exported
-	cat exported/*.safetensors | grep -ao '"dtype":"[A-Z0-9]*"' | sort -u
-}
 @test "--dtype bfloat16: versions between checkpoints are bf16 and read by all, checkpoints float32" {
-	for i in 1 2; do
-		rl-generate -q "${invariant[@]}" --seed $i --max-tokens 5 --batch-size 6 prompts.jsonl
-	done | rollouts >rollouts.jsonl
-	rl-ppo-step -q "${invariant[@]}" --batch-size 6 --ppo-epochs 1 --checkpoint-every 2 --lr 1e-3 rollouts.jsonl >metrics
-	jq -se 'length == 2' metrics
-	[ "$(dtypes run.lmdb)" = '"dtype":"F32"' ]
+	update=(rl-ppo-step -q "${invariant[@]}" --batch-size 6 --ppo-epochs 1 --lr 1e-3)
+	rl-generate -q "${invariant[@]}" --epochs 3 --max-tokens 5 --batch-size 6 prompts.jsonl |
+		jq -c '.reward = (.tokens | map(. % 3) | add)' >rollouts.jsonl
+	head -n 6 rollouts.jsonl | jq -c '.last = true' | "${update[@]}" >metrics
+	checkpoint=$(rl-generate -q "${invariant[@]}" -s run.lmdb --max-tokens 9 prompts.jsonl | jq -c .logprobs)
+	rl-store export -q run.lmdb:policy@1 exported
+	# stopped after the first update of three: version 1 is there for samplers alone
+	fresh
+	fails_with 1 "before the batch marked 'last'" "${update[@]}" --checkpoint-every 3 <(head -n 6 rollouts.jsonl)
+	fails_with 1 "of policy@1 is not the float32 that config.json describes" rl-store export -q run.lmdb:policy@1 exported2
+	[ "$(rl-generate -q "${invariant[@]}" -s run.lmdb:policy@1 --max-tokens 9 prompts.jsonl | jq -c .logprobs)" = "$checkpoint" ]
+	rl-generate -q -s run.lmdb:policy@1 --max-tokens 9 prompts.jsonl | jq -se 'length == 6 and all(.policy_version == 1)'
 }
