@@ -18,6 +18,7 @@
 #define KERNELS_CUDA_MMA_CUH
 
 #include <cuda_runtime.h>
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <stdint.h>
 
@@ -182,6 +183,30 @@ template <int PENDING> static __device__ inline void cu_copy_wait(void)
 	emu_copy_wait(PENDING);
 #else
 	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#endif
+}
+
+/* Two floats rounded to nearest even, `low` in the lower half. */
+static __device__ inline uint32_t cu_pack_bf16(float low, float high)
+{
+#ifdef CU_EMULATED
+	return (uint32_t)__float2bfloat16_rn(high).bits << 16 | __float2bfloat16_rn(low).bits;
+#else
+	uint32_t both;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+	return both;
+#endif
+}
+
+/* 2^x, a single instruction: within 2^-22 of the truth, 0 for -infinity and where it would be subnormal. */
+static __device__ inline float cu_exp2(float x)
+{
+#ifdef CU_EMULATED
+	return x < -126 ? 0 : exp2f(x);
+#else
+	float y;
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
 #endif
 }
 

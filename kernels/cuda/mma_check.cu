@@ -8,6 +8,7 @@
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/common.cuh"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -266,6 +267,59 @@ static void check_copies(int bytes)
 	result(ok, what);
 }
 
+/* ---- numbers ---- */
+
+static __global__ void pack_kernel(uint32_t *out, const float *in)
+{
+	out[threadIdx.x] = cu_pack_bf16(in[2 * threadIdx.x], in[2 * threadIdx.x + 1]);
+}
+
+/* Halfway to nearest even, infinity, overflow by rounding, the smallest, signs; each in both halves. */
+static void check_pack(void)
+{
+	static const uint32_t in[] = {0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0x7f800000, 0xff800000,
+	                              0x7f7fffff, 0x80000000, 0x00008001, 0xbf80ffff, 0x3f800000, 0x00000000,
+	                              0xc1200000, 0x42f6e979, 0x3f818000, 0x3f808000};
+	static const uint16_t want[] = {0x3f80, 0x3f82, 0x3f81, 0x3f81, 0x7f80, 0xff80, 0x7f80, 0x8000,
+	                                0x0001, 0xbf81, 0x3f80, 0x0000, 0xc120, 0x42f7, 0x3f82, 0x3f80};
+	uint32_t got[8];
+	float *from = (float *)to_device(in, 16);
+	uint32_t *to = to_device((const uint32_t *)NULL, 8);
+	int ok = 1;
+	CU_QUEUE(pack_kernel, 1, 8, 0, stream, to, from);
+	to_host(got, to, 8);
+	cudaFree(from);
+	for (int i = 0; i < 16; i++)
+		ok &= (uint16_t)(got[i / 2] >> i % 2 * 16) == want[i];
+	result(ok, "two floats to bf16, to nearest even");
+}
+
+#define POWERS 4096
+
+static __global__ void power_kernel(float *out, const float *in)
+{
+	int i = blockIdx.x * blockDim.x + threadIdx.x;
+	out[i] = cu_exp2(in[i]);
+}
+
+static void check_power(void)
+{
+	static float in[POWERS], got[POWERS];
+	double worst = 0;
+	for (int i = 0; i < POWERS; i++)
+		in[i] = -126 + (float)i * (128.f / POWERS);
+	in[0] = -INFINITY;
+	in[1] = -127;
+	in[2] = 0;
+	float *from = to_device(in, POWERS), *to = to_device((const float *)NULL, POWERS);
+	CU_QUEUE(power_kernel, POWERS / 256, 256, 0, stream, to, from);
+	to_host(got, to, POWERS);
+	cudaFree(from);
+	for (int i = 2; i < POWERS; i++)
+		worst = fmax(worst, fabs(got[i] / exp2((double)in[i]) - 1));
+	result(got[0] == 0 && got[1] == 0 && got[2] == 1 && worst <= 0x1p-22, "2^x, and 0 below 2^-126");
+}
+
 int main(void)
 {
 	int count = 0;
@@ -282,6 +336,8 @@ int main(void)
 	check_tile();
 	for (int bytes = 0; bytes <= 16; bytes += 8)
 		check_copies(bytes);
+	check_pack();
+	check_power();
 	must(cudaStreamDestroy(stream), "cudaStreamDestroy");
 	printf("1..%d\n", results);
 	return failures != 0;
