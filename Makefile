@@ -136,11 +136,14 @@ $B/kernels/cuda/%.o: kernels/cuda/%.cu
 $B/kernels/cuda/%.bf16.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	$(NVCC) -I. -DCU_BF16 $(NVFLAGS) -MMD -MP -c -o $@ $<
-$B/lib/rl-kernels-cuda.so: $(CU_SRC:%.cu=$B/%.o) $(CU_REALS:%=$B/kernels/cuda/%.bf16.o)
+CU_OBJ := $(CU_SRC:%.cu=$B/%.o) $(CU_REALS:%=$B/kernels/cuda/%.bf16.o)
+$B/lib/rl-kernels-cuda.so: $(CU_OBJ)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart
 $B/kernels/cuda/mma_check: $B/kernels/cuda/mma_check.o
 	$(NVCC) $(NVARCH) -o $@ $^ -lcudart
+$B/kernels/cuda/attention_mma_check: $B/kernels/cuda/attention_mma_check.o $(CU_OBJ) $(REF_SRC:%.c=$B/%.o)
+	$(NVCC) $(NVARCH) -o $@ $^ -lcublasLt -lcudart
 
 # ---- the same sources for the CPU, with kernels/cuda/emu as CUDA: for tests; never installed ----
 # A fused multiply-add is an instruction where there is one, else the exact one of the math library.
@@ -148,7 +151,7 @@ EMU_FLAGS := -Ikernels/cuda/emu -fPIC -fvisibility=hidden -fno-ipa-icf -fno-math
              $(if $(shell grep -m 1 -ow fma /proc/cpuinfo),-mfma)
 EMU_SRC := $(filter-out %_check.cc %/libnccl.cc,$(sort $(wildcard kernels/cuda/emu/*.cc)))
 EMU_OBJ := $(CU_SRC:kernels/cuda/%.cu=$B/emu/%.o) $(CU_REALS:%=$B/emu/%.bf16.o) $(EMU_SRC:kernels/cuda/%.cc=$B/emu/%.o)
-EMU_CHECKS := $B/emu/mma_check $(patsubst kernels/cuda/%.cc,$B/emu/%,$(wildcard kernels/cuda/emu/*_check.cc))
+EMU_CHECKS := $B/emu/mma_check $B/emu/attention_mma_check $(patsubst kernels/cuda/%.cc,$B/emu/%,$(wildcard kernels/cuda/emu/*_check.cc))
 $B/emu/%.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(EMU_FLAGS) -MMD -MP -c -o $@ -x c++ $<
@@ -162,6 +165,7 @@ $B/emu/rl-kernels-cuda.so: $(EMU_OBJ)
 	$(CXX) $(CXXFLAGS) -shared $(LDFLAGS) -o $@ $^ -ldl
 $B/emu/libnccl.so.2: $B/emu/emu/libnccl.o
 	$(CXX) $(CXXFLAGS) -shared $(LDFLAGS) -o $@ $^ -ldl -lrt
+$B/emu/attention_mma_check: $(REF_SRC:%.c=$B/%.o)
 $(EMU_CHECKS): %: %.o $(EMU_OBJ)
 	$(CXX) $(CXXFLAGS) -pie $(LDFLAGS) -o $@ $^ -ldl
 
@@ -176,8 +180,9 @@ lint:
 bench: $(PROGRAMS) $(KN_PROGRAMS) $(BENCHES:%=$B/bench/%)
 	@$B/kernels/bench
 	@for b in $(BENCHES); do $B/bench/$$b; done
-check-cuda: $(CUDA_SO) $B/kernels/check $(if $(CUDA_SO),$B/kernels/cuda/mma_check)
-	$(if $(CUDA_SO),$B/kernels/cuda/mma_check)
+CUDA_CHECKS := $(if $(CUDA_SO),$B/kernels/cuda/mma_check $B/kernels/cuda/attention_mma_check)
+check-cuda: $(CUDA_SO) $B/kernels/check $(CUDA_CHECKS)
+	for check in $(CUDA_CHECKS); do $$check; done
 	RL_LIBDIR=$B/lib $B/kernels/check cuda
 	RL_CUDA_PRODUCTS=cublas RL_LIBDIR=$B/lib $B/kernels/check cuda
 # Two orders of threads, work at once and as late as can be, and the products of cuBLASLt.

@@ -33,7 +33,10 @@ struct uint3 {
 };
 struct float2 {
 	float x, y;
-};
+} __align__(8);
+struct uint4 {
+	unsigned x, y, z, w;
+} __align__(16);
 static inline float2 make_float2(float x, float y)
 {
 	return {x, y};
