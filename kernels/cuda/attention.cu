@@ -123,6 +123,12 @@ static __global__ void __launch_bounds__(CU_THREADS, 2) forward_kernel(const str
 void CU(attention_fwd)(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
                        const struct kn_attn *a)
 {
+#ifdef CU_BF16
+	if (cu_attention_mma_takes(a)) {
+		cu_attention_mma_fwd(ctx, o, lse, q, k, v, a);
+		return;
+	}
+#endif
 	struct cuda *cu = (struct cuda *)ctx;
 	struct shape shape;
 	int64_t most = 0;

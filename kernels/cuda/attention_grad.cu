@@ -252,6 +252,12 @@ void CU(attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *
                        const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch)
 {
 	struct cuda *cu = (struct cuda *)ctx;
+#ifdef CU_BF16
+	if (cu_attention_mma_takes_grad(cu, a)) {
+		cu_attention_mma_bwd(ctx, dq, dk, dv, do_, o, lse, q, k, v, a, scratch);
+		return;
+	}
+#endif
 	struct backward b = {cu_reals(dq), cu_reals(dk), cu_reals(dv), scratch,     lse, cu_reals(do_),
 	                     cu_reals(o),  cu_reals(q),  cu_reals(k),  cu_reals(v), 0,   0};
 	struct shape shape;

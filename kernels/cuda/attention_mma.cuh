@@ -22,24 +22,6 @@
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 
-/*
- * 1 if the tensor-core kernels take this: D of 32..256 in steps of 16, strides in steps of 8 numbers (a row begins at a
- * multiple of 16 bytes, as the arrays must), scale above 0.  The backward pass takes no shared prefix besides, and D
- * above 96 only where a block can have more than 99 KiB of shared memory (compute capability 8.0, 9.0, 10.0).
- */
-int cu_attention_mma_takes(const struct kn_attn *a);
-int cu_attention_mma_takes_grad(const struct cuda *cu, const struct kn_attn *a);
-
-/*
- * The ops of kernels.h; a kn_real is bf16.  Only where the functions above say 1.
- * Where cu->any_order, decoding of few sequences splits the context among blocks (cu->lt_workspace is used).
- */
-void cu_attention_mma_fwd(void *ctx, kn_real *o, float *lse, const kn_real *q, const kn_real *k, const kn_real *v,
-                          const struct kn_attn *a);
-void cu_attention_mma_bwd(void *ctx, kn_real *dq, kn_real *dk, kn_real *dv, const kn_real *do_, const kn_real *o,
-                          const float *lse, const kn_real *q, const kn_real *k, const kn_real *v,
-                          const struct kn_attn *a, float *scratch);
-
 typedef uint16_t bf16; /* bits of a bf16 number */
 
 /* Head sizes are compiled for DT = 32, 64, 96, 128, 192 and 256, for D above the one before it. */
