@@ -12,7 +12,7 @@
 
 extern "C" {
 #include "kernels/ref/ref.h"
-struct kernels *rl_kernels_cuda_open(size_t table_bytes, int device, char *why, size_t why_len);
+struct kernels *rl_kernels_cuda_open(size_t table_bytes, const struct kn_cuda *config, char *why, size_t why_len);
 }
 
 #define GUARD 64 /* elements before and after */
@@ -447,7 +447,8 @@ static const struct shape_of shapes[] = {
 int main(void)
 {
 	char why[256];
-	k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	struct kn_cuda config = {};
+	k = rl_kernels_cuda_open(sizeof *k, &config, why, sizeof why);
 	if (!k) {
 		printf("ok 1 # SKIP attention_mma: %s\n1..1\n", why);
 		return 0;
