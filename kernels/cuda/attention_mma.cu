@@ -58,7 +58,7 @@ static __global__ void __launch_bounds__(MMA_THREADS) many_kernel(const struct f
 			o[m][j][0] = o[m][j][1] = o[m][j][2] = o[m][j][3] = 0;
 	}
 	load_rows<DT>(q, ROWS, a, p, f.q, 0, row0);
-	load_keys<DT>(k, TILE, a, p, f.k, begin, end);
+	load_keys<DT, 1>(k, TILE, a, p, f.k, begin, end);
 	cu_copy_commit();
 	for (int t0 = begin; t0 < end; t0 += TILE) {
 		int seen = t0 <= last_at && t0 + TILE > first_seen(a, first_at);
@@ -66,7 +66,7 @@ static __global__ void __launch_bounds__(MMA_THREADS) many_kernel(const struct f
 		float s[MT][SCORES][4];
 		cu_copy_wait<0>();
 		__syncthreads(); /* keys are here, and the values of the last tile have been used */
-		load_keys<DT>(v, TILE, a, p, f.v, t0, end);
+		load_keys<DT, 1>(v, TILE, a, p, f.v, t0, end);
 		cu_copy_commit();
 		if (seen) {
 			products<DT, MT, SCORES>(s, q, own, k, a);
@@ -80,7 +80,7 @@ static __global__ void __launch_bounds__(MMA_THREADS) many_kernel(const struct f
 		cu_copy_wait<0>();
 		__syncthreads(); /* values are here, and the keys have been used */
 		if (t0 + TILE < end)
-			load_keys<DT>(k, TILE, a, p, f.k, t0 + TILE, end);
+			load_keys<DT, 1>(k, TILE, a, p, f.k, t0 + TILE, end);
 		cu_copy_commit();
 		if (seen)
 			add_products<DT, MT, SCORES, DT>(o, s, v, 0, a);
@@ -115,7 +115,7 @@ void cu_attention_mma_fwd(void *ctx, kn_real *o, float *lse, const kn_real *q, c
 	for (int64_t i = 0; i < a->n_seq; i++)
 		most = a->seq[i].n_q > most ? a->seq[i].n_q : most;
 	most *= a->G ? a->H / a->G : 0;
-	if (most == 0 || !cu_enter(cu) || !shape_of(cu, &shape, a))
+	if (most == 0 || !cu_enter(cu) || !cu_shape_of(cu, &shape, a))
 		return;
 	struct forward f = {(bf16 *)o, lse, (const bf16 *)q, (const bf16 *)k, (const bf16 *)v, 0, 1, (int)most, NULL};
 	if (most <= FEW)

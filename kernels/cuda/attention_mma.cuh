@@ -44,10 +44,8 @@ template <int DT> struct head_size {
 	do {                                                                                                           \
 		cudaError_t allowed =                                                                                  \
 		        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes));       \
-		if (!cu_failed(cu, allowed, "shared memory of " #kernel)) {                                            \
-			CU_QUEUE(kernel, grid, block, bytes, (cu)->stream, __VA_ARGS__);                               \
-			cu_failed(cu, cudaGetLastError(), #kernel);                                                    \
-		}                                                                                                      \
+		if (!cu_failed(cu, allowed, "shared memory of " #kernel))                                              \
+			cu_launch(cu, #kernel, grid, block, bytes, kernel, __VA_ARGS__);                               \
 	} while (0)
 
 static __device__ inline int least(int a, int b)
@@ -61,6 +59,8 @@ static __device__ inline int least(int a, int b)
 struct part {
 	int64_t q, o;        /* where its first row is, in q and, in rows of D numbers, in o */
 	int64_t prefix, own; /* a position is in k and v at itself times kv_stride plus one of these */
+	int64_t head;        /* where pages say the row, what is added to it times kv_stride */
+	const int32_t *prefix_page, *page;
 	int prefix_n, pos, n_q, group, rows;
 };
 
@@ -72,6 +72,9 @@ static __device__ inline struct part part_of(const struct shape &a, int seq, int
 	        s.q_row * a.H + g * group,
 	        s.prefix_row * a.kv_stride + g * a.D,
 	        (s.own_row - s.prefix_n) * a.kv_stride + g * a.D,
+	        g * a.D,
+	        s.prefix_page,
+	        s.page,
 	        (int)s.prefix_n,
 	        (int)s.pos,
 	        (int)s.n_q,
@@ -109,22 +112,28 @@ static __device__ inline int64_t o_at(const struct shape &a, const struct part &
 	return p.o + token * a.H + (row - token * p.group);
 }
 
-static __device__ inline int64_t key_at(const struct shape &a, const struct part &p, int at)
+/* PAGED 0: the rows follow one another, as in training. */
+template <int PAGED> static __device__ inline int64_t key_at(const struct shape &a, const struct part &p, int at)
 {
+	const int32_t *page = at < p.prefix_n ? p.prefix_page : p.page;
+	if (PAGED && page) {
+		int i = at < p.prefix_n ? at : at - p.prefix_n;
+		return ((int64_t)page[i / KN_PAGE] * KN_PAGE + i % KN_PAGE) * a.kv_stride + p.head;
+	}
 	return (at < p.prefix_n ? p.prefix : p.own) + at * a.kv_stride;
 }
 
 /* ---- tiles to shared memory; the caller commits and waits ---- */
 
 /* `count` keys from position t0 on, before `end`; zeros from there on and beyond D. */
-template <int DT>
+template <int DT, int PAGED>
 static __device__ inline void load_keys(bf16 *tile, int count, const struct shape &a, const struct part &p,
                                         const bf16 *x, int t0, int end)
 {
 	const int chunks = DT / 8;
 	for (int i = threadIdx.x; i < count * chunks; i += blockDim.x) {
 		int j = i / chunks, c = i % chunks * 8, there = t0 + j < end && c < a.D;
-		cu_copy_async(tile + j * head_size<DT>::pitch + c, there ? x + key_at(a, p, t0 + j) + c : x,
+		cu_copy_async(tile + j * head_size<DT>::pitch + c, there ? x + key_at<PAGED>(a, p, t0 + j) + c : x,
 		              there ? 16 : 0);
 	}
 }

@@ -140,15 +140,15 @@ static __global__ void __launch_bounds__(MMA_THREADS) few_kernel(const struct fo
 	for (int j = 0; j < 2 * few<DT>::parts; j++)
 		o[j][0] = o[j][1] = o[j][2] = o[j][3] = 0;
 	load_rows<DT>(q, FEW, a, p, f.q, 0, 0);
-	load_keys<DT>(kv, TILE_KEYS, a, p, f.k, begin, end);
-	load_keys<DT>(kv + TILE, TILE_KEYS, a, p, f.v, begin, end);
+	load_keys<DT, 1>(kv, TILE_KEYS, a, p, f.k, begin, end);
+	load_keys<DT, 1>(kv + TILE, TILE_KEYS, a, p, f.v, begin, end);
 	cu_copy_commit();
 	for (int t0 = begin, stage = 0; t0 < end; t0 += TILE_KEYS, stage ^= 1) {
 		const bf16 *k = kv + stage * 2 * TILE, *v = k + TILE;
 		bf16 *next = kv + (stage ^ 1) * 2 * TILE;
 		if (t0 + TILE_KEYS < end) {
-			load_keys<DT>(next, TILE_KEYS, a, p, f.k, t0 + TILE_KEYS, end);
-			load_keys<DT>(next + TILE, TILE_KEYS, a, p, f.v, t0 + TILE_KEYS, end);
+			load_keys<DT, 1>(next, TILE_KEYS, a, p, f.k, t0 + TILE_KEYS, end);
+			load_keys<DT, 1>(next + TILE, TILE_KEYS, a, p, f.v, t0 + TILE_KEYS, end);
 		}
 		cu_copy_commit();
 		cu_copy_wait<1>();

@@ -81,15 +81,15 @@ static __global__ void __launch_bounds__(MMA_THREADS) dq_kernel(const struct bac
 	}
 	load_rows<DT>(q, ROWS, a, p, b.q, 0, row0);
 	load_rows<DT>(do_, ROWS, a, p, b.do_, 1, row0);
-	load_keys<DT>(kv, TILE_KEYS, a, p, b.k, begin, end);
-	load_keys<DT>(kv + TILE, TILE_KEYS, a, p, b.v, begin, end);
+	load_keys<DT, 0>(kv, TILE_KEYS, a, p, b.k, begin, end);
+	load_keys<DT, 0>(kv + TILE, TILE_KEYS, a, p, b.v, begin, end);
 	cu_copy_commit();
 	for (int t0 = begin, stage = 0; t0 < end; t0 += TILE_KEYS, stage ^= 1) {
 		const bf16 *k = kv + stage * 2 * TILE, *v = k + TILE;
 		bf16 *next = kv + (stage ^ 1) * 2 * TILE;
 		if (t0 + TILE_KEYS < end) {
-			load_keys<DT>(next, TILE_KEYS, a, p, b.k, t0 + TILE_KEYS, end);
-			load_keys<DT>(next + TILE, TILE_KEYS, a, p, b.v, t0 + TILE_KEYS, end);
+			load_keys<DT, 0>(next, TILE_KEYS, a, p, b.k, t0 + TILE_KEYS, end);
+			load_keys<DT, 0>(next + TILE, TILE_KEYS, a, p, b.v, t0 + TILE_KEYS, end);
 		}
 		cu_copy_commit();
 		cu_copy_wait<1>();
@@ -157,7 +157,7 @@ void cu_attention_mma_bwd(void *ctx, kn_real *dq, kn_real *dk, kn_real *dv, cons
 		queries = s->n_q > queries ? s->n_q : queries;
 		keys = s->n_q > 0 && s->pos + s->n_q > keys ? s->pos + s->n_q : keys;
 	}
-	if (queries * group == 0 || !cu_enter(cu) || !shape_of(cu, &shape, a))
+	if (queries * group == 0 || !cu_enter(cu) || !cu_shape_of(cu, &shape, a))
 		return;
 	b.do_ = (const bf16 *)do_;
 	b.o = (const bf16 *)o;

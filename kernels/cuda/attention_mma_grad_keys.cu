@@ -39,7 +39,7 @@ static __device__ inline void store_dkv(const struct backward &b, const struct s
 		int at = first + lane / 4 + 8 * h;
 		if (at >= end)
 			continue;
-		int64_t to = key_at(a, p, at) + column + lane % 4 * 2;
+		int64_t to = key_at<0>(a, p, at) + column + lane % 4 * 2;
 #pragma unroll
 		for (int j = 0; j < keys_block<DT>::columns / 8; j++) {
 			if (!has_columns<DT>(a, column + j / 2 * 16))
@@ -76,8 +76,8 @@ static __global__ void __launch_bounds__(keys_block<DT>::threads)
 #pragma unroll
 			for (int i = 0; i < 4; i++)
 				dk[m][j][i] = dv[m][j][i] = 0;
-	load_keys<DT>(k, TILE_KEYS, a, p, b.k, t0, end);
-	load_keys<DT>(v, TILE_KEYS, a, p, b.v, t0, end);
+	load_keys<DT, 0>(k, TILE_KEYS, a, p, b.k, t0, end);
+	load_keys<DT, 0>(v, TILE_KEYS, a, p, b.v, t0, end);
 	load_rows<DT>(qd, ROWS, a, p, b.q, 0, first);
 	load_rows<DT>(qd + TILE, ROWS, a, p, b.do_, 1, first);
 	cu_copy_commit();

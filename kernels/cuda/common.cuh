@@ -317,9 +317,9 @@ void CU(rope)(void *ctx, float *x, const int32_t *pos, const float *inv_freq, in
               int64_t stride, int dir);
 
 void CU(attention_fwd)(void *ctx, float *o, float *lse, const float *q, const float *k, const float *v,
-                      const struct kn_attn *a);
+                       const struct kn_attn *a);
 void CU(attention_bwd)(void *ctx, float *dq, float *dk, float *dv, const float *do_, const float *o, const float *lse,
-                      const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
+                       const float *q, const float *k, const float *v, const struct kn_attn *a, float *scratch);
 
 void CU(act_fwd)(void *ctx, float *y, const float *x, enum kn_act act, int64_t n);
 void CU(act_bwd)(void *ctx, float *dx, const float *dy, const float *x, enum kn_act act, int64_t n);
@@ -329,15 +329,15 @@ void CU(glu_bwd)(void *ctx, float *dg, float *du, const float *dy, const float *
 
 size_t CU(head_scratch)(void *ctx, int64_t M, int64_t V, int64_t C);
 void CU(head_fwd)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *h,
-                 const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
-                 const struct kn_reference *ref, float *keep, void *scratch);
+                  const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp, int64_t M,
+                  const struct kn_reference *ref, float *keep, void *scratch);
 void CU(head_bwd)(void *ctx, float *dh, float *dw, float *db, const float *dlogprob, const float *dentropy,
-                 const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
-                 const float *lse, const float *entropy, int64_t M, const struct kn_reference *ref, float *keep,
-                 void *scratch);
+                  const float *h, const struct kn_mat *w, const float *b, const int32_t *target, const float *inv_temp,
+                  const float *lse, const float *entropy, int64_t M, const struct kn_reference *ref, float *keep,
+                  void *scratch);
 void CU(head_logits)(void *ctx, float *logits, const float *h, const struct kn_mat *w, const float *b, int64_t M);
 void CU(logits_stats)(void *ctx, float *logprob, float *lse, float *entropy, int32_t *argmax, const float *logits,
-                     const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
+                      const int32_t *target, const float *inv_temp, int64_t M, int64_t V);
 
 void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *logits, const double *u,
              const struct kn_warp *c, int64_t M, int64_t V);

@@ -73,8 +73,7 @@ void CU(matmul_dx)(void *ctx, float *dx, const float *dy, const struct kn_mat *w
 		cu_dx_bf16(cu, {dx, w->cols, 0, add}, dy, w->rows, w, 0, w->rows, N);
 }
 
-void CU(matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O,
-                       int64_t I)
+void CU(matmul_dw)(void *ctx, float *dw, float *db, const float *dy, const float *x, int64_t N, int64_t O, int64_t I)
 {
 	struct cuda *cu = (struct cuda *)ctx;
 	if (cu_enter(cu))

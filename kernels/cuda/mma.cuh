@@ -51,7 +51,8 @@ static inline void emu_act_mma(void **lanes, unsigned)
 	for (int lane = 0; lane < 32; lane++)
 		for (int i = 0; i < 4; i++)
 			for (int k = 0; k < 16; k++)
-				l[lane]->c[i] = fmaf(a[lane / 4 + i / 2 * 8][k], b[k][lane % 4 * 2 + i % 2], l[lane]->c[i]);
+				l[lane]->c[i] =
+				        fmaf(a[lane / 4 + i / 2 * 8][k], b[k][lane % 4 * 2 + i % 2], l[lane]->c[i]);
 }
 
 struct emu_ldmatrix {
@@ -68,10 +69,12 @@ static inline void emu_act_ldmatrix(void **lanes, unsigned)
 			int g = lane / 4, t = lane % 4;
 			uint32_t half[2];
 			for (int h = 0; h < 2; h++) {
-				int row = l[lane]->transposed ? 2 * t + h : g, col = l[lane]->transposed ? g : 2 * t + h;
+				int row = l[lane]->transposed ? 2 * t + h : g,
+				    col = l[lane]->transposed ? g : 2 * t + h;
 				const uint16_t *from = l[i * 8 + row]->row;
 				if ((uintptr_t)from % 16)
-					emu_abort("ldmatrix: the row of lane %d is not aligned to 16 bytes", i * 8 + row);
+					emu_abort("ldmatrix: the row of lane %d is not aligned to 16 bytes",
+					          i * 8 + row);
 				half[h] = from[col];
 			}
 			l[lane]->to[i] = half[0] | half[1] << 16;
@@ -161,7 +164,8 @@ static __device__ inline void cu_copy_async(void *shared, const void *global, in
 #else
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
 	             :
-	             : "r"((unsigned)__cvta_generic_to_shared(shared)), "l"(__cvta_generic_to_global(global)), "r"(bytes)
+	             : "r"((unsigned)__cvta_generic_to_shared(shared)), "l"(__cvta_generic_to_global(global)),
+	               "r"(bytes)
 	             : "memory");
 #endif
 }

@@ -1,4 +1,5 @@
-/* optim8 - AdamW with moments in 8 bits: a thread per element, a block of threads per block of elements; see kernels.h */
+/* optim8 - AdamW with moments in 8 bits: a thread per element, a block of threads per block of elements; see kernels.h
+ */
 #include "kernels/cuda/optim.cuh"
 
 /* Of a map, with what lies in the middle between neighbours; the 256th of these is never read. */

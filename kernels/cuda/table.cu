@@ -341,8 +341,9 @@ static int graphs_from_environment(int *off, char *why, size_t why_len)
 /*
  * The one name that the loader looks up.  table_bytes is sizeof(struct kernels) of the caller, which must be ours.
  */
-extern "C" __attribute__((visibility("default"))) struct kernels *
-rl_kernels_cuda_open(size_t table_bytes, const struct kn_cuda *config, char *why, size_t why_len)
+extern "C" __attribute__((visibility("default"))) struct kernels *rl_kernels_cuda_open(size_t table_bytes,
+                                                                                       const struct kn_cuda *config,
+                                                                                       char *why, size_t why_len)
 {
 	if (table_bytes != sizeof(struct kernels)) {
 		snprintf(why, why_len, "rl-kernels-cuda.so is of another version of rlpipe; build both with one make");
