@@ -389,9 +389,9 @@ static void draw_greedy(struct run *r, const int64_t *d)
 	for (int64_t i = 0; i < M * V; i++)
 		host[i] = (float)check_below(r, 96);
 	/* rows that are no distribution, and one that has a single token */
-	for (int64_t v = 0; M > 3 && v < V; v++)
+	for (int64_t v = 0; M > 4 && v < V; v++)
 		host[V + v] = host[2 * V + v] = -INFINITY;
-	if (M > 3) {
+	if (M > 4) {
 		host[2 * V + V / 2] = -3;
 		host[3 * V + V - 1] = NAN;
 		host[4 * V] = INFINITY;
