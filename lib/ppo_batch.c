@@ -96,24 +96,16 @@ static bool all_skipped(const struct rollout_rows *rows)
 	return true;
 }
 
-/* A row cannot come from a version that is still to be made; and --max-lag, where it is given, is kept without a
- * sampler in the loop too. */
+/* Where --max-lag is given it is kept without a sampler in the loop too; a version that is still to come is none of
+ * this store's. */
 static int check_version(const struct ppo *p, const struct rollout_rows *rows, const struct rollout_row *s,
                          struct err *e)
 {
 	long long now = p->policy.version, then = s->version, most = p->config->max_lag;
-	long long i = s - rows->row;
-	if (then > now)
-		return err_set(e,
-		               "row %lld ('%s') has policy_version %lld, but '%s' is at version %lld: it was sampled "
-		               "from another store",
-		               i, s->id, then, p->slot, now);
-	if (then >= 0 && cli_given("max-lag") && now - then > most)
-		return err_set(e,
-		               "row %lld ('%s') has policy_version %lld, but '%s' is at version %lld, which is more "
-		               "than --max-lag %lld later",
-		               i, s->id, then, p->slot, now, most);
-	return 0;
+	if (then < 0 || !cli_given("max-lag") || (then <= now && now - then <= most))
+		return 0;
+	return err_set(e, "row %lld ('%s') has policy_version %lld, but '%s' is at version %lld, and --max-lag is %lld",
+	               (long long)(s - rows->row), s->id, then, p->slot, now, most);
 }
 
 static int take_rows(struct ppo_batch *b, const struct ppo *p, struct rollout_rows *rows, struct err *e)
@@ -253,7 +245,7 @@ static int score_proximal(struct ppo_batch *b, struct ppo *p, struct err *e)
 	for (int64_t i = 0; i < b->n; i++) {
 		struct ppo_row *r = &b->row[i];
 		bool other = r->source->version >= 0 && r->source->version != t->version;
-		b->lag += other ? (double)(t->version - r->source->version) : 0;
+		b->lag += other && r->source->version < t->version ? (double)(t->version - r->source->version) : 0;
 		if (c->proximal == PROXIMAL_NEVER || (c->proximal == PROXIMAL_AUTO && !other))
 			continue;
 		r->proximal = floats(b, r->n);

@@ -862,7 +862,7 @@ grouped() {
 	done
 }
 
-@test "rl-ppo-step: rows of an older version are weighed, or refused with --max-lag; of one still to come always" {
+@test "rl-ppo-step: rows of another version are weighed, or with --max-lag refused" {
 	update() { rl-ppo-step -q --critic none --advantage reinforce "$@"; }
 	update rollouts.jsonl >/dev/null
 	update --run second rollouts.jsonl >/dev/null
@@ -870,12 +870,13 @@ grouped() {
 	cp run.lmdb before.lmdb
 	run --separate-stderr update --run third --max-lag 1 rollouts.jsonl
 	[ "$status" -eq 1 ] && [ -z "$output" ]
-	[[ $stderr == *"row 0 ('"*"') has policy_version 0, but 'policy' is at version 2, which is more than --max-lag 1 later"* ]]
-	run --separate-stderr update --run third <(jq -c '.policy_version = 5' rollouts.jsonl)
+	[[ $stderr == *"row 0 ('"*"') has policy_version 0, but 'policy' is at version 2, and --max-lag is 1"* ]]
+	run --separate-stderr update --run third --max-lag 9 <(jq -c '.policy_version = 5' rollouts.jsonl)
 	[ "$status" -eq 1 ] && [ -z "$output" ]
-	[[ $stderr == *"has policy_version 5, but 'policy' is at version 2: it was sampled from another store"* ]]
+	[[ $stderr == *"has policy_version 5, but 'policy' is at version 2, and --max-lag is 9"* ]]
 	cmp run.lmdb before.lmdb
 	update --run third --max-lag 2 rollouts.jsonl | holds -s 'length == 1 and all(.["offpolicy/rows"] == .rows and .["offpolicy/lag"] == 2)'
+	jq -c '.policy_version = 5' rollouts.jsonl | update --run fourth | holds -s 'length == 1 and all(.["offpolicy/rows"] == .rows and .["offpolicy/lag"] == 0)'
 }
 
 @test "rl-ppo-step: the share of the variance of returns that the critic explains, from what the filters write" {

@@ -409,7 +409,7 @@ static int graphs(void)
 {
 	char why[256] = "";
 	const int32_t token[3] = {0, 1, 1};
-	struct kernels *k = rl_kernels_cuda_open(sizeof *k, 0, why, sizeof why);
+	struct kernels *k = rl_kernels_cuda_open(sizeof *k, &first_gpu, why, sizeof why);
 	float *a = (float *)k->alloc(k->ctx, 512), *b = (float *)k->alloc(k->ctx, 512);
 	for (int i = 0; i < 10; i++) {
 		struct kn_block block = {i < 6 ? a : a + 64, 8};
