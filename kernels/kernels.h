@@ -219,6 +219,9 @@ struct kernels {
 	 * nothing but speed.  Between the two, what a host array holds is not changed. */
 	void (*step_begin)(void *ctx, int64_t key);
 	void (*step_end)(void *ctx);
+	/* Bytes of the device: free now, in all, and what the backend itself has taken (staging, workspaces); 0 and 0
+	 * where that is not known: on the CPU, and after an error. */
+	void (*memory)(void *ctx, size_t *free, size_t *total, size_t *own);
 
 	/* y[N,C] = tok[token[n],:] (+ pos_table[pos[n],:] unless pos_table is NULL);
 	 * token, pos are host arrays [N], already checked against the tables. */

@@ -137,5 +137,5 @@ golden() {
 	for call in 5 20 60 100 150 200 250 300; do
 		EMU_FAIL=$call fails_with 1 'rl-generate: ' rl-generate -q --device cuda --max-tokens 3 prompts.jsonl
 	done
-	grep -q '^rl-generate: cuda: [^:]*: unknown error$' err # the last: what failed, and whose word it is, once
+	grep -q '^rl-generate: cuda: [^:]*: unknown error; look at nvidia-smi and dmesg, then start again$' err # the last: what failed, and whose word it is, once
 }

@@ -58,6 +58,12 @@ static int cpu_sync(void *ctx, char *why, size_t why_len)
 	return 0;
 }
 
+static void cpu_memory(void *ctx, size_t *free_bytes, size_t *total, size_t *own)
+{
+	(void)ctx;
+	*free_bytes = *total = *own = 0;
+}
+
 static void cpu_release(struct kernels *k)
 {
 	struct cpu *cpu = k->ctx;
@@ -164,6 +170,7 @@ struct kernels *kernels_cpu(const struct kn_par *par, const char *isa)
 	k->sync = cpu_sync;
 	k->step_begin = cpu_step_begin;
 	k->step_end = cpu_step_end;
+	k->memory = cpu_memory;
 	k->release = cpu_release;
 	found->fill(k);
 	return k;

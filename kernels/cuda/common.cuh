@@ -97,9 +97,13 @@ struct cuda {
 	float *convert;
 	struct cu_plan *plans;  /* [CU_PLANS] */
 	void *sums, *sums_host; /* CU_SUM_SLOTS doubles on the device and pinned */
+	size_t own;             /* bytes of the device that the backend has for itself */
 	int failed;
-	char why[192];
+	char why[256];
 };
+
+/* cudaMalloc for the backend itself, counted in cu->own. */
+int cu_take(struct cuda *cu, void **p, size_t bytes, const char *what);
 
 /* Keeps the first error.  1 if there is one, now or from before. */
 int cu_failed(struct cuda *cu, cudaError_t error, const char *what);
@@ -125,6 +129,8 @@ const void *cu_stage(struct cuda *cu, const void *host, size_t bytes, int *ok);
  * bytes, and go makes it.  Whatever does not go through CU_LAUNCH calls cu_step_flush first, which makes them.
  */
 int cu_steps_init(struct cuda *cu, int off);
+/* RL_CUDA_GRAPHS: "on" (the default), or "off", with which steps are launched call by call.  0 if it is neither. */
+int cu_graphs_off(int *off, char *why, size_t why_len);
 void cu_steps_release(struct cuda *cu);
 int cu_step_now(const struct cuda *cu);
 void cu_step_flush(struct cuda *cu);

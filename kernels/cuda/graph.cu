@@ -9,6 +9,7 @@
  */
 #include "kernels/cuda/common.cuh"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,16 @@ struct cu_steps {
 	std::vector<struct array> arrays;
 	cudaEvent_t sent; /* the copy of the last step */
 };
+
+int cu_graphs_off(int *off, char *why, size_t why_len)
+{
+	const char *name = getenv("RL_CUDA_GRAPHS");
+	*off = name && !strcmp(name, "off");
+	if (!name || !*name || !strcmp(name, "on") || *off)
+		return 1;
+	snprintf(why, why_len, "RL_CUDA_GRAPHS is '%s', but must be 'on' or 'off'", name);
+	return 0;
+}
 
 int cu_steps_init(struct cuda *cu, int off)
 {

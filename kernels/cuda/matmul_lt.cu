@@ -41,9 +41,8 @@ int cu_lt_init(struct cuda *cu)
 {
 	cu->plans = (struct cu_plan *)calloc(CU_PLANS, sizeof *cu->plans);
 	return cu->plans && !cu_lt_failed(cu, cublasLtCreate(&cu->lt), "cublasLtCreate") &&
-	       !cu_failed(cu, cudaMalloc(&cu->lt_workspace, CU_LT_WORKSPACE), "device memory for cuBLASLt") &&
-	       !cu_failed(cu, cudaMalloc((void **)&cu->convert, cu->bf16 ? LT_BIAS : CU_CONVERT),
-	                  "device memory for weights");
+	       cu_take(cu, &cu->lt_workspace, CU_LT_WORKSPACE, "device memory for cuBLASLt") &&
+	       cu_take(cu, (void **)&cu->convert, cu->bf16 ? LT_BIAS : CU_CONVERT, "device memory for weights");
 }
 
 void cu_lt_release(struct cuda *cu)

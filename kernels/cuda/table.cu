@@ -11,7 +11,9 @@ int cu_failed(struct cuda *cu, cudaError_t error, const char *what)
 {
 	if (error != cudaSuccess && !cu->failed) {
 		cu->failed = 1;
-		snprintf(cu->why, sizeof cu->why, "%s: %s", what, cudaGetErrorString(error));
+		snprintf(cu->why, sizeof cu->why, "%s: %s; %s", what, cudaGetErrorString(error),
+		         error == cudaErrorMemoryAllocation ? "nvidia-smi says who has the GPU's memory"
+		                                            : "look at nvidia-smi and dmesg, then start again");
 	}
 	return cu->failed;
 }
@@ -20,7 +22,8 @@ int cu_lt_failed(struct cuda *cu, cublasStatus_t status, const char *what)
 {
 	if (status != CUBLAS_STATUS_SUCCESS && !cu->failed) {
 		cu->failed = 1;
-		snprintf(cu->why, sizeof cu->why, "%s: %s", what, cublasLtGetStatusString(status));
+		snprintf(cu->why, sizeof cu->why, "%s: %s; look at nvidia-smi and dmesg, then start again", what,
+		         cublasLtGetStatusString(status));
 	}
 	return cu->failed;
 }
@@ -28,6 +31,14 @@ int cu_lt_failed(struct cuda *cu, cublasStatus_t status, const char *what)
 int cu_enter(struct cuda *cu)
 {
 	return !cu->failed && !cu_failed(cu, cudaSetDevice(cu->device), "cudaSetDevice");
+}
+
+int cu_take(struct cuda *cu, void **p, size_t bytes, const char *what)
+{
+	if (cu_failed(cu, cudaMalloc(p, bytes), what))
+		return 0;
+	cu->own += bytes;
+	return 1;
 }
 
 /* ---- the staging ring ---- */
@@ -38,7 +49,7 @@ static int ring_init(struct cuda *cu, size_t segment)
 	void *host = NULL, *device = NULL;
 	if (cu_failed(cu, cudaHostAlloc(&host, CU_SEGMENTS * segment, cudaHostAllocDefault), "pinned memory"))
 		return 0;
-	if (cu_failed(cu, cudaMalloc(&device, CU_SEGMENTS * segment), "device memory for staging")) {
+	if (!cu_take(cu, &device, CU_SEGMENTS * segment, "device memory for staging")) {
 		cudaFreeHost(host);
 		return 0;
 	}
@@ -65,6 +76,7 @@ static int ring_grow(struct cuda *cu, size_t bytes)
 		segment *= 2;
 	if (cu_failed(cu, cudaStreamSynchronize(cu->stream), "cudaStreamSynchronize"))
 		return 0;
+	cu->own -= CU_SEGMENTS * cu->ring.segment;
 	ring_release(&cu->ring);
 	return ring_init(cu, segment);
 }
@@ -142,10 +154,11 @@ static void *cuda_alloc(void *ctx, size_t bytes)
 	if (!cu_enter(cu))
 		return NULL;
 	cu_step_flush(cu);
-	if (cudaMalloc(&p, bytes ? bytes : 1) != cudaSuccess) {
+	cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
+	if (error == cudaErrorMemoryAllocation)
 		cudaGetLastError();
+	if (error == cudaErrorMemoryAllocation || cu_failed(cu, error, "cudaMalloc"))
 		return NULL;
-	}
 	cu_failed(cu, cudaMemsetAsync(p, 0, bytes, cu->stream), "cudaMemsetAsync");
 	return p;
 }
@@ -207,6 +220,16 @@ static int cuda_sync(void *ctx, char *why, size_t why_len)
 	return cu->failed ? -1 : 0;
 }
 
+static void cuda_memory(void *ctx, size_t *free_bytes, size_t *total, size_t *own)
+{
+	struct cuda *cu = (struct cuda *)ctx;
+	*free_bytes = *total = 0;
+	*own = cu->own;
+	cu_step_flush(cu);
+	if (cu_enter(cu) && cu_failed(cu, cudaMemGetInfo(free_bytes, total), "cudaMemGetInfo"))
+		*free_bytes = *total = 0;
+}
+
 /* ---- opening and closing ---- */
 
 static void cuda_close(struct cuda *cu)
@@ -244,7 +267,7 @@ static int cuda_init(struct cuda *cu, int graphs_off)
 		              "cudaEventCreate"))
 			return 0;
 	size_t bytes = CU_SUM_SLOTS * sizeof(double);
-	return ring_init(cu, CU_SEGMENT) && !cu_failed(cu, cudaMalloc(&cu->sums, bytes), "device memory for sums") &&
+	return ring_init(cu, CU_SEGMENT) && cu_take(cu, &cu->sums, bytes, "device memory for sums") &&
 	       !cu_failed(cu, cudaHostAlloc(&cu->sums_host, bytes, cudaHostAllocDefault), "pinned memory") &&
 	       cu_steps_init(cu, graphs_off) && cu_lt_init(cu);
 }
@@ -296,6 +319,7 @@ static void fill_table(struct kernels *k)
 	k->get = cuda_get;
 	k->zero = cuda_zero;
 	k->sync = cuda_sync;
+	k->memory = cuda_memory;
 	k->step_begin = cu_step_begin;
 	k->step_end = cu_step_end;
 	if (cu->bf16)
@@ -327,17 +351,6 @@ static int choose_products(struct cuda *cu, const struct kn_cuda *c, char *why, 
 	return 0;
 }
 
-/* RL_CUDA_GRAPHS: "on" (the default), or "off", with which steps are launched call by call.  0 if it is neither. */
-static int graphs_from_environment(int *off, char *why, size_t why_len)
-{
-	const char *name = getenv("RL_CUDA_GRAPHS");
-	*off = name && !strcmp(name, "off");
-	if (!name || !*name || !strcmp(name, "on") || *off)
-		return 1;
-	snprintf(why, why_len, "RL_CUDA_GRAPHS is '%s', but must be 'on' or 'off'", name);
-	return 0;
-}
-
 /*
  * The one name that the loader looks up.  table_bytes is sizeof(struct kernels) of the caller, which must be ours.
  */
@@ -358,8 +371,7 @@ extern "C" __attribute__((visibility("default"))) struct kernels *rl_kernels_cud
 		snprintf(why, why_len, "no memory");
 	if (cu)
 		cu->bf16 = config->real == KN_BF16;
-	if (!k || !cu || !choose_products(cu, config, why, why_len) ||
-	    !graphs_from_environment(&graphs_off, why, why_len)) {
+	if (!k || !cu || !choose_products(cu, config, why, why_len) || !cu_graphs_off(&graphs_off, why, why_len)) {
 		free(k);
 		free(cu);
 		return NULL;

@@ -9,6 +9,7 @@
  */
 #include "kernels/cuda/emu/emu.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,6 +166,24 @@ static cudaError_t give_back(std::map<char *, struct allocation> *all, void *p)
 	return cudaSuccess;
 }
 
+/*
+ * With EMU_LOG=FILE each change goes there as one line, so that the processes of one GPU can be added up: process,
+ * bytes taken (or given back, negative), bytes that it has now.
+ */
+static void count(int64_t change)
+{
+	static const char *const path = getenv("EMU_LOG");
+	device_bytes += (size_t)change;
+	if (!path || !*path)
+		return;
+	char line[96];
+	int n = snprintf(line, sizeof line, "%ld %lld %zu\n", (long)getpid(), (long long)change, device_bytes);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	if (fd < 0 || write(fd, line, (size_t)n) != n)
+		emu_abort("cannot write to EMU_LOG '%s'", path);
+	close(fd);
+}
+
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
 	cudaError_t error = emu_enter(cudaErrorMemoryAllocation);
@@ -173,7 +192,16 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 	if (bytes > (size_t)emu_setting("EMU_MEMORY", (int64_t)8 << 30) - device_bytes)
 		return emu_error(cudaErrorMemoryAllocation);
 	error = take(&device, p, bytes);
-	device_bytes += error ? 0 : bytes;
+	if (!error)
+		count((int64_t)bytes);
+	return error;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
+{
+	cudaError_t error = emu_enter(cudaErrorUnknown);
+	*total = (size_t)emu_setting("EMU_MEMORY", (int64_t)8 << 30);
+	*free = *total > device_bytes ? *total - device_bytes : 0;
 	return error;
 }
 
@@ -186,7 +214,7 @@ cudaError_t cudaFree(void *p)
 	emu_drain();
 	if (!device.count((char *)p))
 		return emu_error(cudaErrorInvalidValue);
-	device_bytes -= device[(char *)p].bytes;
+	count(-(int64_t)device[(char *)p].bytes);
 	return give_back(&device, p);
 }
 

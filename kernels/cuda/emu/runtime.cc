@@ -103,16 +103,24 @@ static int device_count(void)
 	return (int)emu_setting("EMU_DEVICES", 1);
 }
 
+/* The CUDA version that the driver is for, as 1000 major + 10 minor; 0: no driver answers. */
+static int driver(void)
+{
+	return (int)emu_setting("EMU_DRIVER", CUDART_VERSION);
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
 	cudaError_t error = emu_enter(cudaErrorUnknown);
 	*count = device_count();
+	if (!error && driver() < CUDART_VERSION)
+		error = emu_error(cudaErrorInsufficientDriver);
 	return error ? error : *count == 0 ? emu_error(cudaErrorNoDevice) : cudaSuccess;
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-	*version = CUDART_VERSION;
+	*version = driver();
 	return emu_enter(cudaErrorUnknown);
 }
 
