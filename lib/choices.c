@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lib/real.h"
+#include "lib/memory.h"
 #include "lib/util.h"
 
 enum { LOGIT_ROWS = 64 }; /* prompts whose logits are in memory at once */
@@ -76,10 +77,10 @@ static int scoring_init(struct scoring *s, int64_t n_rows, struct err *e)
 	kn_real **const reals[] = {&s->h, &s->hm, &s->prompt_h};
 	bool there = true;
 	for (size_t i = 0; i < ARRAY_LEN(reals); i++)
-		there = there && (*reals[i] = real_alloc(k, s->cap * C));
+		there = there && (*reals[i] = memory_alloc_reals(k, MEMORY_ACTIVATIONS, s->cap * C));
 	for (size_t i = 0; i < ARRAY_LEN(floats); i++)
-		there = there && (*floats[i].to = k->alloc(k->ctx, (size_t)floats[i].n * sizeof(float)));
-	return there ? 0 : err_set(e, "no memory for a pass over %lld tokens", (long long)s->cap);
+		there = there && (*floats[i].to = memory_alloc(k, MEMORY_LOGITS, (size_t)floats[i].n * sizeof(float)));
+	return there ? 0 : memory_none(k, e, "no memory for a pass over %lld tokens", (long long)s->cap);
 }
 
 static void scoring_release(struct scoring *s)

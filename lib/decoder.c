@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/decoder_impl.h"
+#include "lib/memory.h"
 #include "lib/util.h"
 
 /* ---- buffers ---- */
@@ -104,16 +105,23 @@ void activations_free(struct activations *a)
 	free(a);
 }
 
+void activations_forget(struct activations *a)
+{
+	a->k->free(a->k->ctx, a->slab);
+	a->slab = NULL;
+	a->cap = 0;
+}
+
 int activations_reserve(struct activations *a, int64_t N, struct err *e)
 {
 	if (N <= a->cap)
 		return 0;
 	size_t bytes = carve_all(a, NULL, N);
-	a->k->free(a->k->ctx, a->slab);
-	a->cap = 0;
-	a->slab = a->k->alloc(a->k->ctx, bytes);
+	activations_forget(a);
+	a->slab = memory_alloc(a->k, MEMORY_ACTIVATIONS, bytes);
 	if (!a->slab)
-		return err_set(e, "no memory for the activations of %lld tokens: %zu MB", (long long)N, bytes >> 20);
+		return memory_none(a->k, e, "no memory for the activations of %lld tokens: %zu MB", (long long)N,
+		                   bytes >> 20);
 	a->cap = N;
 	carve_all(a, a->slab, N);
 	return 0;
@@ -125,11 +133,13 @@ void *decoder_scratch(struct decoder *d, enum decoder_buffer which, size_t bytes
 	if (bytes > m->buffer[which].bytes || !m->buffer[which].p) {
 		d->k->free(d->k->ctx, m->buffer[which].p);
 		m->buffer[which].bytes = bytes;
-		m->buffer[which].p = d->k->alloc(d->k->ctx, bytes ? bytes : 64);
+		m->buffer[which].p = memory_alloc(
+		        d->k, which == BUFFER_HEAD || which == BUFFER_KEEP ? MEMORY_LOGITS : MEMORY_SCRATCH,
+		        bytes ? bytes : 64);
 	}
 	if (!m->buffer[which].p) {
 		m->buffer[which].bytes = 0;
-		err_set(e, "no memory for %zu MB of scratch", bytes >> 20);
+		memory_none(d->k, e, "no memory for %zu MB of scratch", bytes >> 20);
 	}
 	return m->buffer[which].p;
 }
@@ -154,13 +164,24 @@ int decoder_init(struct decoder *d, const struct arch *arch, const struct tensor
 	return 0;
 }
 
+void decoder_forget(struct decoder *d)
+{
+	struct decoder_impl *m = d->impl;
+	for (int i = 0; i < BUFFER_COUNT; i++) {
+		d->k->free(d->k->ctx, m->buffer[i].p);
+		m->buffer[i].p = NULL;
+		m->buffer[i].bytes = 0;
+	}
+	m->kept = 0;
+	activations_forget(m->one);
+}
+
 void decoder_release(struct decoder *d)
 {
 	struct decoder_impl *m = d->impl;
 	if (!m)
 		return;
-	for (int i = 0; i < BUFFER_COUNT; i++)
-		d->k->free(d->k->ctx, m->buffer[i].p);
+	decoder_forget(d);
 	activations_free(m->one);
 	free(m->inv_freq);
 	free(m->row);

@@ -62,6 +62,8 @@ void weights_refresh(struct weights *w);
 /* The copy of tensor i, which is not frozen; NULL: passes read the slab itself. */
 const void *weights_shadow_of(const struct weights *w, int i);
 void weights_release(struct weights *w);
+/* Gives back the room for gradient rows that wait; none may wait now. */
+void weights_forget(struct weights *g);
 
 struct decoder {
 	const struct arch *arch;
@@ -73,6 +75,8 @@ struct decoder {
 int decoder_init(struct decoder *d, const struct arch *arch, const struct tensors *table, const struct kernels *k,
                  struct err *e);
 void decoder_release(struct decoder *d);
+/* Gives scratch back; the next pass takes it anew. */
+void decoder_forget(struct decoder *d);
 
 /* Sequences one after another: seq s has rows seq[s].q_row .. +n_q-1; token, pos: host [N]. */
 struct batch {
@@ -107,6 +111,7 @@ void kvpages_give(struct kvpages *p, const int32_t *page, int64_t n);
 struct activations;
 struct activations *activations_new(const struct decoder *d);
 void activations_free(struct activations *a);
+void activations_forget(struct activations *a); /* gives their memory back; the next pass takes it anew */
 
 /*
  * h[N,C] = final-normed hidden states.  With a cache, the key of row i of sequence s at position p is written to cache

@@ -3,6 +3,7 @@
  * models of ../shared/data/models.
  */
 #include "lib/decoder_test.h"
+#include "lib/memory.h"
 #include "lib/real.h"
 
 struct golden {
@@ -406,7 +407,7 @@ static void narrow_alloc(struct narrow *n, const struct kernels *k, const struct
 	kn_real **const reals[] = {&n->h, &n->dh, &n->hm, &n->dhm};
 	float **const floats[] = {&n->logits, &n->logprob, &n->lse, &n->d};
 	for (size_t i = 0; i < ARRAY_LEN(reals); i++) {
-		*reals[i] = real_alloc(k, g->N * a->C);
+		*reals[i] = memory_alloc_reals(k, MEMORY_ACTIVATIONS, g->N * a->C);
 		*floats[i] = k->alloc(k->ctx, (size_t)(g->N * a->V) * sizeof(float));
 	}
 }

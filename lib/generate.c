@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/memory.h"
 #include "lib/real.h"
 #include "lib/rng.h"
 #include "lib/util.h"
@@ -149,7 +150,7 @@ static void plan(struct generator *g)
 
 static float *floats(const struct generator *g, int64_t rows, int64_t cols)
 {
-	return g->d->k->alloc(g->d->k->ctx, (size_t)rows * (size_t)cols * sizeof(float));
+	return memory_alloc(g->d->k, MEMORY_LOGITS, (size_t)rows * (size_t)cols * sizeof(float));
 }
 
 static int generator_check(struct generator *g, struct err *e)
@@ -179,14 +180,15 @@ static int generator_init(struct generator *g, struct err *e)
 	g->pos = xcalloc((size_t)g->h_rows, sizeof *g->pos);
 	g->seq = xcalloc((size_t)g->h_rows, sizeof *g->seq);
 	g->owner = xcalloc((size_t)g->h_rows, sizeof *g->owner);
-	g->h = real_alloc(g->d->k, g->h_rows * g->C);
-	g->prompt_h = real_alloc(g->d->k, g->max_run * g->C);
-	g->draw_h = real_alloc(g->d->k, DRAW_ROWS * g->C);
+	g->h = memory_alloc_reals(g->d->k, MEMORY_ACTIVATIONS, g->h_rows * g->C);
+	g->prompt_h = memory_alloc_reals(g->d->k, MEMORY_ACTIVATIONS, g->max_run * g->C);
+	g->draw_h = memory_alloc_reals(g->d->k, MEMORY_ACTIVATIONS, DRAW_ROWS * g->C);
 	g->logits = floats(g, DRAW_ROWS, g->V);
 	g->stats = floats(g, 2, DRAW_ROWS);
-	g->weight = g->d->k->alloc(g->d->k->ctx, (size_t)(DRAW_ROWS * g->V) * sizeof *g->weight);
+	g->weight = memory_alloc(g->d->k, MEMORY_LOGITS, (size_t)(DRAW_ROWS * g->V) * sizeof *g->weight);
 	if (!g->h || !g->prompt_h || !g->draw_h || !g->logits || !g->stats || !g->weight)
-		return err_set(e, "out of memory on the device for %lld sequences", (long long)g->max_run);
+		return memory_none(g->d->k, e, "no memory for the logits and states of %lld sequences",
+		                   (long long)g->max_run);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/decoder.h"
+#include "lib/memory.h"
 #include "lib/real.h"
 #include "lib/util.h"
 
@@ -18,15 +19,15 @@ int kvcache_init(struct kvcache *c, const struct kernels *k, const struct arch *
 	size_t bytes;
 	bool fits = size_mul((size_t)rows, real_bytes(k, c->width), &bytes);
 	for (int64_t l = 0; fits && l < c->L; l++) {
-		c->key[l] = k->alloc(k->ctx, bytes);
-		c->value[l] = k->alloc(k->ctx, bytes);
+		c->key[l] = memory_alloc(k, MEMORY_CACHE, bytes);
+		c->value[l] = memory_alloc(k, MEMORY_CACHE, bytes);
 		fits = c->key[l] && c->value[l];
 	}
 	if (fits)
 		return 0;
 	kvcache_release(c);
-	return err_set(e, "no memory for a cache of %lld tokens: %lld layers of 2 x %lld numbers each", (long long)rows,
-	               (long long)arch->L, (long long)arch_kv_width(arch));
+	return memory_none(k, e, "no memory for a cache of %lld tokens: %lld layers of 2 x %lld numbers each",
+	                   (long long)rows, (long long)arch->L, (long long)arch_kv_width(arch));
 }
 
 void kvcache_release(struct kvcache *c)

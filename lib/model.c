@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/memory.h"
 #include "lib/util.h"
 
 const struct opt engine_options[] = {
@@ -18,6 +19,14 @@ const struct opt engine_options[] = {
          "of bfloat16: a row has the same bits in any batch, slower", .min = 0},
         {"isa", 0, OPT_STR, offsetof(struct engine_config, isa), "", "NAME",
          "instruction set of the cpu: avx512, avx2, neon, plain; empty: the best there is", .min = 0},
+        {NULL, .min = 0},
+};
+
+const struct opt engine_memory_options[] = {
+        {"plan", 0, OPT_FLAG, offsetof(struct engine_config, plan), NULL, NULL,
+         "print what memory is needed, and how much there is, and do nothing else", .min = 0},
+        {"memory", 0, OPT_FLAG, offsetof(struct engine_config, memory), NULL, NULL,
+         "say at the end what memory was needed", .min = 0},
         {NULL, .min = 0},
 };
 
@@ -71,8 +80,11 @@ int engine_open(struct engine *g, const struct engine_config *c, struct err *e)
 	*g = (struct engine){.par = par_new((int)c->threads)};
 	g->lent = (struct kn_par){g->par, par_threads(g->par), par_run};
 	g->k = open_backend(g, c, e);
-	if (g->k)
+	if (g->k) {
+		memory_watch(g->k);
+		g->report = c->memory;
 		return 0;
+	}
 	engine_close(g);
 	return -1;
 }
@@ -127,10 +139,23 @@ int engine_open_rank(struct engine *g, const struct engine_config *config, struc
 	return engine_open(g, &c, e) || comm_device(comm, g->k, shared, note, e) < 0 ? -1 : 0;
 }
 
+static void report(const struct engine *g)
+{
+	struct str s;
+	str_init(&s);
+	memory_use_json(memory_use(g->k), g->k, &s);
+	cli_warn("memory %s", s.buf);
+	str_release(&s);
+}
+
 void engine_close(struct engine *g)
 {
-	if (g->k)
+	if (g->k) {
+		if (g->report)
+			report(g);
+		memory_unwatch(g->k);
 		kernels_free(g->k);
+	}
 	if (g->par)
 		par_free(g->par);
 	*g = (struct engine){0};

@@ -23,14 +23,18 @@ struct engine_config {
 	const char *device, *isa;
 	int dtype;            /* enum engine_dtype */
 	bool batch_invariant; /* of bfloat16 */
+	bool plan, memory;
 };
 enum engine_dtype { ENGINE_FLOAT32, ENGINE_BFLOAT16 };
 extern const struct opt engine_options[];
+/* --plan, --memory: of the tools that plan. */
+extern const struct opt engine_memory_options[];
 
 struct engine {
 	struct par *par;
 	struct kn_par lent;
 	struct kernels *k;
+	bool report; /* what memory was needed, to standard error, when it is closed */
 };
 int engine_open(struct engine *g, const struct engine_config *c, struct err *e);
 /*

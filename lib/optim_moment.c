@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/memory.h"
 #include "lib/util.h"
 
 /* ---- the map ---- */
@@ -82,16 +83,16 @@ int optim_moment_init(struct optim_moment *m, const struct kernels *k, const str
 	float map[OPTIM_MOMENT_CODES];
 	*m = (struct optim_moment){.k = k, .table = table, .name = second ? "adam.v" : "adam.m"};
 	lay_out(m, eight);
-	m->slab = k->alloc(k->ctx, m->n_slab ? slab_bytes(m) : 64);
+	m->slab = memory_alloc(k, MEMORY_MOMENTS, m->n_slab ? slab_bytes(m) : 64);
 	if (m->n_code) {
-		m->code = k->alloc(k->ctx, code_bytes(m));
-		m->absmax = k->alloc(k->ctx, absmax_bytes(m));
-		m->map = k->alloc(k->ctx, sizeof map);
+		m->code = memory_alloc(k, MEMORY_MOMENTS, code_bytes(m));
+		m->absmax = memory_alloc(k, MEMORY_MOMENTS, absmax_bytes(m));
+		m->map = memory_alloc(k, MEMORY_MOMENTS, sizeof map);
 	}
 	if (!m->slab || (m->n_code && (!m->code || !m->absmax || !m->map))) {
 		size_t bytes = slab_bytes(m) + code_bytes(m) + absmax_bytes(m);
 		optim_moment_release(m);
-		return err_set(e, "no memory for a moment of the optimizer: %zu MB", bytes >> 20);
+		return memory_none(k, e, "no memory for a moment of the optimizer: %zu MB", bytes >> 20);
 	}
 	optim_moment_map(map, !second);
 	if (m->map)

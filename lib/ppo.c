@@ -12,6 +12,7 @@
 #include "lib/ppo_batch.h"
 #include "lib/ppo_metrics.h"
 #include "lib/ppo_eval.h"
+#include "lib/ppo_ranks.h"
 #include "lib/ppo_rollouts.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
@@ -87,7 +88,7 @@ void ppo_settle(struct ppo_config *c, struct advantage_config *a, struct policy_
 
 /* ---- opening ---- */
 
-static int open_models(struct ppo *p, struct store_view *v, struct err *e)
+int ppo_open_models(struct ppo *p, struct store_view *v, struct err *e)
 {
 	bool shared = p->config->critic == CRITIC_SHARED;
 	char base[LORA_BASE_NAME];
@@ -132,7 +133,7 @@ static int forget_published(struct ppo *p, struct err *e)
 	return -1;
 }
 
-int ppo_begin(struct ppo *p, struct err *e)
+int ppo_load(struct ppo *p, struct err *e)
 {
 	str_init(&p->passed);
 	str_init(&p->pending);
@@ -142,35 +143,12 @@ int ppo_begin(struct ppo *p, struct err *e)
 	             loop_same_slot(&p->run, p->config->run, p->slot, e);
 	store_view_close(v);
 	p->checkpoint = p->run.version;
-	return failed || (comm_first(p->comm) && forget_published(p, e)) ? -1 : 0;
+	return failed ? -1 : 0;
 }
 
-/* How many ranks the run goes on with: their number decides the order in which gradients are summed. */
-#define RANKS_STATE "ppo/ranks" /* no field state_NAME is called so */
-
-static int same_ranks(const struct ppo *p, struct err *e)
+int ppo_begin(struct ppo *p, struct err *e)
 {
-	struct record *rec = record_new();
-	struct json v;
-	int64_t then = 1;
-	int got = loop_run_state(&p->run, RANKS_STATE, rec, &v, e);
-	if (got > 0)
-		then = v.is_int ? v.integer : 0;
-	if (got >= 0 && then != comm_ranks(p->comm))
-		got = err_set(e,
-		              "run '%s' was begun with --ranks %lld, but now it is %d, which would give other bits "
-		              "(another --run begins another run; ranks may share a GPU)",
-		              p->config->run, (long long)then, comm_ranks(p->comm));
-	record_free(rec);
-	return got < 0 ? -1 : 0;
-}
-
-/* One rank is not said: so it was before there were more. */
-static int keep_ranks(struct ppo *p, struct err *e)
-{
-	char state[64];
-	int n = snprintf(state, sizeof state, "{\"" RANKS_STATE "\":%d}", comm_ranks(p->comm));
-	return comm_ranks(p->comm) > 1 ? loop_run_set_states(&p->run, state, (size_t)n, e) : 0;
+	return ppo_load(p, e) || (comm_first(p->comm) && forget_published(p, e)) ? -1 : 0;
 }
 
 int ppo_open(struct ppo *p, struct err *e)
@@ -178,7 +156,7 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (!p->run.closed) {
 		struct store_view *v = store_view_open(p->store, e);
 		int failed = !v || advantage_moving_load(&p->run, &p->moving, e) ||
-		             kl_control_load(&p->kl, &p->run, e) || ppo_eval_load(p, e) || open_models(p, v, e);
+		             kl_control_load(&p->kl, &p->run, e) || ppo_eval_load(p, e) || ppo_open_models(p, v, e);
 		store_view_close(v);
 		if (failed)
 			return -1;
@@ -186,7 +164,8 @@ int ppo_open(struct ppo *p, struct err *e)
 	if (p->run.begun && !p->run.closed && p->config->steps > 0 && p->run.updates >= p->config->steps)
 		return err_set(e, "run '%s' has made %lld updates already, and --steps is %lld", p->config->run,
 		               (long long)p->run.updates, (long long)p->config->steps);
-	if (p->run.begun && !p->run.closed && (trainer_same_optim(&p->policy, p->config->run, e) || same_ranks(p, e)))
+	if (p->run.begun && !p->run.closed &&
+	    (trainer_same_optim(&p->policy, p->config->run, e) || ppo_same_ranks(p, e)))
 		return -1;
 	if (p->config->rollouts && !p->run.closed && ppo_rollouts_open(p, e))
 		return -1;
@@ -195,7 +174,7 @@ int ppo_open(struct ppo *p, struct err *e)
 	p->run.base = p->checkpoint = p->policy.version;
 	snprintf(p->run.slot, sizeof p->run.slot, "%s", p->slot);
 	begin_models(p);
-	return keep_ranks(p, e);
+	return ppo_keep_ranks(p, e);
 }
 
 void ppo_close(struct ppo *p)
@@ -617,7 +596,7 @@ static int reopen_models(struct ppo *p, struct err *e)
 	trainer_close(&p->policy);
 	trainer_close(&p->value);
 	struct store_view *v = store_view_open(p->store, e);
-	int failed = !v || open_models(p, v, e);
+	int failed = !v || ppo_open_models(p, v, e);
 	store_view_close(v);
 	if (!failed && !p->run.begun)
 		begin_models(p);

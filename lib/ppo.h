@@ -89,9 +89,13 @@ struct ppo {
 
 /* Reads the run, and forgets what is published of it; before samplers can see the trainer (loop_piped). */
 int ppo_begin(struct ppo *p, struct err *e);
+/* Its first half, which only reads. */
+int ppo_load(struct ppo *p, struct err *e);
 /* Then: reads the models and the reference.  A run that is closed loads no model. */
 int ppo_open(struct ppo *p, struct err *e);
 void ppo_close(struct ppo *p);
+/* The part of ppo_open that takes memory: models and, where one is wanted, which reference. */
+int ppo_open_models(struct ppo *p, struct store_view *v, struct err *e);
 
 /* Trains on the rows that are not left out and commits.  *metrics: the line, without newline.  -1: the store is as it
  * was. */

@@ -215,6 +215,66 @@ static int score_reference(struct ppo_batch *b, struct ppo *p, struct err *e)
 	return failed ? -1 : 0;
 }
 
+/* Rows of a pass without gradients: with log-probs, or with values. */
+static struct trainer_row *scored(struct ppo_batch *b, const struct trainer_row *row, int64_t n, bool values)
+{
+	struct trainer_row *out = arena_array(&b->arena, (size_t)n, sizeof *out);
+	for (int64_t i = 0; i < n; i++) {
+		out[i] = (struct trainer_row){.token = row[i].token, .n_prompt = 1, .n = row[i].n, .temperature = 1};
+		if (values)
+			out[i].values = floats(b, row[i].n + 1);
+		else
+			out[i].logprobs = floats(b, row[i].n);
+	}
+	return out;
+}
+
+/* The row's exact KL is computed like those of a batch. */
+static void with_exact_kl(struct ppo_batch *b, struct trainer_row *row, struct ppo_reference *ref, bool gradient)
+{
+	row->reference = &ref->of;
+	row->ref_hidden = floats(b, row->n * ref->info.arch.C);
+	row->kl = floats(b, row->n);
+	row->dkl = gradient ? floats(b, row->n) : NULL;
+}
+
+static int plan_exact_kl(struct ppo_batch *b, struct ppo *p, struct trainer_row *row, int64_t n, struct err *e)
+{
+	bool in_loss = p->loss->kl_in == KL_IN_LOSS;
+	struct trainer_row *before = scored(b, row, n, false);
+	for (int64_t i = 0; i < n; i++) {
+		before[i].logprobs = NULL;
+		with_exact_kl(b, &before[i], b->reference, false);
+		if (in_loss)
+			with_exact_kl(b, &row[i], b->reference, true);
+	}
+	if (in_loss && p->config->mini_batches == 1)
+		return 0; /* as exact_kl */
+	return trainer_score(&p->policy.d, &p->policy.w, before, n, p->policy.micro_tokens, e);
+}
+
+int ppo_batch_plan(struct ppo_batch *b, struct ppo *p, struct trainer_row *row, int64_t n, struct err *e)
+{
+	struct trainer *critic = p->config->critic == CRITIC_SEPARATE ? &p->value : &p->policy;
+	int64_t micro = p->policy.micro_tokens;
+	if (p->needs_reference) {
+		struct ppo_reference *ref = xcalloc(1, sizeof *ref);
+		int failed = reference_open(ref, p, e) ||
+		             trainer_score(&ref->d, &ref->w, scored(b, row, n, false), n, micro, e);
+		if (p->advantage->kl_estimator == ADVANTAGE_EXACT && !failed) {
+			b->reference = ref;
+			failed = plan_exact_kl(b, p, row, n, e);
+		} else {
+			reference_close(ref);
+		}
+		if (failed)
+			return -1;
+	}
+	return p->config->critic == CRITIC_NONE
+	               ? 0
+	               : trainer_score(&critic->d, &critic->w, scored(b, row, n, true), n, micro, e);
+}
+
 /* Values as they are in the rows; the others from the critic as it is before the update. */
 static int score_values(struct ppo_batch *b, struct ppo *p, struct err *e)
 {

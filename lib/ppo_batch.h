@@ -44,6 +44,9 @@ void ppo_batch_release(struct ppo_batch *b);
 /* Takes the rows that are not left out (none where all carry `skip`: n is 0, and nothing is to be done); scores them
  * under reference and critic where that is missing; advantages. */
 int ppo_batch_prepare(struct ppo_batch *b, struct ppo *p, struct rollout_rows *rows, struct err *e);
+/* On a planner (lib/memory.h): the passes of ppo_batch_prepare, over rows that fill one; what stays with b until the
+ * update is over stays here, too. */
+int ppo_batch_plan(struct ppo_batch *b, struct ppo *p, struct trainer_row *row, int64_t n, struct err *e);
 
 /* Called once the update has gone over all rows a first time: what the rows' pass says of the policy before it. */
 void ppo_batch_first_pass(struct ppo_batch *b);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lib/memory.h"
 #include "lib/record.h"
 #include "lib/util.h"
 
@@ -276,6 +277,9 @@ void ppo_metrics_time(struct str *out, const struct ppo *p, const struct ppo_bat
 	put_speed(out, "time/tokens_per_second/rollout", sampled, p->waited);
 	put_speed(out, "time/tokens_per_second/prepare", scored, s->prepare_seconds);
 	put_speed(out, "time/tokens_per_second/update", whole * (double)p->config->epochs, s->update_seconds);
+	const struct memory_use *device = weights_on_host(p->k) ? NULL : memory_use(p->k);
+	if (device)
+		put(out, "time/peak_device_mib", round((double)device->high / 1048576));
 	if (!getrusage(RUSAGE_SELF, &use))
 		put(out, "time/peak_rss_mib", round((double)use.ru_maxrss / 1024));
 }

@@ -27,12 +27,6 @@ static inline void real_zero(const struct kernels *k, kn_real *p, int64_t n)
 	k->zero(k->ctx, p, real_bytes(k, n));
 }
 
-/* Room for n, zeroed, freed by k->free; NULL when memory is out. */
-static inline kn_real *real_alloc(const struct kernels *k, int64_t n)
-{
-	return k->alloc(k->ctx, real_bytes(k, n));
-}
-
 /* host[n]; put rounds to nearest even. */
 void real_get(const struct kernels *k, float *host, const kn_real *p, int64_t n);
 void real_put(const struct kernels *k, kn_real *p, const float *host, int64_t n);

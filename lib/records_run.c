@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "lib/bad_batch.h"
+#include "lib/memory.h"
 #include "lib/metrics_table.h"
 #include "lib/model_files.h"
 #include "lib/prompt.h"
 #include "lib/rng.h"
 #include "lib/run_log.h"
+#include "lib/trainer_plan.h"
 #include "lib/util.h"
 
 #define AT(field) offsetof(struct records_run_config, field)
@@ -97,6 +99,28 @@ static int open_model(struct records_run *r, struct store_view *v, struct err *e
 	                    e);
 }
 
+/* 1: the plan is printed, and that is all; 0, -1. */
+static int plan(struct records_run *r, struct store_view *v, struct err *e)
+{
+	if (!memory_plan_wanted(r->k, r->plan))
+		return 0;
+	struct kernels *k = memory_planner(r->k);
+	struct trainer t;
+	struct trainer_plan_rows rows;
+	int got = trainer_open(&t, k, v, r->slot, r->with_value ? r->from : NULL, r->with_value, r->optim->kind, e);
+	if (!got) {
+		trainer_plan_rows_init(&rows, &t.info.arch, r->config->batch_size, t.micro_tokens, !r->with_value,
+		                       r->with_value);
+		got = trainer_attach(&t, r->store, e) || trainer_plan_backward(&t, &rows, e)
+		              ? -1
+		              : memory_plan_settle(k, r->plan, e);
+		trainer_plan_rows_release(&rows);
+	}
+	trainer_close(&t);
+	memory_planner_free(k);
+	return got;
+}
+
 int records_run_open(struct records_run *r, struct err *e)
 {
 	const char *files;
@@ -109,11 +133,13 @@ int records_run_open(struct records_run *r, struct err *e)
 	if (!v)
 		return -1;
 	int absent = find_slot(r, v, &files, e);
-	int failed = absent < 0 || load_run(r, v, e) || load_info(r, v, files, absent, e) || open_model(r, v, e);
+	int failed = absent < 0 || load_run(r, v, e) || load_info(r, v, files, absent, e),
+	    planned = failed ? -1 : plan(r, v, e);
+	failed = planned < 0 || (!planned && open_model(r, v, e));
 	store_view_close(v);
 	r->version = r->model.version;
 	r->model.comm = r->comm;
-	return failed ? -1 : 0;
+	return failed ? -1 : planned;
 }
 
 void records_run_close(struct records_run *r)
@@ -562,7 +588,12 @@ static int train(struct records_run *r, struct printing *p, struct err *e)
 
 int records_run_all(struct records_run *r, struct tool *t, struct err *e)
 {
-	if (records_run_open(r, e) || read_all(r, t, e))
+	int planned = records_run_open(r, e);
+	if (planned) {
+		t->fails_when_empty = false;
+		return planned < 0 ? -1 : 0;
+	}
+	if (read_all(r, t, e))
 		return -1;
 	struct printing p = {.t = t, .r = r, .e = e};
 	metrics_table_init(&p.table, metrics_columns_sft);

@@ -66,6 +66,7 @@ struct records_run {
 	/* A model with a scalar head instead: in the slot `name`, which begins as a copy of `from` when it is not
 	 * there. */
 	bool with_value;
+	bool plan; /* print what memory is needed, and train nothing */
 	const char *from;
 	/* the rest is its own */
 	struct trainer model;

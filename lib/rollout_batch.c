@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/memory.h"
 #include "lib/prompt.h"
 #include "lib/rng.h"
 #include "lib/rollout_record.h"
@@ -34,6 +35,7 @@ struct rollout_batch {
 	int64_t n_items;
 	struct generate_result *results; /* the sampled ones, prompt after prompt, then the greedy ones */
 	int64_t n_results;
+	bool checked; /* the first batch fits the device */
 };
 
 /* Two generations of one pipe draw different numbers. */
@@ -300,6 +302,58 @@ static int sample(struct rollout_batch *b, struct decoder *d, const struct weigh
 	return generate_run(d, w, b->model, &greedy, request, n, b->results + n * b->c.n, e);
 }
 
+/* Samples n requests into b->results. */
+static int run_requests(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
+                        const struct store_ref *ref, struct generate_request *request, int64_t n, struct err *e)
+{
+	struct weights w;
+	struct decoder d;
+	b->n_results = n * per_prompt(b);
+	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
+	if (weights_map(&w, k, &b->model->table, v, ref, e))
+		return -1;
+	int failed = decoder_init(&d, &b->model->arch, &b->model->table, k, e);
+	if (!failed) {
+		failed = sample(b, &d, &w, request, n, e);
+		decoder_release(&d);
+	}
+	weights_release(&w);
+	return failed;
+}
+
+/* The same on a planner, where every sample becomes as long as it may. */
+static int plan_requests(const struct rollout_batch *b, const struct kernels *k, struct store_view *v,
+                         const struct store_ref *ref, const struct generate_request *request, int64_t n, bool print,
+                         struct err *e)
+{
+	struct rollout_batch planned = *b;
+	struct kernels *planner = memory_planner(k);
+	struct generate_request *copy = xcalloc((size_t)n, sizeof *copy);
+	memcpy(copy, request, (size_t)n * sizeof *copy);
+	planned.c.generate.ignore_eos = true;
+	planned.c.generate.n_stop = 0;
+	int got = run_requests(&planned, planner, v, ref, copy, n, e) ? -1 : memory_plan_settle(planner, print, e);
+	for (int64_t i = 0; i < planned.n_results; i++)
+		generate_result_release(&planned.results[i]);
+	free(planned.results);
+	free(copy);
+	memory_planner_free(planner);
+	return got;
+}
+
+int rollout_batch_plan(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
+                       const struct store_ref *ref, struct err *e)
+{
+	int64_t n = b->c.max_prompts, P = b->model->arch.P, max_new = b->c.max_new < P ? b->c.max_new : P - 1;
+	struct generate_request *request = arena_array(&b->arena, (size_t)n, sizeof *request);
+	int32_t *prompt = arena_array(&b->arena, (size_t)P, sizeof *prompt);
+	memset(prompt, 0, (size_t)P * sizeof *prompt);
+	for (int64_t i = 0; i < n; i++)
+		request[i] = (struct generate_request){
+		        .prompt = prompt, .n_prompt = P - max_new, .n_samples = b->c.n, .max_tokens = max_new};
+	return plan_requests(b, k, v, ref, request, n, true, e);
+}
+
 int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
                            const struct store_ref *ref, struct err *e)
 {
@@ -310,19 +364,10 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 			request[n++] = request_of(b, &b->items[i]);
 	if (n == 0)
 		return 0;
-	b->n_results = n * per_prompt(b);
-	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
-	struct weights w;
-	struct decoder d;
-	if (weights_map(&w, k, &b->model->table, v, ref, e))
+	if (!b->checked && memory_plan_wanted(k, false) && plan_requests(b, k, v, ref, request, n, false, e))
 		return -1;
-	int failed = decoder_init(&d, &b->model->arch, &b->model->table, k, e);
-	if (!failed) {
-		failed = sample(b, &d, &w, request, n, e);
-		decoder_release(&d);
-	}
-	weights_release(&w);
-	return failed;
+	b->checked = true;
+	return run_requests(b, k, v, ref, request, n, e);
 }
 
 /* ---- writing ---- */

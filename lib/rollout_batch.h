@@ -55,6 +55,11 @@ bool rollout_batch_full(const struct rollout_batch *b);
 /* Samples every completion from one version. */
 int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
                            const struct store_ref *ref, struct err *e);
+/* Prints what memory the largest batch takes: each prompt fills the context, but for max_new.  1, or -1 when it does
+ * not fit (lib/memory.h).  Before the first batch on a device rollout_batch_generate looks itself whether that one
+ * fits. */
+int rollout_batch_plan(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
+                       const struct store_ref *ref, struct err *e);
 
 /* Writes the records and flushes. */
 int rollout_batch_write(struct rollout_batch *b, const struct store_ref *ref, int64_t batch, bool last,

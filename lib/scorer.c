@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "lib/loop.h"
+#include "lib/memory.h"
+#include "lib/trainer_plan.h"
 #include "lib/util.h"
 
 /* A record that waits; item is NULL for one that passes as it is. */
@@ -79,21 +81,47 @@ int scorer_check(struct scorer *s, const char *slot, int64_t version, struct err
 	return failed ? -1 : 0;
 }
 
-int scorer_with(struct scorer *s, const struct scorer_model *m,
-                int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
-                struct err *e)
+static int with_kernels(struct scorer *s, const struct kernels *k, const struct scorer_model *m,
+                        int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
+                        struct err *e)
 {
 	struct store_view *v = store_view_open(s->store, e);
 	struct weights w;
 	struct decoder d;
-	int failed = !v || weights_map(&w, s->engine.k, &m->info.table, v, &m->ref, e);
+	int failed = !v || weights_map(&w, k, &m->info.table, v, &m->ref, e);
 	if (!failed) {
-		failed = decoder_init(&d, &m->info.arch, &m->info.table, s->engine.k, e) || fn(arg, &d, &w, e);
+		failed = decoder_init(&d, &m->info.arch, &m->info.table, k, e) || fn(arg, &d, &w, e);
 		decoder_release(&d);
 		weights_release(&w);
 	}
 	store_view_close(v);
 	return failed ? -1 : 0;
+}
+
+int scorer_with(struct scorer *s, const struct scorer_model *m,
+                int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
+                struct err *e)
+{
+	return with_kernels(s, s->engine.k, m, fn, arg, e);
+}
+
+static int score_plan(void *arg, struct decoder *d, const struct weights *w, struct err *e)
+{
+	struct trainer_plan_rows *rows = arg;
+	return trainer_score(d, w, rows->row, rows->n, SCORER_TOKENS, e);
+}
+
+int scorer_plan(struct scorer *s, const struct scorer_model *m, bool print, bool head, bool values, struct err *e)
+{
+	if (!memory_plan_wanted(s->engine.k, print))
+		return 0;
+	struct kernels *k = memory_planner(s->engine.k);
+	struct trainer_plan_rows rows;
+	trainer_plan_rows_init(&rows, &m->info.arch, SCORER_TOKENS, SCORER_TOKENS, head, values);
+	int got = with_kernels(s, k, m, score_plan, &rows, e) ? -1 : memory_plan_settle(k, print, e);
+	trainer_plan_rows_release(&rows);
+	memory_planner_free(k);
+	return got;
 }
 
 /* ---- records ---- */

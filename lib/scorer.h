@@ -71,6 +71,9 @@ int scorer_with(struct scorer *s, const struct scorer_model *m,
                 int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
                 struct err *e);
 
+/* Plans a forward pass of SCORER_TOKENS, with log-probs, values or both; returns what memory_plan_settle does. */
+int scorer_plan(struct scorer *s, const struct scorer_model *m, bool print, bool head, bool values, struct err *e);
+
 /* tool_run over all records: the exit status.  t: after tool_init. */
 int scorer_run(struct scorer *s, struct tool *t, char **operands, int n_operands, const struct scorer_calls *calls,
                void *arg);

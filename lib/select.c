@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/real.h"
+#include "lib/memory.h"
 #include "lib/util.h"
 
 int64_t select_width(const struct arch *a, enum select_side side)
@@ -75,8 +76,8 @@ int select_embed(struct decoder *d, const struct weights *w, const struct select
 	p.pos = xcalloc(cap, sizeof *p.pos);
 	p.seq = xcalloc(cap, sizeof *p.seq);
 	p.host = xcalloc(cap * (size_t)p.width, sizeof *p.host);
-	p.device = real_alloc(k, p.cap * p.width);
-	int failed = p.device ? 0 : err_set(e, "no memory for a pass over %lld tokens", (long long)p.cap);
+	p.device = memory_alloc_reals(k, MEMORY_ACTIVATIONS, p.cap * p.width);
+	int failed = p.device ? 0 : memory_none(k, e, "no memory for a pass over %lld tokens", (long long)p.cap);
 	for (int64_t i = 0, count; i < n && !failed; i += count) {
 		int64_t tokens = 0;
 		for (count = 0; i + count < n && tokens + text[i + count].n <= p.cap; count++)

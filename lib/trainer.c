@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/loop.h"
+#include "lib/memory.h"
 #include "lib/real.h"
 #include "lib/str.h"
 #include "lib/trainer_ranks.h"
@@ -114,8 +115,12 @@ static int init_slabs(struct trainer *t, struct err *e)
 {
 	const struct tensors *table = &t->info.table;
 	bool eight = t->optim == OPTIM_ADAM8;
-	if (weights_zero(&t->w, t->k, table, e) || weights_shadow(&t->w, e) || weights_zero(&t->g, t->k, table, e) ||
-	    optim_moment_init(&t->m, t->k, table, false, eight, e))
+	if (weights_zero(&t->w, t->k, table, e) || weights_shadow(&t->w, e))
+		return -1;
+	memory_as(t->k, MEMORY_GRADIENTS);
+	int failed = weights_zero(&t->g, t->k, table, e);
+	memory_as(t->k, MEMORY_SCRATCH);
+	if (failed || optim_moment_init(&t->m, t->k, table, false, eight, e))
 		return -1;
 	return t->optim == OPTIM_SGD ? 0 : optim_moment_init(&t->v, t->k, table, true, eight, e);
 }
@@ -187,12 +192,14 @@ int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *
 		return -1;
 	struct store_ref ref;
 	if (store_resolve(v, there ? slot : like, &ref, e) || model_info_load(&t->info, v, ref.slot, false, e) ||
-	    (!there && copy_as_value(t, v, ref.slot, e)) || (with_value && with_value_head(t, e)) || init_slabs(t, e) ||
-	    read_weights(t, v, &ref, e))
+	    (!there && copy_as_value(t, v, ref.slot, e)) || (with_value && with_value_head(t, e)) || init_slabs(t, e))
+		return -1;
+	bool planned = memory_is_planner(k);
+	if (!planned && read_weights(t, v, &ref, e))
 		return -1;
 	if (there) {
 		t->version = ref.version;
-		if (read_moments(t, v, &ref, e))
+		if (!planned && read_moments(t, v, &ref, e))
 			return -1;
 	}
 	if (decoder_init(&t->d, &t->info.arch, &t->info.table, k, e))
@@ -225,6 +232,15 @@ void trainer_detach(struct trainer *t)
 {
 	store_view_close(t->view);
 	t->view = NULL;
+}
+
+void trainer_rest(struct trainer *t)
+{
+	if (!t->k || weights_on_host(t->k))
+		return;
+	activations_forget(t->acts);
+	decoder_forget(&t->d);
+	weights_forget(&t->g);
 }
 
 void trainer_close(struct trainer *t)
@@ -290,12 +306,12 @@ static int kl_alloc(struct pass *p, const struct trainer_row *row, int64_t n_row
 	if (!p->kl.of.d)
 		return 0;
 	int64_t C = p->kl.of.d->arch->C, at = 0;
-	p->kl.kl = k->alloc(k->ctx, wide * f);
-	p->kl.gap = k->alloc(k->ctx, wide * f);
-	p->kl.dkl = p->dkl = k->alloc(k->ctx, wide * f);
-	p->kl.h = p->ref_hidden = real_alloc(k, (p->M + 1) * C);
+	p->kl.kl = memory_alloc(k, MEMORY_ACTIVATIONS, wide * f);
+	p->kl.gap = memory_alloc(k, MEMORY_ACTIVATIONS, wide * f);
+	p->kl.dkl = p->dkl = memory_alloc(k, MEMORY_ACTIVATIONS, wide * f);
+	p->kl.h = p->ref_hidden = memory_alloc_reals(k, MEMORY_ACTIVATIONS, (p->M + 1) * C);
 	if (!p->kl.kl || !p->kl.gap || !p->dkl || !p->ref_hidden)
-		return err_set(e, "no memory for the exact KL of %lld tokens", (long long)p->M);
+		return memory_none(k, e, "no memory for the exact KL of %lld tokens", (long long)p->M);
 	for (int64_t i = 0; i < n_rows; at += row[i++].n)
 		if (row[i].kl && row[i].n)
 			real_put(k, real_at(k, p->ref_hidden, at * C), row[i].ref_hidden, row[i].n * C);
@@ -332,10 +348,12 @@ static int pass_alloc(struct pass *p, int64_t n_rows, int64_t C, bool backward, 
 	                    {&p->d_entropy, backward ? wide : 0}};
 	bool there = true;
 	for (size_t i = 0; i < ARRAY_LEN(reals); i++)
-		there = there && (!reals[i].n || (*reals[i].to = real_alloc(p->k, (int64_t)reals[i].n)));
+		there = there && (!reals[i].n ||
+		                  (*reals[i].to = memory_alloc_reals(p->k, MEMORY_ACTIVATIONS, (int64_t)reals[i].n)));
 	for (size_t i = 0; i < ARRAY_LEN(floats); i++)
-		there = there && (!floats[i].n || (*floats[i].to = p->k->alloc(p->k->ctx, floats[i].n * f)));
-	return there ? 0 : err_set(e, "no memory for a pass over %lld tokens", (long long)p->N);
+		there = there &&
+		        (!floats[i].n || (*floats[i].to = memory_alloc(p->k, MEMORY_ACTIVATIONS, floats[i].n * f)));
+	return there ? 0 : memory_none(p->k, e, "no memory for a pass over %lld tokens", (long long)p->N);
 }
 
 static void pass_fill(struct pass *p, const struct trainer_row *row, int64_t n_rows)
@@ -635,66 +653,5 @@ int trainer_step(struct trainer *const *t, int n, const struct optim_config *c, 
 	for (int i = 0; i < n; i++)
 		if (t[i]->step % COMPARE_EVERY == 1 && trainer_same_weights(t[i], e))
 			return -1;
-	return 0;
-}
-
-/* ---- the commit ---- */
-
-/* Tensor i.  as_read: in bf16, where passes read it so.  host: room for it, or NULL when the slab itself can be read.
- */
-static int put_weights(struct trainer *t, struct store_update *u, int64_t version, int i, bool as_read, float *host,
-                       struct err *e)
-{
-	const struct tensor *x = &t->info.table.tensor[i];
-	const void *shadow = as_read ? weights_shadow_of(&t->w, i) : NULL, *data = t->w.slab + x->offset;
-	enum kn_dtype dtype = shadow ? KN_BF16 : KN_F32;
-	if (host) {
-		t->k->get(t->k->ctx, host, shadow ? shadow : data, (size_t)x->count * (shadow ? 2 : sizeof *host));
-		data = host;
-	}
-	return store_put(u, t->slot, version, x->name, dtype, x->n_dims, x->shape, data, e);
-}
-
-static int put_tensors(struct trainer *t, struct store_update *u, int64_t version, bool moments, struct err *e)
-{
-	const struct tensors *table = &t->info.table;
-	int64_t largest = 0;
-	for (int i = 0; i < table->n; i++)
-		if (!table->tensor[i].frozen && table->tensor[i].count > largest)
-			largest = table->tensor[i].count;
-	float *host = weights_on_host(t->k) ? NULL : xaligned((size_t)largest * sizeof *host);
-	int failed = 0;
-	for (int i = 0; i < table->n && !failed; i++) {
-		const struct tensor *x = &table->tensor[i];
-		if (x->frozen)
-			continue;
-		failed = put_weights(t, u, version, i, !moments, host, e) ||
-		         (moments && (optim_moment_put(&t->m, i, u, t->slot, version, host, e) ||
-		                      (t->v.k && optim_moment_put(&t->v, i, u, t->slot, version, host, e))));
-	}
-	free(host);
-	return failed ? -1 : 0;
-}
-
-int trainer_put(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
-{
-	const char *optim = optim_kind_names[t->optim];
-	char text[32];
-	snprintf(text, sizeof text, "%lld", (long long)t->step);
-	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, true, e) ||
-	    (t->config && store_put_blob(u, t->slot, "file/config.json", t->config, strlen(t->config), e)) ||
-	    store_put_blob(u, t->slot, "trainer/step", text, strlen(text), e) ||
-	    store_put_blob(u, t->slot, "trainer/optim", optim, strlen(optim), e) ||
-	    store_put_current(u, t->slot, version, e))
-		return -1;
-	t->version = version;
-	return 0;
-}
-
-int trainer_publish(struct trainer *t, struct store_update *u, int64_t version, struct err *e)
-{
-	if (optim_check_finite(&t->w, "after the update tensor", e) || put_tensors(t, u, version, false, e))
-		return -1;
-	t->version = version;
 	return 0;
 }

@@ -71,6 +71,9 @@ int trainer_open(struct trainer *t, const struct kernels *k, struct store_view *
 /* -1 when the moments in the store are of another kind than this run's options want. */
 int trainer_same_optim(const struct trainer *t, const char *run, struct err *e);
 void trainer_close(struct trainer *t);
+/* On a device: gives back what passes need, and no weight, gradient or moment, so that a sampler finds room for its
+ * cache while this waits for it.  The next pass takes it anew. */
+void trainer_rest(struct trainer *t);
 
 /*
  * Of an adapter the base is not copied: it is read in the store, between these two.  Nothing for a model of its own.

@@ -4,6 +4,8 @@
 
 #include "lib/decoder.h"
 #include "lib/decoder_impl.h"
+#include "lib/memory.h"
+#include "lib/real.h"
 #include "lib/util.h"
 
 void weights_begin(struct weights *w, const struct kernels *k, const struct tensors *table)
@@ -15,6 +17,19 @@ void weights_begin(struct weights *w, const struct kernels *k, const struct tens
 	m->owned = xcalloc((size_t)table->n, sizeof *m->owned);
 }
 
+void weights_forget(struct weights *g)
+{
+	struct weights_impl *m = g->impl;
+	for (int i = 0; i < m->n_chunks; i++) {
+		g->k->free(g->k->ctx, m->pending[i].dx);
+		free(m->pending[i].token);
+		free(m->pending[i].pos);
+	}
+	free(m->pending);
+	m->pending = NULL;
+	m->n_pending = m->n_chunks = 0;
+}
+
 void weights_release(struct weights *w)
 {
 	struct weights_impl *m = w->impl;
@@ -22,13 +37,8 @@ void weights_release(struct weights *w)
 		return;
 	for (int i = 0; i < m->n_owned; i++)
 		w->k->free(w->k->ctx, m->owned[i]);
-	for (int i = 0; i < m->n_chunks; i++) {
-		w->k->free(w->k->ctx, m->pending[i].dx);
-		free(m->pending[i].token);
-		free(m->pending[i].pos);
-	}
+	weights_forget(w);
 	w->k->free(w->k->ctx, w->slab);
-	free(m->pending);
 	free(m->owned);
 	free(m->block);
 	free(w->mat);
@@ -47,7 +57,7 @@ void weights_set_piece(struct weights *w, int i, enum kn_dtype dtype, const void
 void *weights_own(struct weights *w, size_t bytes)
 {
 	struct weights_impl *m = w->impl;
-	void *p = w->k->alloc(w->k->ctx, bytes ? bytes : 64);
+	void *p = memory_alloc(w->k, MEMORY_WEIGHTS, bytes ? bytes : 64);
 	if (p)
 		m->owned[m->n_owned++] = p;
 	return p;
@@ -56,11 +66,11 @@ void *weights_own(struct weights *w, size_t bytes)
 int weights_zero(struct weights *w, const struct kernels *k, const struct tensors *table, struct err *e)
 {
 	weights_begin(w, k, table);
-	w->slab = k->alloc(k->ctx, (size_t)table->size * sizeof(float));
+	w->slab = memory_alloc(k, MEMORY_WEIGHTS, (size_t)table->size * sizeof(float));
 	if (!w->slab) {
 		weights_release(w);
-		return err_set(e, "no memory for a copy of the model: %lld MB",
-		               (long long)((size_t)table->size * sizeof(float) >> 20));
+		return memory_none(k, e, "no memory for a copy of the model: %lld MB",
+		                   (long long)((size_t)table->size * sizeof(float) >> 20));
 	}
 	for (int i = 0; i < table->n; i++)
 		if (!table->tensor[i].frozen)
@@ -76,7 +86,7 @@ int weights_shadow(struct weights *w, struct err *e)
 			continue;
 		void *shadow = weights_own(w, real_bytes(w->k, t->count));
 		if (!shadow)
-			return err_set(e, "no memory for tensor '%s' in bfloat16", t->name);
+			return memory_none(w->k, e, "no memory for tensor '%s' in bfloat16", t->name);
 		weights_set_piece(w, i, KN_BF16, shadow);
 	}
 	return 0;
@@ -116,11 +126,12 @@ int weights_pend(struct weights *g, const kn_real *dx, const struct batch *b, in
 	if (b->N > p->cap) {
 		k->free(k->ctx, p->dx);
 		p->cap = 0;
-		p->dx = real_alloc(k, b->N * C);
+		p->dx = memory_alloc_reals(k, MEMORY_GRADIENTS, b->N * C);
 		p->token = xrealloc_array(p->token, (size_t)b->N, sizeof *p->token);
 		p->pos = xrealloc_array(p->pos, (size_t)b->N, sizeof *p->pos);
 		if (!p->dx)
-			return err_set(e, "no memory for the embedding's gradient of %lld tokens", (long long)b->N);
+			return memory_none(k, e, "no memory for the embedding's gradient of %lld tokens",
+			                   (long long)b->N);
 		p->cap = b->N;
 	}
 	p->N = b->N;

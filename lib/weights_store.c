@@ -5,6 +5,7 @@
 #include "lib/decoder.h"
 #include "lib/decoder_impl.h"
 #include "lib/lora.h"
+#include "lib/memory.h"
 #include "lib/real.h"
 #include "lib/safetensors.h"
 #include "lib/util.h"
@@ -126,7 +127,7 @@ static int map_host(struct weights *w, int i, const struct store_tensor *s, stru
 	}
 	float *copy = weights_own(w, (size_t)t->count * sizeof *copy);
 	if (!copy)
-		return err_set(e, "no memory for tensor '%s'", t->name);
+		return memory_none(w->k, e, "no memory for tensor '%s'", t->name);
 	to_float(copy, s->dtype, s->blocks[0].data, t->count);
 	weights_set_piece(w, i, KN_F32, copy);
 	return 0;
@@ -136,7 +137,7 @@ static int map_zero(struct weights *w, int i, struct err *e)
 {
 	float *zero = weights_own(w, (size_t)w->table->tensor[i].count * sizeof *zero);
 	if (!zero)
-		return err_set(e, "no memory for tensor '%s'", w->table->tensor[i].name);
+		return memory_none(w->k, e, "no memory for tensor '%s'", w->table->tensor[i].name);
 	weights_set_piece(w, i, KN_F32, zero);
 	return 0;
 }
@@ -150,7 +151,7 @@ static int map_device(struct weights *w, int i, const struct store_tensor *s, st
 	void *owned = weights_own(w, (size_t)t->count * width(dtype));
 	char *copy = owned;
 	if (!owned)
-		return err_set(e, "no memory on the device for tensor '%s'", t->name);
+		return memory_none(w->k, e, "no memory on the device for tensor '%s'", t->name);
 	weights_set_piece(w, i, dtype, owned);
 	if (narrow)
 		put_reals(w->k, owned, s, t->cols);

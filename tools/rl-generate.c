@@ -186,6 +186,22 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 	return go;
 }
 
+static int plan(struct state *s, struct err *e)
+{
+	struct store_ref ref;
+	s->tool.config.quiet = true;
+	if (open_model(s, e))
+		return -1;
+	struct rollout_batch_config bc = batch_config(&s->c, s->c.batch_size / (s->c.n + s->c.greedy));
+	s->batch = rollout_batch_new(&bc, &s->model, s->filter, &s->tool);
+	struct store_view *v = store_view_open(s->store, e);
+	int got = !v || store_resolve(v, s->store_name, &ref, e)
+	                  ? -1
+	                  : rollout_batch_plan(s->batch, s->engine.k, v, &ref, e);
+	store_view_close(v);
+	return got < 0 ? -1 : 0;
+}
+
 /* --as: 0 with *status, what the tool ends with; -1. */
 static int run_stage(struct state *s, char **operands, int n_operands, int *status, struct err *e)
 {
@@ -252,6 +268,7 @@ int main(int argc, char **argv)
 	                                   {"Batches and the loop", loop_options, &s.c},
 	                                   {"Evaluation", rollout_eval_options, &s.eval_config},
 	                                   {"Engine", engine_options, &s.engine_config},
+	                                   {"Memory", engine_memory_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-generate",
 	                        .summary = "sample completions of prompts",
@@ -266,10 +283,11 @@ int main(int argc, char **argv)
 	struct err e;
 	tool_init(&s.tool, &tc);
 	str_init(&s.options);
-	int status = 0,
-	    failed = s.c.as ? run_stage(&s, operands, n_operands, &status, &e) : run(&s, operands, n_operands, &e);
+	int status = 0, failed = s.engine_config.plan ? plan(&s, &e)
+	                         : s.c.as             ? run_stage(&s, operands, n_operands, &status, &e)
+	                                              : run(&s, operands, n_operands, &e);
 	rollout_eval_close(&s.eval, &s.tool);
 	rollout_end(&s.rollout);
 	engine_close(&s.engine);
-	return s.c.as && !failed ? status : tool_end(&s.tool, failed, &e);
+	return s.c.as && !s.engine_config.plan && !failed ? status : tool_end(&s.tool, failed, &e);
 }

@@ -70,19 +70,17 @@ static int read_temperature(const struct state *s, const struct record *r, doubl
 
 static int check_names(const struct state *s, const struct record *r, struct err *e)
 {
-	if ((s->logprobs && record_check_new(r, s->c.as, e)) || (s->c.entropy && record_check_new(r, "entropy", e)) ||
-	    (s->c.values && (record_check_new(r, "values", e) || record_check_new(r, "bootstrap_value", e))))
-		return -1;
-	return 0;
+	return (s->logprobs && record_check_new(r, s->c.as, e)) ||
+	       (s->c.entropy && record_check_new(r, "entropy", e)) ||
+	       (s->c.values && (record_check_new(r, "values", e) || record_check_new(r, "bootstrap_value", e)));
 }
 
 static int read_prompt(struct state *s, struct record *r, int32_t **prompt, int64_t *n, struct err *e)
 {
-	struct arena *a = &s->scorer.arena;
 	struct json v;
-	if (!s->prompt ? prompt_read(&s->model.info, r, prompt, n, a, e)
-	               : filter_run(s->prompt, r, &v, a, e) < 0 ||
-	                         prompt_from(&s->model.info, &v, "--prompt", true, prompt, n, a, e))
+	if (!s->prompt ? prompt_read(&s->model.info, r, prompt, n, &s->scorer.arena, e)
+	               : filter_run(s->prompt, r, &v, &s->scorer.arena, e) < 0 ||
+	                         prompt_from(&s->model.info, &v, "--prompt", true, prompt, n, &s->scorer.arena, e))
 		return -1;
 	return *n < 1 ? err_set(e, "the prompt has no token, so the first token has nothing before it") : 0;
 }
@@ -220,8 +218,7 @@ static const struct scorer_calls choice_calls = {read_question, answer, add_answ
 
 /* ---- the model ---- */
 
-/* ref_logprobs of what is trained would be a trap: without a name, or with that of an adapter, the field is of the
- * run's reference.  NULL with *e. */
+/* Without a name, or with an adapter's, the field is of the run's reference, not of what is trained.  NULL with *e. */
 static const char *choose_model(struct state *s, const char *name, struct err *e)
 {
 	bool own = cli_given("as") || s->c.values || s->c.entropy || s->c.choices;
@@ -235,20 +232,21 @@ static int open_all(struct state *s, const struct engine_config *engine, struct 
 {
 	char *path, *name;
 	store_split(s->c.store, &path, &name);
-	const struct model_info *m = &s->model.info;
 	const char *model = scorer_open(&s->scorer, path, engine, e) ? NULL : choose_model(s, name, e);
 	int failed = !model || scorer_find(&s->scorer, model, name, s->c.run, &s->model, e);
 	free(path);
 	free(name);
 	if (failed)
 		return -1;
-	s->logprobs = !m->arch.value_model;
+	s->logprobs = !s->model.info.arch.value_model;
 	if (!s->logprobs && (s->c.entropy || !s->c.values))
 		return err_set(e, "%s has a critic's head and none for tokens: only --values can be had",
 		               s->model.name);
-	if (s->c.values && tensors_part(&m->table, -1, PART_SCORE) < 0)
+	if (s->c.values && tensors_part(&s->model.info.table, -1, PART_SCORE) < 0)
 		return err_set(e, "%s has no critic: tensor 'score.weight' is missing", s->model.name);
-	return 0;
+	if (engine->plan && s->c.choices)
+		return err_set(e, "--plan does not know what --choices will be");
+	return s->c.choices ? 0 : scorer_plan(&s->scorer, &s->model, engine->plan, s->logprobs, s->c.values, e);
 }
 
 static void check_options(struct state *s)
@@ -274,9 +272,11 @@ int main(int argc, char **argv)
 	struct tool_config config = {0};
 	struct engine_config engine = {0};
 	struct err e;
-	int n, status = 1;
-	const struct opt_group groups[] = {
-	        {NULL, options, &s.c}, {"Engine", engine_options, &engine}, {"All filters", tool_options, &config}};
+	int n;
+	const struct opt_group groups[] = {{NULL, options, &s.c},
+	                                   {"Engine", engine_options, &engine},
+	                                   {"Memory", engine_memory_options, &engine},
+	                                   {"All filters", tool_options, &config}};
 	const struct cli cli = {
 	        .tool = "rl-logprob",
 	        .summary = "log-probabilities, entropies and values of completions, or of choices, under a model",
@@ -288,10 +288,10 @@ int main(int argc, char **argv)
 	char **operands = cli_parse(&cli, argc, argv, &n);
 	check_options(&s);
 	tool_init(&t, &config);
-	if (open_all(&s, &engine, &e))
-		status = tool_end(&t, -1, &e);
-	else
-		status = scorer_run(&s.scorer, &t, operands, n, s.c.choices ? &choice_calls : &calls, &s);
+	int planned = open_all(&s, &engine, &e);
+	t.config.quiet |= planned > 0;
+	int status = planned ? tool_end(&t, planned < 0, &e)
+	                     : scorer_run(&s.scorer, &t, operands, n, s.c.choices ? &choice_calls : &calls, &s);
 	model_info_release(&s.model.info);
 	scorer_close(&s.scorer);
 	choices_list_release(&s.choices);

@@ -13,6 +13,7 @@
 #include "lib/metrics_table.h"
 #include "lib/ppo.h"
 #include "lib/ppo_eval.h"
+#include "lib/ppo_plan.h"
 #include "lib/ranks.h"
 #include "lib/rollout_reader.h"
 #include "lib/tool.h"
@@ -148,7 +149,21 @@ static int open_all(struct state *s, char **operands, int n_operands, struct err
 	if (*note.msg && comm_first(comm))
 		cli_warn("%s", note.msg);
 	s->ppo.k = s->engine.k;
-	return ppo_open(&s->ppo, e);
+	return (!s->ppo.run.closed && ppo_plan(&s->ppo, s->c.batch_size, false, e)) || ppo_open(&s->ppo, e) ? -1 : 0;
+}
+
+/* --plan: reads the store, and changes nothing. */
+static int plan(struct state *s, struct err *e)
+{
+	s->tool.config.quiet = true;
+	s->tool.fails_when_empty = false;
+	store_split(s->c.store, &s->path, &s->name);
+	s->ppo.name = s->name;
+	if (!(s->store = s->ppo.store = store_open(s->path, STORE_READ, e)) || ppo_load(&s->ppo, e) ||
+	    engine_open(&s->engine, &s->engine_config, e))
+		return -1;
+	s->ppo.k = s->engine.k;
+	return ppo_plan(&s->ppo, s->c.batch_size, true, e) < 0 ? -1 : 0;
 }
 
 static int run(struct state *s, char **operands, int n_operands, struct err *e)
@@ -207,6 +222,7 @@ int main(int argc, char **argv)
 	                                   {"Evaluation", ppo_eval_options, &s.ppo_config},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Ranks", ranks_options, &s.ranks_config},
+	                                   {"Memory", engine_memory_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-ppo-step",
 	                        .summary = "update the policy from rollouts",
@@ -236,7 +252,7 @@ int main(int argc, char **argv)
 	s.ppo = (struct ppo){.config = &s.ppo_config, .advantage = &s.advantage, .loss = &s.loss, .optim = &s.optim};
 	s.ppo.options = cli_options_json(&cli);
 	s.ppo.operands = cli_operands_json(operands, n_operands);
-	int failed = run(&s, operands, n_operands, &e);
+	int failed = s.engine_config.plan ? plan(&s, &e) : run(&s, operands, n_operands, &e);
 	ppo_close(&s.ppo);
 	rollout_reader_free(s.reader);
 	store_close(s.store);

@@ -53,6 +53,10 @@ static int run(struct state *s, char **operands, int n_operands, struct err *e)
 {
 	struct records_run *r = &s->sft.run;
 	struct err note;
+	r->plan = s->engine_config.plan;
+	s->tool.config.quiet |= r->plan;
+	if (r->plan)
+		s->ranks_config.ranks = 1; /* each of them needs as much */
 	store_split(s->c.store, &s->path, &s->name);
 	if (ranks_begin(&s->ranks, &s->ranks_config, &s->tool, &n_operands, e) || open_store(s, e) ||
 	    engine_open_rank(&s->engine, &s->engine_config, s->ranks.comm, &note, e) ||
@@ -76,6 +80,7 @@ int main(int argc, char **argv)
 	                                   {"Optimizer", optim_options_lr("2e-5"), &s.optim},
 	                                   {"Engine", engine_options, &s.engine_config},
 	                                   {"Ranks", ranks_options, &s.ranks_config},
+	                                   {"Memory", engine_memory_options, &s.engine_config},
 	                                   {"Stream", tool_options, &s.tool.config}};
 	const struct cli cli = {.tool = "rl-sft-step",
 	                        .summary = "supervised fine-tuning of the policy",

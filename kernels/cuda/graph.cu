@@ -69,7 +69,7 @@ int cu_steps_init(struct cuda *cu, int off)
 	    cu_failed(cu, cudaHostAlloc(&host, AREA_BYTES, cudaHostAllocDefault), "pinned memory"))
 		return 0;
 	s->host = (char *)host;
-	if (cu_failed(cu, cudaMalloc(&device, AREA_BYTES), "device memory for staging"))
+	if (!cu_take(cu, &device, AREA_BYTES, "device memory for staging"))
 		return 0;
 	s->device = (char *)device;
 	return 1;
