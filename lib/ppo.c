@@ -659,6 +659,11 @@ int ppo_update(struct ppo *p, struct rollout_rows *rows, struct str *metrics, st
 		failed = failed || keep_states(p, rows, e) || move_kl(p, &b, e) || ppo_eval_take(p, rows, e);
 		ppo_metrics(metrics, p, &b, rows, &stats);
 		ppo_eval_metrics(metrics, p, rows);
+		/* before the commit: with it a sampler that waits goes on, and takes memory itself */
+		ppo_batch_release(&b);
+		ppo_batch_init(&b);
+		trainer_rest(&p->policy);
+		trainer_rest(&p->value);
 		failed = failed || commit(p, metrics, e);
 	}
 	ppo_batch_release(&b);

@@ -118,3 +118,28 @@ each_call() {
 	rm -f run.lmdb* && rl-store init -q --config "$testdata/tiny/config.json" --seed 3 run.lmdb
 	each_call 29 rl-ppo-step -q --device cuda --ppo-epochs 1 --batch-size 1 one.jsonl
 }
+
+loop() { # DEVICE
+	rm -f run.lmdb* log
+	rl-store init -q --config "$testdata/tiny/config.json" --seed 3 run.lmdb
+	rl-generate -q --device "$1" --batch-size 2 --max-tokens 5 --epochs 2 prompts.jsonl |
+		jq -c --unbuffered '.reward = (.tokens | add % 7)' |
+		rl-ppo-step -q --device "$1" --ppo-epochs 1 | without_time
+}
+@test "--device cuda: sampler and trainer take their memory in turn" {
+	emulated
+	loop cpu >cpu.out
+	EMU_LOG=$PWD/log within 120 bash -c "$(declare -f loop without_time); testdata=$testdata loop cuda" >cuda.out
+	cmp cpu.out cuda.out
+	# each has what it keeps while it waits (staging; weights, gradients and two moments), and only one of them more
+	rl-ppo-step --device cuda --plan >plan
+	awk -v staging="$(jq .staging plan)" -v kept="$(jq '.staging + 2 * .moments' plan)" '
+		NR == FNR { if ($3 > most[$1]) most[$1] = $3; if (most[$1] > most[trainer]) trainer = $1; next }
+		{ now[$1] = $3
+		  for (p in now) if (p != trainer) sampler = p
+		  both += now[sampler] > staging && now[trainer] > kept
+		  alone["sampler"] += now[sampler] > staging
+		  alone["trainer"] += now[trainer] > kept }
+		END { if (both || alone["sampler"] < 20 || alone["trainer"] < 20) {
+			print both, "of", FNR, "together;", alone["sampler"], alone["trainer"]; exit 1 } }' log log
+}
