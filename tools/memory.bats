@@ -80,6 +80,37 @@ enough() { # COMMAND FILE
 	EMU_MEMORY=$(jq '.staging + .total - 1' plan) fails_with 1 "1 are missing" rl-logprob -q --as lp --device cuda full.jsonl
 }
 
+@test "--dtype bfloat16: matrices, shadows of those that are trained, caches and activations are planned as they are" {
+	emulated
+	for tool in "$generate" "$sft" "$ppo"; do
+		$tool --device cuda --plan >wide
+		$tool --device cuda --dtype bfloat16 --plan >plan
+		holds -s '.[0].activations > 1.5 * .[1].activations and .[0].gradients >= .[1].gradients' wide plan
+		trained=$(jq '.gradients > 0' plan)
+		holds -s --argjson trained "$trained" 'if $trained then .[1].weights > 1.2 * .[0].weights and .[1].weights < 1.51 * .[0].weights
+			else .[1].weights < 0.6 * .[0].weights and .[1].cache * 2 == .[0].cache end' wide plan
+	done
+	close_to 5 "$generate --device cuda --dtype bfloat16" prompts.jsonl
+	close_to 5 "$sft --device cuda --dtype bfloat16" full.jsonl
+	close_to 5 "$ppo --device cuda --dtype bfloat16" sampled.jsonl
+	enough "$sft --dtype bfloat16" full.jsonl
+}
+
+@test "--ranks: --plan is that of one rank, and each looks at its device before it begins" {
+	emulated
+	[ -e "$RL_LIBDIR/libnccl.so.2" ] || skip "the emulated NCCL is not built"
+	export LD_LIBRARY_PATH=$RL_LIBDIR${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+	for tool in "$sft" "$ppo"; do
+		$tool --device cuda --plan >one
+		$tool --device cuda --ranks 2 --plan >plan
+		cmp one plan
+	done
+	sum=$(cksum <run.lmdb)
+	# two ranks have room for a share of sums, too: 32 MiB and 64 bytes
+	EMU_DEVICES=2 EMU_MEMORY=$(jq '.staging + .total + 33554496 - 1000' plan) fails_with 1 "1000 are missing" $ppo -q --ranks 2 --device cuda sampled.jsonl
+	[ "$(cksum <run.lmdb)" = "$sum" ]
+}
+
 @test "--device cuda: no driver, an old one, no GPU and an old GPU are one line each" {
 	emulated
 	for tool in "$generate" rl-logprob "$sft" "$ppo"; do
