@@ -9,6 +9,7 @@
 #include "lib/rng.h"
 #include "lib/rollout_record.h"
 #include "lib/util.h"
+#include "lib/weights_kept.h"
 
 /* One prompt of the batch. */
 struct item {
@@ -36,6 +37,7 @@ struct rollout_batch {
 	struct generate_result *results; /* the sampled ones, prompt after prompt, then the greedy ones */
 	int64_t n_results;
 	bool checked; /* the first batch fits the device */
+	struct weights_kept kept;
 };
 
 /* Two generations of one pipe draw different numbers. */
@@ -106,11 +108,17 @@ static void forget(struct rollout_batch *b)
 	arena_reset(&b->arena);
 }
 
+void rollout_batch_rest(struct rollout_batch *b)
+{
+	weights_kept_release(&b->kept);
+}
+
 void rollout_batch_free(struct rollout_batch *b)
 {
 	if (!b)
 		return;
 	forget(b);
+	rollout_batch_rest(b);
 	arena_release(&b->arena);
 	record_free(b->out);
 	record_free(b->object);
@@ -302,22 +310,23 @@ static int sample(struct rollout_batch *b, struct decoder *d, const struct weigh
 	return generate_run(d, w, b->model, &greedy, request, n, b->results + n * b->c.n, e);
 }
 
-/* Samples n requests into b->results. */
-static int run_requests(struct rollout_batch *b, const struct kernels *k, struct store_view *v,
-                        const struct store_ref *ref, struct generate_request *request, int64_t n, struct err *e)
+/* Samples n requests into b->results.  kept: of k's weights. */
+static int run_requests(struct rollout_batch *b, const struct kernels *k, struct weights_kept *kept,
+                        struct store_view *v, const struct store_ref *ref, struct generate_request *request, int64_t n,
+                        struct err *e)
 {
-	struct weights w;
 	struct decoder d;
 	b->n_results = n * per_prompt(b);
 	b->results = xcalloc((size_t)b->n_results, sizeof *b->results);
-	if (weights_map(&w, k, &b->model->table, v, ref, e))
+	const struct weights *w = weights_kept_begin(kept, k, &b->model->table, v, ref, e);
+	if (!w)
 		return -1;
 	int failed = decoder_init(&d, &b->model->arch, &b->model->table, k, e);
 	if (!failed) {
-		failed = sample(b, &d, &w, request, n, e);
+		failed = sample(b, &d, w, request, n, e);
 		decoder_release(&d);
 	}
-	weights_release(&w);
+	weights_kept_end(kept);
 	return failed;
 }
 
@@ -332,7 +341,10 @@ static int plan_requests(const struct rollout_batch *b, const struct kernels *k,
 	memcpy(copy, request, (size_t)n * sizeof *copy);
 	planned.c.generate.ignore_eos = true;
 	planned.c.generate.n_stop = 0;
-	int got = run_requests(&planned, planner, v, ref, copy, n, e) ? -1 : memory_plan_settle(planner, print, e);
+	struct weights_kept kept = {0};
+	int got =
+	        run_requests(&planned, planner, &kept, v, ref, copy, n, e) ? -1 : memory_plan_settle(planner, print, e);
+	weights_kept_release(&kept);
 	for (int64_t i = 0; i < planned.n_results; i++)
 		generate_result_release(&planned.results[i]);
 	free(planned.results);
@@ -367,7 +379,7 @@ int rollout_batch_generate(struct rollout_batch *b, const struct kernels *k, str
 	if (!b->checked && memory_plan_wanted(k, false) && plan_requests(b, k, v, ref, request, n, false, e))
 		return -1;
 	b->checked = true;
-	return run_requests(b, k, v, ref, request, n, e);
+	return run_requests(b, k, &b->kept, v, ref, request, n, e);
 }
 
 /* ---- writing ---- */

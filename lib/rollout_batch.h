@@ -35,6 +35,8 @@ struct rollout_batch;
 /* All borrowed for the life of the batch; `prompt` is the --prompt filter. */
 struct rollout_batch *rollout_batch_new(const struct rollout_batch_config *c, const struct model_info *m,
                                         struct filter *prompt, struct tool *t);
+/* Gives back the weights that a device keeps for the next batch. */
+void rollout_batch_rest(struct rollout_batch *b);
 void rollout_batch_free(struct rollout_batch *b);
 
 /* Takes the next prompts (what was there before is forgotten) and hashes them into the cursor; returns how many, or -1.

@@ -67,6 +67,7 @@ int rollout_eval_before(struct rollout_eval *v, const struct kernels *k, struct 
 	if (rollout_batch_read(v->batch, v->prompts, &ignored, e) < 0 ||
 	    rollout_batch_generate(v->batch, k, view, ref, e))
 		return -1;
+	rollout_batch_rest(v->batch); /* the batch that comes next has its own */
 	return rollout_batch_write(v->batch, ref, batch, false, NULL, e);
 }
 

@@ -31,6 +31,7 @@ int scorer_open(struct scorer *s, const char *store_path, const struct engine_co
 
 void scorer_close(struct scorer *s)
 {
+	weights_kept_release(&s->kept);
 	engine_close(&s->engine);
 	store_close(s->store);
 	arena_release(&s->arena);
@@ -81,18 +82,20 @@ int scorer_check(struct scorer *s, const char *slot, int64_t version, struct err
 	return failed ? -1 : 0;
 }
 
-static int with_kernels(struct scorer *s, const struct kernels *k, const struct scorer_model *m,
+/* kept: of k's weights. */
+static int with_kernels(struct scorer *s, const struct kernels *k, struct weights_kept *kept,
+                        const struct scorer_model *m,
                         int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
                         struct err *e)
 {
 	struct store_view *v = store_view_open(s->store, e);
-	struct weights w;
 	struct decoder d;
-	int failed = !v || weights_map(&w, k, &m->info.table, v, &m->ref, e);
+	const struct weights *w = v ? weights_kept_begin(kept, k, &m->info.table, v, &m->ref, e) : NULL;
+	int failed = !w;
 	if (!failed) {
-		failed = decoder_init(&d, &m->info.arch, &m->info.table, k, e) || fn(arg, &d, &w, e);
+		failed = decoder_init(&d, &m->info.arch, &m->info.table, k, e) || fn(arg, &d, w, e);
 		decoder_release(&d);
-		weights_release(&w);
+		weights_kept_end(kept);
 	}
 	store_view_close(v);
 	return failed ? -1 : 0;
@@ -102,7 +105,7 @@ int scorer_with(struct scorer *s, const struct scorer_model *m,
                 int (*fn)(void *arg, struct decoder *d, const struct weights *w, struct err *e), void *arg,
                 struct err *e)
 {
-	return with_kernels(s, s->engine.k, m, fn, arg, e);
+	return with_kernels(s, s->engine.k, &s->kept, m, fn, arg, e);
 }
 
 static int score_plan(void *arg, struct decoder *d, const struct weights *w, struct err *e)
@@ -118,7 +121,9 @@ int scorer_plan(struct scorer *s, const struct scorer_model *m, bool print, bool
 	struct kernels *k = memory_planner(s->engine.k);
 	struct trainer_plan_rows rows;
 	trainer_plan_rows_init(&rows, &m->info.arch, SCORER_TOKENS, SCORER_TOKENS, head, values);
-	int got = with_kernels(s, k, m, score_plan, &rows, e) ? -1 : memory_plan_settle(k, print, e);
+	struct weights_kept kept = {0};
+	int got = with_kernels(s, k, &kept, m, score_plan, &rows, e) ? -1 : memory_plan_settle(k, print, e);
+	weights_kept_release(&kept);
 	trainer_plan_rows_release(&rows);
 	memory_planner_free(k);
 	return got;

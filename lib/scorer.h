@@ -21,6 +21,7 @@
 #include "lib/record.h"
 #include "lib/store.h"
 #include "lib/tool.h"
+#include "lib/weights_kept.h"
 
 /* Tokens of a forward pass, and of the records taken together.  It decides no result, only memory and speed. */
 enum { SCORER_TOKENS = 4096 };
@@ -46,6 +47,7 @@ struct scorer {
 	struct store *store;
 	struct arena arena; /* of the records that wait */
 	/* private */
+	struct weights_kept kept;
 	const struct scorer_calls *calls;
 	void *arg;
 	struct scorer_record *record;

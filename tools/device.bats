@@ -67,6 +67,15 @@ ppo() {
 	rl-ppo-step -q --device "$1" --batch-size 6 --ppo-epochs 2 --lr 1e-3 rollouts.jsonl | without_time
 	weights policy
 }
+@test "--device cuda: a version goes to the device once, for all batches and all groups of records" {
+	fresh "$llama"
+	rl-generate -q --max-tokens 6 --batch-size 2 prompts.jsonl >cpu
+	EMU_LOG=$PWD/log rl-generate -q --device cuda --max-tokens 6 --batch-size 2 prompts.jsonl >cuda
+	cmp cpu cuda
+	[ "$(wc -l <cpu)" -eq 6 ] # three batches
+	[ "$(awk '$2 == 32 * 48 * 4' log | wc -l)" -eq 6 ] # gate, up and down of two layers
+}
+
 @test "--device cuda: an update by PPO has the metrics and the weights of the cpu" {
 	same ppo "$llama"
 	same ppo gpt2.json

@@ -111,6 +111,8 @@ static int next_batch(struct state *s, struct err *e)
 	int failed = !v || rollout_eval_before(&s->eval, s->engine.k, v, &ref, s->rollout.batch, e) ||
 	             rollout_batch_generate(s->batch, s->engine.k, v, &ref, e);
 	store_view_close(v);
+	if (s->rollout.in_loop || !s->rollout.settled) /* a trainer may want the device; and its next version is another */
+		rollout_batch_rest(s->batch);
 	if (failed || rollout_batch_write(s->batch, &ref, s->rollout.batch, last, &s->rollout.cursor, e))
 		return -1;
 	rollout_sampled(&s->rollout);
@@ -287,6 +289,8 @@ int main(int argc, char **argv)
 	                         : s.c.as             ? run_stage(&s, operands, n_operands, &status, &e)
 	                                              : run(&s, operands, n_operands, &e);
 	rollout_eval_close(&s.eval, &s.tool);
+	if (s.batch)
+		rollout_batch_rest(s.batch);
 	rollout_end(&s.rollout);
 	engine_close(&s.engine);
 	return s.c.as && !s.engine_config.plan && !failed ? status : tool_end(&s.tool, failed, &e);
