@@ -111,7 +111,8 @@ static int next_batch(struct state *s, struct err *e)
 	int failed = !v || rollout_eval_before(&s->eval, s->engine.k, v, &ref, s->rollout.batch, e) ||
 	             rollout_batch_generate(s->batch, s->engine.k, v, &ref, e);
 	store_view_close(v);
-	if (s->rollout.in_loop || !s->rollout.settled) /* a trainer may want the device; and its next version is another */
+	/* A trainer may want the device, and its next version is another. */
+	if (s->rollout.in_loop || !s->rollout.settled)
 		rollout_batch_rest(s->batch);
 	if (failed || rollout_batch_write(s->batch, &ref, s->rollout.batch, last, &s->rollout.cursor, e))
 		return -1;
