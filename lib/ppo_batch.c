@@ -7,7 +7,6 @@
 
 #include "lib/advantage_record.h"
 #include "lib/bad_batch.h"
-#include "lib/cli.h"
 #include "lib/ppo_metrics.h"
 #include "lib/record.h"
 #include "lib/trainer_ranks.h"
@@ -96,13 +95,13 @@ static bool all_skipped(const struct rollout_rows *rows)
 	return true;
 }
 
-/* Where --max-lag is given it is kept without a sampler in the loop too; a version that is still to come is none of
+/* Where --max-lag is set it is kept without a sampler in the loop too; a version that is still to come is none of
  * this store's. */
 static int check_version(const struct ppo *p, const struct rollout_rows *rows, const struct rollout_row *s,
                          struct err *e)
 {
 	long long now = p->policy.version, then = s->version, most = p->config->max_lag;
-	if (then < 0 || !cli_given("max-lag") || (then <= now && now - then <= most))
+	if (then < 0 || most == 0 || (then <= now && now - then <= most))
 		return 0;
 	return err_set(e, "row %lld ('%s') has policy_version %lld, but '%s' is at version %lld, and --max-lag is %lld",
 	               (long long)(s - rows->row), s->id, then, p->slot, now, most);
