@@ -137,13 +137,15 @@ $B/kernels/cuda/%.bf16.o: kernels/cuda/%.cu
 	@mkdir -p $(@D)
 	$(NVCC) -I. -DCU_BF16 $(NVFLAGS) -MMD -MP -c -o $@ $<
 CU_OBJ := $(CU_SRC:%.cu=$B/%.o) $(CU_REALS:%=$B/kernels/cuda/%.bf16.o)
+# The runtime goes in; cuBLASLt is looked for beside the toolkit too, where ldconfig may not know of it.
+NVLINK := -cudart static -Xlinker -rpath=$(CUDA_HOME)/lib64
 $B/lib/rl-kernels-cuda.so: $(CU_OBJ)
 	@mkdir -p $(@D)
-	$(NVCC) $(NVARCH) -shared -o $@ $^ -lcublasLt -lcudart
+	$(NVCC) $(NVARCH) $(NVLINK) -shared -o $@ $^ -lcublasLt
 $B/kernels/cuda/mma_check: $B/kernels/cuda/mma_check.o
-	$(NVCC) $(NVARCH) -o $@ $^ -lcudart
+	$(NVCC) $(NVARCH) $(NVLINK) -o $@ $^
 $B/kernels/cuda/attention_mma_check: $B/kernels/cuda/attention_mma_check.o $(CU_OBJ) $(REF_SRC:%.c=$B/%.o)
-	$(NVCC) $(NVARCH) -o $@ $^ -lcublasLt -lcudart
+	$(NVCC) $(NVARCH) $(NVLINK) -o $@ $^ -lcublasLt
 
 # ---- the same sources for the CPU, with kernels/cuda/emu as CUDA: for tests; never installed ----
 # A fused multiply-add is an instruction where there is one, else the exact one of the math library.

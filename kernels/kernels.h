@@ -386,8 +386,7 @@ struct kn_comm {
 	/* x[n] in this rank's device becomes the sum over ranks; all of them call it.  -1 with the reason; what fails
 	 * on the device later is sticky there (sync). */
 	int (*sum)(void *ctx, float *x, int64_t n, char *why, size_t why_len);
-	/* lost: others of its ranks may be gone; else all of them release it */
-	void (*release)(struct kn_comm *comm, int lost);
+	void (*release)(struct kn_comm *comm);
 };
 /* After kernels_cuda.  One rank makes the id that all of them give; -1 with one line in why: no NCCL here. */
 int kernels_cuda_comm_id(char id[KN_COMM_ID], char *why, size_t why_len);

@@ -70,7 +70,7 @@ void comm_free(struct comm *c)
 	if (!c)
 		return;
 	if (c->device)
-		c->device->release(c->device, atomic_load(&c->shared->failure) != NONE);
+		c->device->release(c->device);
 	munmap(c->shared, c->bytes);
 	free(c);
 }

@@ -33,8 +33,6 @@ struct nc_id {
 struct nc_functions {
 	int (*unique_id)(struct nc_id *id);
 	int (*init)(void **comm, int ranks, struct nc_id id, int rank);
-	int (*destroy)(void *comm);
-	int (*abort)(void *comm);
 	int (*send)(const void *x, size_t count, int type, int peer, void *comm, cudaStream_t stream);
 	int (*receive)(void *x, size_t count, int type, int peer, void *comm, cudaStream_t stream);
 	int (*group_start)(void);
@@ -58,13 +56,12 @@ static int nc_load(struct nc_functions *nc, char *why, size_t why_len)
 		void *at;
 	} const wanted[] = {{"ncclGetUniqueId", &nc->unique_id},
 	                    {"ncclCommInitRank", &nc->init},
-	                    {"ncclCommDestroy", &nc->destroy},
-	                    {"ncclCommAbort", &nc->abort},
 	                    {"ncclSend", &nc->send},
 	                    {"ncclRecv", &nc->receive},
 	                    {"ncclGroupStart", &nc->group_start},
 	                    {"ncclGroupEnd", &nc->group_end},
 	                    {"ncclGetErrorString", &nc->error_text}};
+	setenv("NCCL_DEBUG_FILE", "/dev/stderr", 0); /* where it is told to talk: standard output is data */
 	void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
 	if (!library) {
 		snprintf(why, why_len, "no NCCL: %s", dlerror());
@@ -166,11 +163,10 @@ static int nc_sum(void *ctx, float *x, int64_t n, char *why, size_t why_len)
 
 /* ---- opening and closing ---- */
 
-static void nc_release(struct kn_comm *comm, int lost)
+/* The communicator goes with the process: ncclCommDestroy and ncclCommAbort wait for ranks that may be gone by then. */
+static void nc_release(struct kn_comm *comm)
 {
 	struct nc_comm *c = (struct nc_comm *)comm->ctx;
-	if (c->comm)
-		lost ? c->nc.abort(c->comm) : c->nc.destroy(c->comm);
 	cudaFree(c->others);
 	free(c);
 	free(comm);
@@ -214,6 +210,6 @@ extern "C" __attribute__((visibility("default"))) struct kn_comm *rl_kernels_cud
 	}
 	if (there && !nc_failed(&c->nc, c->nc.init(&c->comm, ranks, made, rank), "ncclCommInitRank", why, why_len))
 		return comm;
-	nc_release(comm, 1);
+	nc_release(comm);
 	return NULL;
 }

@@ -114,13 +114,22 @@ static __device__ inline void find_cut(struct shared *s, const uint64_t *weight,
 	__syncthreads();
 }
 
-/* Zeros for what is beyond the cut.  Ties go in the order of ids: by one thread, for they are few. */
+/* Zeros for what is beyond the cut.  Where more have the weight of the cut than are kept, which is rare, one thread takes
+ * them in the order of ids. */
 static __device__ inline void cut_off(struct shared *s, uint64_t *weight, int64_t V)
 {
-	for (int64_t v = threadIdx.x; v < V; v += THREADS)
+	whole ties = 0;
+	if (threadIdx.x == 0)
+		s->sum = 0;
+	__syncthreads();
+	for (int64_t v = threadIdx.x; v < V; v += THREADS) {
+		ties += weight[v] == s->cut;
 		if (weight[v] < s->cut)
 			weight[v] = 0;
-	if (threadIdx.x == 0 && s->cut) {
+	}
+	atomicAdd(&s->sum, ties);
+	__syncthreads();
+	if (threadIdx.x == 0 && s->cut && s->sum > s->goal) {
 		whole left = s->goal;
 		for (int64_t v = 0; v < V; v++)
 			if (weight[v] == s->cut && left-- == 0) {
@@ -226,8 +235,9 @@ void cu_draw(void *ctx, struct kn_drawn *drawn, uint64_t *weight, const float *l
 			return;
 		CU_LAUNCH(cu, draw_kernel, (unsigned)n, THREADS, d);
 		size_t bytes = (size_t)n * sizeof *drawn;
-		cudaMemcpyAsync(cu->sums_host, cu->sums, bytes, cudaMemcpyDeviceToHost, cu->stream);
-		if (cu_failed(cu, cudaStreamSynchronize(cu->stream), "draw"))
+		cudaError_t error =
+		        cudaMemcpyAsync(cu->sums_host, cu->sums, bytes, cudaMemcpyDeviceToHost, cu->stream);
+		if (cu_failed(cu, error, "draw") || cu_failed(cu, cudaStreamSynchronize(cu->stream), "draw"))
 			return;
 		memcpy(drawn + m, cu->sums_host, bytes);
 	}

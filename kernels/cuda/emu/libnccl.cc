@@ -107,19 +107,6 @@ EXPORT int ncclCommInitRank(struct comm **out, int ranks, struct unique_id id, i
 	return SUCCESS;
 }
 
-EXPORT int ncclCommDestroy(struct comm *c)
-{
-	if (c->world)
-		munmap(c->world, c->bytes);
-	delete c;
-	return SUCCESS;
-}
-
-EXPORT int ncclCommAbort(struct comm *c)
-{
-	return ncclCommDestroy(c);
-}
-
 /* ---- transfers ---- */
 
 static bool send_some(struct transfer *t, struct mailbox *box)
