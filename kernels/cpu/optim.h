@@ -4,34 +4,7 @@
 #define KERNELS_CPU_OPTIM_H
 
 #include "kernels/cpu/cpu.h"
-
-#include <math.h>
-
-struct adamw_rates {
-	float grad_scale, decay, lerp, beta2, rest2, step_size, root2, eps;
-};
-
-/* beta^step by squaring, since pow() is not the same everywhere */
-static inline double adamw_power(double beta, int64_t step)
-{
-	double result = 1;
-	for (; step > 0; step >>= 1, beta *= beta)
-		if (step & 1)
-			result *= beta;
-	return result;
-}
-
-static inline struct adamw_rates adamw_rates_of(const struct kn_adamw *o)
-{
-	return (struct adamw_rates){.grad_scale = (float)o->grad_scale,
-	                            .decay = (float)(1 - o->lr * o->weight_decay),
-	                            .lerp = (float)(1 - o->beta1),
-	                            .beta2 = (float)o->beta2,
-	                            .rest2 = (float)(1 - o->beta2),
-	                            .step_size = (float)(o->lr / (1 - adamw_power(o->beta1, o->step))),
-	                            .root2 = (float)sqrt(1 - adamw_power(o->beta2, o->step)),
-	                            .eps = (float)o->eps};
-}
+#include "kernels/optim.h"
 
 KN_INLINE void adamw_step(const struct adamw_rates *a, float *w, float *m, float *v, const float *g)
 {
